@@ -1,0 +1,207 @@
+"""Megatron's indexed token datasets: `PREFIX.bin` holds token ids, `PREFIX.idx` says where each document lies.
+
+The .idx (little-endian): magic `MMIDIDX\\0\\0`, version 1 (u64), dtype code (u8), number of sequences n (u64), length d
+of the document index (u64); then sizes int32[n] in tokens, pointers int64[n] in bytes, doc_idx int64[d]. Here a
+sequence is a document, as Megatron writes it without --split-sentences, so doc_idx is 0..n. Every fork that the kit
+trains with reads this form (source: TurkuNLP 6732bc9 megatron/data/indexed_dataset.py, MMapIndexedDataset).
+"""
+
+import contextlib
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from encore import files
+from encore.errors import DataError
+
+_MAGIC = b"MMIDIDX\x00\x00"
+_HEADER = struct.Struct("<9sQBQQ")
+_VERSION = 1
+# The codes of token ids; 6 and 7 are floating point, and which is which differs between forks.
+_DTYPES = {code: np.dtype(kind) for code, kind in {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}.items()}
+_CODES = {dtype: code for code, dtype in _DTYPES.items()}
+_UINT16_BELOW_VOCABULARY = 65500
+_INDEX_CHUNK = 1 << 18
+_INT32_MAX = np.iinfo(np.int32).max
+_AGAIN = "write the pair again"
+
+Tokens = npt.NDArray[np.integer]
+
+
+def smallest_dtype(vocabulary_size: int) -> np.dtype:
+    """The dtype Megatron stores ids of such a vocabulary in: uint16 below 65,500 entries, else int32.
+
+    Its preprocess_data.py asks with the tokenizer's own size, before padding; preprocess_data_many_cores.py asks with
+    the padded size, so that the two differ from 65,409 to 65,499 entries. The kit follows the first.
+    Source: TurkuNLP 6732bc9 megatron/data/indexed_dataset.py best_fitting_dtype; the other forks agree.
+    """
+    return np.dtype("<u2" if vocabulary_size < _UINT16_BELOW_VOCABULARY else "<i4")
+
+
+def bin_path(prefix: str | os.PathLike[str]) -> Path:
+    """Where the token ids of `prefix` lie."""
+    return Path(f"{os.fspath(prefix)}.bin")
+
+
+def idx_path(prefix: str | os.PathLike[str]) -> Path:
+    """Where the index of `prefix` lies."""
+    return Path(f"{os.fspath(prefix)}.idx")
+
+
+class IndexedDataset:
+    """A memory-mapped, read-only .bin/.idx pair; raises DataError when the two are not whole and consistent.
+
+    sizes: int32 (n,), tokens per document. pointers: int64 (n,), byte offset of each. doc_idx: int64 (d,), first
+    sequence of each document, then n. tokens: (total,) of `dtype`, the whole .bin.
+    """
+
+    def __init__(self, prefix: str | os.PathLike[str]) -> None:
+        self.prefix = os.fspath(prefix)
+        self.dtype, count, documents = _read_header(idx_path(prefix))
+        index = _map(idx_path(prefix), np.dtype(np.uint8))
+        sizes_end = _HEADER.size + 4 * count
+        pointers_end = sizes_end + 8 * count
+        self.sizes: npt.NDArray[np.int32] = index[_HEADER.size : sizes_end].view("<i4")
+        self.pointers: npt.NDArray[np.int64] = index[sizes_end:pointers_end].view("<i8")
+        self.doc_idx: npt.NDArray[np.int64] = index[pointers_end:].view("<i8")
+        self.tokens = self._map_tokens()
+
+    def _map_tokens(self) -> Tokens:
+        path = bin_path(self.prefix)
+        told = int(self.pointers[-1]) + int(self.sizes[-1]) * self.dtype.itemsize if len(self) else 0
+        found = _size(path)
+        if found != told:
+            what = "truncated" if found < told else "too long"
+            raise DataError(f"{path} is {what}: {found:,} bytes where its .idx says {told:,}", _AGAIN)
+        return _map(path, self.dtype)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __reduce__(self) -> tuple[type["IndexedDataset"], tuple[str]]:
+        return IndexedDataset, (self.prefix,)  # a worker process maps the files itself
+
+    def get(self, i: int, offset: int = 0, length: int | None = None) -> Tokens:
+        """A view of document `i`, from its token `offset` on, `length` tokens or to its end."""
+        size = int(self.sizes[i])
+        stop = size if length is None else offset + length
+        if not 0 <= offset <= stop <= size:
+            raise IndexError(f"tokens {offset}:{stop} of document {i}, which has {size}")
+        first = int(self.pointers[i]) // self.dtype.itemsize
+        return self.tokens[first + offset : first + stop]
+
+
+class IndexedWriter:
+    """Streams documents into PREFIX.bin/.idx; both appear, the .idx last, only if the `with` block succeeds.
+
+    Memory does not grow with the number of documents: sizes go straight to the temporary .idx, and pointers are
+    derived from them at the end. `documents` and `tokens` count what was added.
+    """
+
+    def __init__(self, prefix: str | os.PathLike[str], dtype: npt.DTypeLike) -> None:
+        self.prefix = os.fspath(prefix)
+        self.dtype = np.dtype(dtype).newbyteorder("<")
+        self.documents = 0
+        self.tokens = 0
+        self._code = _CODES[self.dtype]
+        self._whole = self._files()
+
+    def __enter__(self) -> "IndexedWriter":
+        self._whole.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._whole.__exit__(kind, error, trace)
+
+    @contextlib.contextmanager
+    def _files(self) -> Iterator[None]:
+        idx, tokens = idx_path(self.prefix), bin_path(self.prefix)
+        with files.atomic(idx) as idx_temporary, files.atomic(tokens) as bin_temporary:
+            with open(idx_temporary, "w+b") as self._idx, open(bin_temporary, "wb") as self._bin:
+                self._idx.write(bytes(_HEADER.size))
+                yield
+                self._finish_index()
+            files.fsync(idx_temporary)
+            files.fsync(bin_temporary)
+            idx.unlink(missing_ok=True)  # an older run's index must never meet the new tokens
+
+    def add(self, token_ids: npt.ArrayLike) -> None:
+        """Append one document."""
+        flat = np.asarray(token_ids)
+        self.add_batch(flat, np.array([flat.size]))
+
+    def add_batch(self, flat_tokens: npt.ArrayLike, lengths: npt.ArrayLike) -> None:
+        """Append documents that lie end to end in `flat_tokens` (total,), of `lengths` (n,) tokens each.
+
+        That the ids fit the dtype is the caller's to know: they are cast unchecked.
+        """
+        flat = np.ascontiguousarray(flat_tokens, dtype=self.dtype)
+        sizes = np.asarray(lengths, dtype=np.int64)
+        if int(sizes.sum()) != flat.size:
+            raise ValueError(f"lengths add up to {int(sizes.sum())}, there are {flat.size} tokens")
+        if sizes.size and int(sizes.max()) > _INT32_MAX:
+            raise DataError(f"a document has {int(sizes.max()):,} tokens; an .idx holds at most {_INT32_MAX:,}")
+        self._bin.write(flat.data)
+        self._idx.write(sizes.astype("<i4").data)
+        self.documents += sizes.size
+        self.tokens += flat.size
+
+    def _finish_index(self) -> None:
+        """After the sizes: the pointers, the document index, and last the header that counts them."""
+        start = 0
+        for first in range(0, self.documents, _INDEX_CHUNK):
+            count = min(_INDEX_CHUNK, self.documents - first)
+            self._idx.seek(_HEADER.size + 4 * first)
+            sizes = np.frombuffer(self._idx.read(4 * count), dtype="<i4")
+            ends = start + np.cumsum(sizes, dtype="<i8") * self.dtype.itemsize
+            self._idx.seek(_HEADER.size + 4 * self.documents + 8 * first)
+            self._idx.write((ends - sizes.astype("<i8") * self.dtype.itemsize).data)
+            start = int(ends[-1])
+        self._idx.seek(_HEADER.size + 12 * self.documents)
+        for first in range(0, self.documents + 1, _INDEX_CHUNK):
+            self._idx.write(np.arange(first, min(first + _INDEX_CHUNK, self.documents + 1), dtype="<i8").data)
+        self._idx.seek(0)
+        self._idx.write(_HEADER.pack(_MAGIC, _VERSION, self._code, self.documents, self.documents + 1))
+
+
+def _read_header(path: Path) -> tuple[np.dtype, int, int]:
+    """dtype, number of sequences and length of the document index, checked against the file's own size."""
+    found = _size(path)
+    with open(path, "rb") as handle:
+        head = handle.read(_HEADER.size)
+    if not head.startswith(_MAGIC):
+        raise DataError(f"{path} is not a Megatron .idx: it does not begin with MMIDIDX", "check the path")
+    if len(head) < _HEADER.size:
+        raise DataError(f"{path} is truncated: {found} bytes, its header alone has {_HEADER.size}", _AGAIN)
+    _, version, code, count, documents = _HEADER.unpack(head)
+    if version != _VERSION:
+        raise DataError(f"{path} has version {version}; this reader knows version {_VERSION}")
+    if code not in _DTYPES:
+        known = ", ".join(f"{code} {dtype.name}" for code, dtype in _DTYPES.items())
+        raise DataError(f"{path} has dtype code {code}, which is none of token ids ({known})")
+    told = _HEADER.size + 12 * count + 8 * documents
+    if found != told:
+        what = "truncated" if found < told else "too long"
+        raise DataError(f"{path} is {what}: {found:,} bytes where its header says {told:,}", _AGAIN)
+    return _DTYPES[code], count, documents
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", "give the prefix that a .bin and an .idx share") from None
+
+
+def _map(path: Path, dtype: np.dtype) -> npt.NDArray[np.generic]:
+    """The file as one read-only array; an empty file cannot be mapped."""
+    if not path.stat().st_size:
+        return np.empty(0, dtype)
+    return np.asarray(np.memmap(path, mode="r", dtype=dtype))
