@@ -119,7 +119,7 @@ def _activations(model: Dimensions, layout: Layout, sequence_length: int) -> int
     tokens = sequence_length * layout.micro_batch_size
     hidden = tokens * model.d_model * value_bytes
     t = layout.tensor_parallel
-    inner = tokens * (4 * model.attention_size + 4 * model.ffw_size) * value_bytes // (2 * t)
+    inner = tokens * (4 * model.attention_size + 2 * model.ffw_size) * value_bytes // t
     scores = 5 * model.heads * sequence_length * tokens * value_bytes // (2 * t)
     layer = 5 * hidden + inner + scores
     layers = math.ceil(model.layers / layout.pipeline_parallel)

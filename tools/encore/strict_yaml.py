@@ -46,8 +46,29 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _Loader.
 
 
 def load(path: Path, record: type[Record]) -> Record:
-    """Read `path` as one `record`, a frozen dataclass whose fields state the keys and their types."""
-    return _build(_parse(path), record, str(path), 1, "")
+    """Read `path` as one `record`, a frozen dataclass whose fields state the keys and their types.
+
+    A file that begins with `extends: NAME` takes the top-level keys it does not state from NAME.yml beside it: one
+    level, no chains.
+    """
+    value = _parse(path)
+    if isinstance(value, _Mapping) and "extends" in value:
+        value = _extended(value, path)
+    return _build(value, record, str(path), 1, "")
+
+
+def _extended(value: _Mapping, path: Path) -> _Mapping:
+    line, name = value.lines["extends"], value.pop("extends")
+    base_path = path.with_name(f"{name}.yml")
+    if not isinstance(name, str) or not name.replace("-", "").isalnum() or not base_path.is_file():
+        raise RegistryError(f"{path}:{line}: extends {name!r}, which is not a file beside it", "name a sibling's stem")
+    base = _parse(base_path)
+    if not isinstance(base, _Mapping) or "extends" in base:
+        raise RegistryError(f"{path}:{line}: {base_path} cannot be extended", "extend a file that extends nothing")
+    for key in base.keys() - value.keys():
+        value[key] = base[key]
+        value.lines[key] = line
+    return value
 
 
 def _parse(path: Path) -> Any:
