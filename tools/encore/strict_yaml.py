@@ -2,6 +2,7 @@
 
 Refused: unknown, missing and duplicate keys; a value of another type (a number that YAML reads as a string, `3e-4`;
 a time that YAML reads as a number, `48:00:00` unquoted); anything but plain scalars, lists and mappings.
+A record that stands under a key, or that is a whole file, takes the key or the file's stem as its field `name`.
 """
 
 import dataclasses
@@ -101,7 +102,7 @@ def _fields(record: type) -> dict[str, tuple[Any, bool]]:
 def _build(value: Any, wanted: Any, path: str, line: int, key: str) -> Any:
     """`value` as `wanted`: a dataclass, tuple[X, ...], dict[str, X], X | None, or a scalar type."""
     if dataclasses.is_dataclass(wanted):
-        return _build_record(value, wanted, path, line, key)
+        return _build_record(value, wanted, path, line, key, None)
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if origin is types.UnionType or origin is typing.Union:
         if value is None:
@@ -118,25 +119,33 @@ def _build(value: Any, wanted: Any, path: str, line: int, key: str) -> Any:
     if origin is dict:
         if not isinstance(value, _Mapping):
             raise _mistyped(value, "a mapping", path, line, key)
-        return {
-            _build(name, arguments[0], path, value.lines[name], f"key of {key}"): _build(
-                item, arguments[1], path, value.lines[name], f"{key}.{name}" if key else str(name)
-            )
-            for name, item in value.items()
-        }
+        return _build_dict(value, arguments, path, key)
     return _build_scalar(value, wanted, path, line, key)
 
 
-def _build_record(value: Any, record: Any, path: str, line: int, key: str) -> Any:
+def _build_dict(value: _Mapping, types_of: tuple[Any, ...], path: str, key: str) -> dict[Any, Any]:
+    built = {}
+    for name, item in value.items():
+        line, inner = value.lines[name], f"{key}.{name}" if key else str(name)
+        _build(name, types_of[0], path, line, f"key {name!r} of {key}")
+        if dataclasses.is_dataclass(types_of[1]):
+            built[name] = _build_record(item, types_of[1], path, line, inner, name)
+        else:
+            built[name] = _build(item, types_of[1], path, line, inner)
+    return built
+
+
+def _build_record(value: Any, record: Any, path: str, line: int, key: str, name: str | None) -> Any:
+    """`value` as a dataclass; `name` fills the field of that name, where the record has one."""
     if not isinstance(value, _Mapping):
         raise _mistyped(value, "a mapping", path, line, key)
-    fields = _fields(record)
-    for name in value:
-        if name not in fields:
-            raise RegistryError(
-                f"{path}:{value.lines[name]}: unknown key {name!r}", f"valid keys: {', '.join(sorted(fields))}"
-            )
-    missing = [name for name, (_, required) in fields.items() if required and name not in value]
+    fields = dict(_fields(record))
+    given = {"name": name} if name is not None and fields.pop("name", None) else {}
+    for unknown in (found for found in value if found not in fields):
+        raise RegistryError(
+            f"{path}:{value.lines[unknown]}: unknown key {unknown!r}", f"valid keys: {', '.join(sorted(fields))}"
+        )
+    missing = [field for field, (_, required) in fields.items() if required and field not in value]
     if missing:
         raise RegistryError(
             f"{path}:{line}: missing key{'s' * (len(missing) > 1)} {', '.join(missing)}"
@@ -144,11 +153,11 @@ def _build_record(value: Any, record: Any, path: str, line: int, key: str) -> An
             "add " + ("them" if len(missing) > 1 else "it"),
         )
     built = {
-        name: _build(item, fields[name][0], path, value.lines[name], f"{key}.{name}" if key else name)
-        for name, item in value.items()
+        field: _build(item, fields[field][0], path, value.lines[field], f"{key}.{field}" if key else field)
+        for field, item in value.items()
     }
     try:
-        return record(**built)
+        return record(**given, **built)
     except ValueError as error:  # what a record's own __post_init__ finds wrong
         raise RegistryError(f"{path}:{line}: {key + ': ' if key else ''}{error}", "mend the value") from None
 
@@ -172,7 +181,7 @@ def _build_scalar(value: Any, wanted: Any, path: str, line: int, key: str) -> An
 def _mistyped(value: Any, wanted: str, path: str, line: int, key: str) -> RegistryError:
     hint = "write it as that"
     if isinstance(value, str) and "number" in wanted:
-        hint = "write 3.0e-4, not 3e-4; YAML reads the latter as text"
+        hint = "write 3.0e-4 or 3.0e+10, not 3e-4 or 3e10; YAML reads the latter as text"
     elif wanted == "text":
         hint = f'quote it: "{value}" (YAML reads 48:00:00, yes and 0644 as other types)'
     return RegistryError(f"{path}:{line}: {key or 'the file'} must be {wanted}, not {value!r}", hint)

@@ -1,0 +1,130 @@
+"""What a run reads: from corpora and shares to the one line that Megatron-DeepSpeed's data-path files hold.
+
+    "train: 0.9 0:1 DATA/c4_subsampled/gpt2tok_c4_en_84B_text_document, 0.1 0:1 DATA/python/…"
+
+The line's form, source: TurkuNLP 6732bc9, megatron/arguments.py, parse_data_paths and parse_data_paths_path: exactly one
+line; groups in double quotes, one blank between them; datasets of a group by commas; three words each.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from encore import names
+from encore.errors import UnknownNameError, UsageError
+from encore.registry import Corpus, Files
+
+# a subset of nearly all of a corpus is the corpus: no other file of that size was ever cut
+_WHOLE = 0.99
+# what the data-path grammar gives a meaning, and what a shell would
+_UNSAFE = re.compile(r"""[\s,"'`$\\]""")
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What is trained on: `mix` adds another corpus by its percentage of the tokens; None tokens: all there are."""
+
+    corpus: str
+    unique_tokens: int | None = None
+    variant: str | None = None
+    mix: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One dataset of a group: its weight, the range of its documents, its prefix below the data folder."""
+
+    weight: float
+    start: float
+    end: float
+    prefix: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The datasets that are read as one; validation runs on each group by itself."""
+
+    name: str
+    parts: tuple[Part, ...]
+
+
+def train_group(spec: DataSpec, corpora: Mapping[str, Corpus]) -> Group:
+    """The training data of a run; raises UnknownNameError or UsageError for what no corpus has."""
+    share = spec.mix[1] if spec.mix else 0
+    if not 0 <= share < 100:
+        raise UsageError(f"{share}% of {spec.mix} cannot be mixed in", "a share is 1 to 99 percent")
+    parts = [Part((100 - share) / 100, 0.0, 1.0, prefix(spec, corpora))]
+    if spec.mix:
+        added = DataSpec(spec.mix[0], spec.unique_tokens)
+        parts.append(Part(share / 100, 0.0, 1.0, prefix(added, corpora)))
+    return Group("train", tuple(parts))
+
+
+def prefix(spec: DataSpec, corpora: Mapping[str, Corpus]) -> str:
+    """The .bin/.idx that hold a corpus, one of its variants, or a subset of either; relative to the data folder."""
+    corpus = _corpus(spec.corpus, corpora)
+    files, what = _files(corpus, spec.variant)
+    everything = corpus.tokens is not None and (spec.unique_tokens or 0) >= _WHOLE * corpus.tokens
+    if files.whole and (spec.unique_tokens is None or everything or not files.subset):
+        return files.whole
+    if not files.subset:
+        raise UsageError(f"{what} has no tokenized files", f"add them to registry/corpora/{corpus.name}.yml")
+    if spec.unique_tokens is None:
+        raise UsageError(f"{what} is not tokenized as a whole", "name the unique tokens, as in 146m14b400m")
+    return files.subset.replace("{subset}", subset_label(spec.unique_tokens))
+
+
+def subset_label(unique_tokens: int) -> str:
+    """1_250_000_000 → `1B25`, as the subsets' file names spell it."""
+    return names.amount_label(unique_tokens).upper()
+
+
+def valid_groups(spec: DataSpec, corpora: Mapping[str, Corpus]) -> tuple[Group, ...]:
+    """The validation sets of a run: those that its corpora name.
+
+    A single set is called `validation`; several are `validation_c4`, `validation_oscar`; a corpus that states its
+    group's name keeps it and does not count (`validation` beside `validation_python`).
+    """
+    trained_on = [spec.corpus] + ([spec.mix[0]] if spec.mix else [])
+    measured = [n for name in trained_on for n in (_corpus(name, corpora).validated_on or (name,))]
+    return valid_groups_of(tuple(dict.fromkeys(measured)), corpora)
+
+
+def valid_groups_of(measured: Sequence[str], corpora: Mapping[str, Corpus]) -> tuple[Group, ...]:
+    """The validation groups of the named corpora, in their order."""
+    sets = [(name, _corpus(name, corpora).validation) for name in measured]
+    nameless = [name for name, validation in sets if validation and not validation.group]
+    groups = []
+    for name, validation in sets:
+        if validation is None:
+            raise UsageError(f"corpus {name} has no validation set", f"add one to registry/corpora/{name}.yml")
+        title = validation.group or ("validation" if len(nameless) == 1 else f"validation_{name}")
+        groups.append(Group(title, (Part(1.0, validation.start, validation.end, validation.file),)))
+    return tuple(groups)
+
+
+def line(groups: Sequence[Group], data_folder: str) -> str:
+    """The one line of a data-path file, with its newline."""
+    if _UNSAFE.search(data_folder):
+        raise UsageError(
+            f"the data folder {data_folder!r} cannot stand in a data-path file", "use one without blanks or quotes"
+        )
+    return " ".join(f'"{group.name}: {_parts(group, data_folder)}"' for group in groups) + "\n"
+
+
+def _parts(group: Group, data_folder: str) -> str:
+    return ", ".join(f"{part.weight} {part.start:g}:{part.end:g} {data_folder}/{part.prefix}" for part in group.parts)
+
+
+def _corpus(name: str, corpora: Mapping[str, Corpus]) -> Corpus:
+    if name not in corpora:
+        raise UnknownNameError("corpus", name, corpora)
+    return corpora[name]
+
+
+def _files(corpus: Corpus, variant: str | None) -> tuple[Files, str]:
+    if variant is None:
+        return corpus.files, f"corpus {corpus.name}"
+    if variant not in corpus.variants:
+        raise UnknownNameError(f"variant of {corpus.name}", variant, corpus.variants)
+    return corpus.variants[variant], f"variant {variant} of {corpus.name}"
