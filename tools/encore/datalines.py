@@ -2,8 +2,8 @@
 
     "train: 0.9 0:1 DATA/c4_subsampled/gpt2tok_c4_en_84B_text_document, 0.1 0:1 DATA/python/…"
 
-The line's form, source: TurkuNLP 6732bc9, megatron/arguments.py, parse_data_paths and parse_data_paths_path: exactly one
-line; groups in double quotes, one blank between them; datasets of a group by commas; three words each.
+The line's form: exactly one line; groups in double quotes, one blank between them; datasets of a group by commas; three
+words each. Source: TurkuNLP 6732bc9, megatron/arguments.py, parse_data_paths and parse_data_paths_path.
 """
 
 import re

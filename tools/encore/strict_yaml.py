@@ -55,7 +55,7 @@ def load(path: Path, record: type[Record]) -> Record:
     value = _parse(path)
     if isinstance(value, _Mapping) and "extends" in value:
         value = _extended(value, path)
-    return _build(value, record, str(path), 1, "")
+    return _build_record(value, record, str(path), 1, "", path.stem)
 
 
 def _extended(value: _Mapping, path: Path) -> _Mapping:
