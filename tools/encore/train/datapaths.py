@@ -1,0 +1,126 @@
+"""Data-path files: which corpora a run reads, in what mix, and which part of each.
+
+A file is one line of quoted groups, as Megatron-DeepSpeed's --train/valid/test-weighted-split-paths-path read it:
+
+    "train: 0.9 0:1 /data/c4_text_document, 0.1 0:0.95 /data/python_content_document"
+    "validation: 1.0 0:1 /data/c4val_text_document" "python: 1.0 0.95:1 /data/python_content_document"
+
+Each part is a weight, a range of the documents as fractions, and the prefix of a .bin/.idx pair. What
+Megatron-DeepSpeed refuses is refused here too, so that a file that works on one machine works on the cluster.
+Source of the grammar: TurkuNLP 6732bc9 megatron/arguments.py (parse_data_paths, parse_data_paths_path).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from encore.errors import DataError
+
+_GROUP = '"NAME: WEIGHT START:END PREFIX, WEIGHT START:END PREFIX"'
+
+
+@dataclass(frozen=True)
+class Part:
+    """One corpus of a group: its weight in the mix, and the fractions of its documents to read, 0 ≤ start < end ≤ 1."""
+
+    weight: float
+    start: float
+    end: float
+    prefix: str
+
+
+@dataclass(frozen=True)
+class DataGroup:
+    """A named dataset: one corpus, or several blended by weight. The order of the parts decides ties in the blend."""
+
+    name: str
+    parts: tuple[Part, ...]
+
+
+def read(path: Path, one_group: bool = False) -> tuple[DataGroup, ...]:
+    """The groups of a data-path file; `one_group` (training) refuses more than one. Raises DataError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", f"write one line into it: {_GROUP}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}", "a data-path file is one line of UTF-8 text") from None
+    groups = parse(text, str(path))
+    if one_group and len(groups) > 1:
+        names = ", ".join(group.name for group in groups)
+        raise DataError(
+            f"{path} holds {len(groups)} groups ({names}), but training reads one",
+            "blend them: one name, then the parts separated by commas",
+        )
+    return groups
+
+
+def parse(text: str, where: str) -> tuple[DataGroup, ...]:
+    """The groups of a data-path file's whole text; `where` names the file in a DataError."""
+    if not text.endswith("\n"):
+        raise DataError(f"{where} does not end with a newline", "Megatron-DeepSpeed needs one after the last quote")
+    line = text[:-1]
+    if "\n" in line:
+        raise DataError(f"{where} must be exactly one line, with every group on it", f"write {_GROUP} {_GROUP}")
+    if len(line) < 2 or line[0] != '"' or line[-1] != '"':
+        raise DataError(f"{where}: {line!r} does not begin and end with a double quote", f"write {_GROUP}")
+    groups = tuple(_group(quoted, where) for quoted in line[1:-1].split('" "'))
+    name, times = Counter(group.name for group in groups).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"{where}: {times} groups are named {name!r}", "give each group its own name")
+    return groups
+
+
+def render(groups: Sequence[DataGroup]) -> str:
+    """The text of a data-path file, one line with its newline; raises DataError on what the format cannot hold."""
+    quoted = (f'"{group.name}: {", ".join(map(_part_text, group.parts))}"' for group in groups)
+    text = " ".join(quoted) + "\n"
+    if parse(text, "the data paths") != tuple(groups):
+        hint = "rename what holds a quote, a comma or a blank"
+        raise DataError(f"these data paths cannot be written: {text.strip()}", hint)
+    return text
+
+
+def _part_text(part: Part) -> str:
+    start, end = (repr(float(fraction)).removesuffix(".0") for fraction in (part.start, part.end))
+    return f"{float(part.weight)!r} {start}:{end} {part.prefix}"
+
+
+def _group(text: str, where: str) -> DataGroup:
+    if '"' in text:
+        raise DataError(f"{where}: {text!r} holds a double quote", f"put one blank between groups: {_GROUP} {_GROUP}")
+    name, colon, rest = text.partition(":")
+    if not colon or not name or name != name.strip() or "/" in name:
+        raise DataError(f"{where}: {text!r} does not begin with a name and a colon", f"write {_GROUP}")
+    parts = tuple(_part(part, name, where) for part in rest.split(","))
+    if sum(part.weight for part in parts) <= 0:
+        raise DataError(f"{where}: the weights of {name!r} are all zero", "give at least one part a positive weight")
+    return DataGroup(name, parts)
+
+
+def _part(text: str, name: str, where: str) -> Part:
+    fields = text.split()
+    if len(fields) != 3:
+        hint = f'write "{name}: 1.0 0:1 {fields[0]}"' if len(fields) == 1 else f"write {_GROUP}"
+        raise DataError(f"{where}: {text.strip()!r} in group {name!r} is not WEIGHT START:END PREFIX", hint)
+    weight = _number(fields[0])
+    if not (math.isfinite(weight) and weight >= 0):
+        raise DataError(f"{where}: {fields[0]!r} in group {name!r} is not a weight", "write a number, zero or more")
+    start, _, end = fields[1].partition(":")
+    part = Part(weight, _number(start), _number(end), fields[2])
+    if not 0 <= part.start < part.end <= 1:
+        raise DataError(
+            f"{where}: {fields[1]!r} in group {name!r} is not a range START:END with 0 <= START < END <= 1",
+            "write 0:1 for all documents, 0.95:1 for the last twentieth",
+        )
+    return part
+
+
+def _number(text: str) -> float:
+    """The number that `text` spells; not-a-number when it spells none, which no range check lets pass."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
