@@ -7,6 +7,7 @@ trains with reads this form (source: TurkuNLP 6732bc9 megatron/data/indexed_data
 """
 
 import contextlib
+import hashlib
 import os
 import struct
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ class IndexedDataset:
 
     def __init__(self, prefix: str | os.PathLike[str]) -> None:
         self.prefix = os.fspath(prefix)
-        self.dtype, count, documents = _read_header(idx_path(prefix))
+        self.dtype, count = _read_header(idx_path(prefix))
         index = _map(idx_path(prefix), np.dtype(np.uint8))
         sizes_end = _HEADER.size + 4 * count
         pointers_end = sizes_end + 8 * count
@@ -108,6 +109,7 @@ class IndexedWriter:
         self.dtype = np.dtype(dtype).newbyteorder("<")
         self.documents = 0
         self.tokens = 0
+        self._digest = hashlib.sha256()
         self._code = _CODES[self.dtype]
         self._whole = self._files()
 
@@ -132,6 +134,11 @@ class IndexedWriter:
             files.fsync(bin_temporary)
             idx.unlink(missing_ok=True)  # an older run's index must never meet the new tokens
 
+    @property
+    def bin_sha256(self) -> str:
+        """The digest of what was added so far, which in the end is the .bin's."""
+        return self._digest.hexdigest()
+
     def add(self, token_ids: npt.ArrayLike) -> None:
         """Append one document."""
         flat = np.asarray(token_ids)
@@ -149,6 +156,7 @@ class IndexedWriter:
         if sizes.size and int(sizes.max()) > _INT32_MAX:
             raise DataError(f"a document has {int(sizes.max()):,} tokens; an .idx holds at most {_INT32_MAX:,}")
         self._bin.write(flat.data)
+        self._digest.update(flat.data)
         self._idx.write(sizes.astype("<i4").data)
         self.documents += sizes.size
         self.tokens += flat.size
@@ -171,8 +179,8 @@ class IndexedWriter:
         self._idx.write(_HEADER.pack(_MAGIC, _VERSION, self._code, self.documents, self.documents + 1))
 
 
-def _read_header(path: Path) -> tuple[np.dtype, int, int]:
-    """dtype, number of sequences and length of the document index, checked against the file's own size."""
+def _read_header(path: Path) -> tuple[np.dtype, int]:
+    """dtype and number of sequences, checked against the file's own size."""
     found = _size(path)
     with open(path, "rb") as handle:
         head = handle.read(_HEADER.size)
@@ -190,7 +198,7 @@ def _read_header(path: Path) -> tuple[np.dtype, int, int]:
     if found != told:
         what = "truncated" if found < told else "too long"
         raise DataError(f"{path} is {what}: {found:,} bytes where its header says {told:,}", _AGAIN)
-    return _DTYPES[code], count, documents
+    return _DTYPES[code], count
 
 
 def _size(path: Path) -> int:
