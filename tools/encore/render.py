@@ -1,0 +1,93 @@
+"""A plan as a job script: pure, text in and text out. Templates hold the shell, nothing is computed in them."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from encore import __version__, command_line
+from encore.plan import Plan
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+KIT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a script came to be: the command that made it, and where the kit lies for a job without a container."""
+
+    made_by: str
+    kit: str
+
+
+def train_script(plan: Plan, origin: Origin) -> str:
+    """The script that trains `plan`: for sbatch, or for bash where the cluster has no scheduler."""
+    image = plan.software.image
+    image_path = f"{plan.paths.images}/{image.file}" if image else None
+    binds = ",".join(dict.fromkeys([plan.paths.workspace, *_outside(plan), *(image.binds if image else ())]))
+    pyxis = plan.cluster.runtime == "pyxis"
+    mounts = ",".join(f"{path}:{path}" for path in binds.split(","))
+    return (
+        _environment()
+        .get_template("train.sbatch.j2")
+        .render(
+            version=__version__,
+            plan=plan,
+            made_by=origin.made_by,
+            kit=origin.kit,
+            image_path=image_path,
+            entry=_entry(plan),
+            binds=binds,
+            container_srun=f' --container-image="$IMAGE" --container-mounts={shlex.quote(mounts)}' if pyxis else "",
+            srun_options=" ".join(map(shlex.quote, plan.cluster.launch.srun_options)),
+            threads_per_rank=_threads_per_rank(plan),
+            tokenizer_files=[
+                f"{plan.paths.tokenizers}/{plan.data.tokenizer.name}/{file}" for file in ("vocab.json", "merges.txt")
+            ],
+            argument_lines=_argument_lines(command_line.trainer_args(plan)),
+            deepspeed_config=command_line.deepspeed_config(plan),
+            exit_signal=command_line.exit_signal(plan),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # shell, not HTML: values pass through `quote`
+    )
+    environment.filters["quote"] = shlex.quote
+    return environment
+
+
+def _entry(plan: Plan) -> str:
+    """The trainer's program inside the image."""
+    image = plan.software.image
+    if image is None:
+        return plan.software.pin.entry
+    return f"{image.trainers_folder}/{plan.software.trainer.name}-{plan.software.objective}/{plan.software.pin.entry}"
+
+
+def _outside(plan: Plan) -> list[str]:
+    """The user's own folders, which the bind of the workspace does not cover."""
+    return [folder for _, folder in plan.paths.folders if not folder.startswith(f"{plan.paths.workspace}/")]
+
+
+def _threads_per_rank(plan: Plan) -> int:
+    ranks = 1 if plan.job.launch == "tasks" else plan.job.gpus_per_node
+    return max(1, plan.job.cpus_per_task // ranks)
+
+
+def _argument_lines(arguments: list[str]) -> list[str]:
+    """One option a line, with its values, each quoted."""
+    lines: list[list[str]] = []
+    for argument in arguments:
+        if argument.startswith("--"):
+            lines.append([])
+        lines[-1].append(shlex.quote(argument))
+    return [" ".join(line) for line in lines]
