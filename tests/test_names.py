@@ -1,0 +1,123 @@
+"""The run-name grammar: every name of the paper, ambiguity, and what is refused."""
+
+import pytest
+from encore import names, registry
+from encore.errors import UnknownNameError, UsageError
+from hypothesis import given
+from hypothesis import strategies as st
+
+LABELS = {"146m": 146_500_000, "1b1": 1_096_300_000, "2b8": 2_810_000_000, "4b2": 4_246_500_000, "500k": 500_000}
+
+
+def registry_labels() -> dict[str, int]:
+    return {label: record.parameters for label, record in registry.models().labels.items()}
+
+
+def known_triples() -> dict[str, names.Triple]:
+    return {name: (run.parameters, run.tokens, run.unique_tokens) for name, run in registry.runs().items()}
+
+
+def triple(run: names.RunName) -> names.Triple:
+    return run.parameters, run.tokens, run.unique_tokens
+
+
+def test_every_known_run_parses_to_its_triple() -> None:
+    known = known_triples()
+    assert len(known) == 317
+    assert {name: triple(names.parse(name, registry_labels(), known)) for name in known} == known
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("146m14b400m", (146_500_000, 14 * 10**9, 400 * 10**6)),
+        ("1b12b8100m", (1_096_300_000, 2_800_000_000, 100_000_000)),
+        ("500k500k100k", (500_000, 500_000, 100_000)),
+        ("2b855b1b25", (2_810_000_000, 55 * 10**9, 1_250_000_000)),
+        ("4b284bc4dedup", (4_246_500_000, 84 * 10**9, 84 * 10**9)),
+    ],
+)
+def test_a_name_with_one_reading_needs_no_known_run(name: str, expected: names.Triple) -> None:
+    assert triple(names.parse(name, LABELS, {})) == expected
+
+
+def test_an_ambiguous_name_lists_its_readings_and_how_to_choose() -> None:
+    with pytest.raises(UsageError) as raised:
+        names.parse("1b191b12b", LABELS, {})
+    assert "91,000,000,000 tokens / 12,000,000,000 unique" in str(raised.value)
+    assert "91,100,000,000 tokens / 2,000,000,000 unique" in str(raised.value)
+    assert raised.value.hint == "say which, for example --params 1b1 --tokens 91b --unique 12b"
+
+
+def test_the_hint_of_an_ambiguous_name_resolves_it() -> None:
+    choice = names.Choice("1b1", "91b1", "2b")
+    assert triple(names.parse("1b191b12b", LABELS, {}, choice)) == (1_096_300_000, 91_100_000_000, 2 * 10**9)
+
+
+def test_known_triples_decide_between_readings_also_for_suffixed_names() -> None:
+    known = {"1b191b12b": (1_096_300_000, 91 * 10**9, 12 * 10**9)}
+    assert triple(names.parse("1b191b12boscarseed3", LABELS, known)) == known["1b191b12b"]
+
+
+def test_an_optimal_allocation_run_is_what_it_was_not_what_its_name_compares_with() -> None:
+    assert triple(names.parse("8b7178b25bopt", registry_labels(), known_triples())) == (
+        6_355_127_296,
+        241_480_525_824,
+        25 * 10**9,
+    )
+
+
+@pytest.mark.parametrize(
+    ("suffix", "expected"),
+    [
+        ("", names.Suffix()),
+        ("c4", names.Suffix("c4")),
+        ("90c4py", names.Suffix("c4", 90)),
+        ("c4py10", names.Suffix("c4", 90)),
+        ("50oscarpy", names.Suffix("oscar", 50)),
+        ("dedupseed2", names.Suffix(variant="dedup", seed=2)),
+        ("oscarperplexity25", names.Suffix("oscar", variant="perplexity25")),
+        ("oscardedup25expanded", names.Suffix("oscar", variant="dedup25expanded")),
+        ("c4v2seed4", names.Suffix("c4", version="v2", seed=4)),
+        ("c4subopt", names.Suffix("c4", optimum="subopt")),
+    ],
+)
+def test_suffixes(suffix: str, expected: names.Suffix) -> None:
+    assert names.parse(f"146m14b400m{suffix}", LABELS, {}).suffix == expected
+
+
+def test_more_unique_than_trained_tokens_is_refused() -> None:
+    with pytest.raises(UsageError, match="more than"):
+        names.parse("146m400m14b", LABELS, {})
+
+
+def test_an_unknown_label_lists_the_nearest() -> None:
+    with pytest.raises(UnknownNameError) as raised:
+        names.parse("147m14b400m", LABELS, {})
+    assert "146m" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["", "146m", "146m14b", "$(id)", "146m14b400m;ls", "146m14b400mc4py", "../146m14b400m", "a" * 5000, "1४6m1b1m"]
+)
+def test_what_is_not_a_name_is_refused(name: str) -> None:
+    with pytest.raises(UsageError):
+        names.parse(name, LABELS, {})
+
+
+@given(st.integers(1, 999), st.sampled_from("kmb"), st.integers(0, 99))
+def test_amount_labels_round_trip(whole: int, unit: str, hundredths: int) -> None:
+    count = whole * names._SCALES[unit] + hundredths * names._SCALES[unit] // 100
+    assert names.amount(names.amount_label(count)) == count
+
+
+@given(
+    st.sampled_from(sorted(LABELS)),
+    st.integers(1, 999),
+    st.integers(1, 999),
+    st.sampled_from(["", "c4", "oscar", "dedup", "seed3"]),
+)
+def test_the_true_reading_is_always_among_those_offered(label: str, tokens: int, unique: int, suffix: str) -> None:
+    name = f"{label}{tokens}b{unique}m{suffix}"
+    choice = names.Choice(label, f"{tokens}b", f"{unique}m")
+    assert triple(names.parse(name, LABELS, {}, choice)) == (LABELS[label], tokens * 10**9, unique * 10**6)
