@@ -29,7 +29,7 @@ weight = st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.3, 0.5, 1.0, 2.0, 1e-3, 1e-5]) 
 weights = st.lists(weight, min_size=1, max_size=9).filter(lambda many: sum(many) > 1e-9)
 
 
-@pytest.mark.parametrize("case", range(9))
+@pytest.mark.parametrize("case", range(10))
 def test_choices_and_counts_equal_megatrons(case):
     stored = {name: GOLDEN[f"blend{case}_{name}"] for name in ("weights", "part_samples", "datasets", "samples")}
     divided = shares(stored["weights"].tolist())
