@@ -50,14 +50,20 @@ class Group:
 
 def train_group(spec: DataSpec, corpora: Mapping[str, Corpus]) -> Group:
     """The training data of a run; raises UnknownNameError or UsageError for what no corpus has."""
-    share = spec.mix[1] if spec.mix else 0
-    if not 0 <= share < 100:
-        raise UsageError(f"{share}% of {spec.mix} cannot be mixed in", "a share is 1 to 99 percent")
-    parts = [Part((100 - share) / 100, 0.0, 1.0, prefix(spec, corpora))]
-    if spec.mix:
-        added = DataSpec(spec.mix[0], spec.unique_tokens)
-        parts.append(Part(share / 100, 0.0, 1.0, prefix(added, corpora)))
-    return Group("train", tuple(parts))
+    if not spec.mix:
+        return Group("train", (_train_part(1.0, spec, corpora),))
+    added, percent = spec.mix
+    if not 0 < percent < 100:
+        raise UsageError(f"{percent}% of {added} cannot be mixed in", "a share is 1 to 99 percent")
+    first = _train_part((100 - percent) / 100, spec, corpora)
+    return Group("train", (first, _train_part(percent / 100, DataSpec(added, spec.unique_tokens), corpora)))
+
+
+def _train_part(weight: float, spec: DataSpec, corpora: Mapping[str, Corpus]) -> Part:
+    """A training dataset: all of its file, but for an end that is held out for validation."""
+    file, held_out = prefix(spec, corpora), corpora[spec.corpus].validation
+    end = held_out.start if held_out and held_out.file == file else 1.0
+    return Part(weight, 0.0, end, file)
 
 
 def prefix(spec: DataSpec, corpora: Mapping[str, Corpus]) -> str:
@@ -79,20 +85,30 @@ def subset_label(unique_tokens: int) -> str:
     return names.amount_label(unique_tokens).upper()
 
 
+def file_names(spec: DataSpec, corpora: Mapping[str, Corpus]) -> tuple[str, str]:
+    """The names that a run's two data-path files have, as datablations' utils/datapaths: train400m.txt, val.txt."""
+    amount = names.amount_label(spec.unique_tokens) if spec.unique_tokens else ""
+    trained = _word(spec.corpus, corpora)
+    if spec.mix:
+        trained = f"{100 - spec.mix[1]}{spec.corpus}{_word(spec.mix[0], corpora)}"
+    first, *others = _measured(spec, corpora)
+    valid = first + "".join(_word(name, corpora) for name in others) if others else _word(first, corpora)
+    return f"train{amount}{trained}{spec.variant or ''}.txt", f"val{valid}.txt"
+
+
+def _word(name: str, corpora: Mapping[str, Corpus]) -> str:
+    word = _corpus(name, corpora).file_word
+    return name if word is None else word
+
+
 def valid_groups(spec: DataSpec, corpora: Mapping[str, Corpus]) -> tuple[Group, ...]:
     """The validation sets of a run: those that its corpora name.
 
     A single set is called `validation`; several are `validation_c4`, `validation_oscar`; a corpus that states its
-    group's name keeps it and does not count (`validation` beside `validation_python`).
+    group's name keeps it and does not count (`validation` beside `validation_python`). Raises UsageError where one of
+    the corpora has no validation set.
     """
-    trained_on = [spec.corpus] + ([spec.mix[0]] if spec.mix else [])
-    measured = [n for name in trained_on for n in (_corpus(name, corpora).validated_on or (name,))]
-    return valid_groups_of(tuple(dict.fromkeys(measured)), corpora)
-
-
-def valid_groups_of(measured: Sequence[str], corpora: Mapping[str, Corpus]) -> tuple[Group, ...]:
-    """The validation groups of the named corpora, in their order."""
-    sets = [(name, _corpus(name, corpora).validation) for name in measured]
+    sets = [(name, _corpus(name, corpora).validation) for name in _measured(spec, corpora)]
     nameless = [name for name, validation in sets if validation and not validation.group]
     groups = []
     for name, validation in sets:
@@ -114,6 +130,12 @@ def line(groups: Sequence[Group], data_folder: str) -> str:
 
 def _parts(group: Group, data_folder: str) -> str:
     return ", ".join(f"{part.weight} {part.start:g}:{part.end:g} {data_folder}/{part.prefix}" for part in group.parts)
+
+
+def _measured(spec: DataSpec, corpora: Mapping[str, Corpus]) -> list[str]:
+    """The corpora that a run is validated on, in order."""
+    trained_on = [spec.corpus] + ([spec.mix[0]] if spec.mix else [])
+    return list(dict.fromkeys(n for name in trained_on for n in (_corpus(name, corpora).validated_on or (name,))))
 
 
 def _corpus(name: str, corpora: Mapping[str, Corpus]) -> Corpus:

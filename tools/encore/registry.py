@@ -85,12 +85,19 @@ class Tokenizer:
 
 @dataclass(frozen=True)
 class Pin:
-    """A trainer at one commit: its entry point and its parser's arguments, those with values and the bare switches."""
+    """A trainer at one commit: its entry point and its parser's arguments, those with values and the bare switches.
+
+    adds: arguments that this objective needs. ignores_ranges: it takes 0.95:1 and reads all. warning: what a user of
+    this commit has to read.
+    """
 
     entry: str
     commit: str | None = None
     options: str = ""
     switches: str = ""
+    adds: str = ""
+    ignores_ranges: bool = False
+    warning: str = ""
     note: str = ""
 
     @functools.cached_property
@@ -152,6 +159,7 @@ class Validation:
     start: float = 0.0
     end: float = 1.0
     group: str | None = None
+    samples: int | None = None
     note: str = ""
 
 
@@ -159,8 +167,10 @@ class Validation:
 class Corpus:
     """A corpus: where its text comes from, how large it is, and where its tokenized forms lie.
 
-    field: the key of the text in a document. samples, tokens: of the whole, with GPT-2's tokenizer; None: open.
+    field: the key of the text in a document. samples: of the whole; tokens_per_sample: with GPT-2's tokenizer; None:
+    open.
     validated_on: the corpora whose validation sets a run on this one is measured on; empty: itself.
+    file_word: what names of data-path files call it, where that is not its name.
     """
 
     name: str
@@ -175,16 +185,23 @@ class Corpus:
     field: str = "text"
     samples: int | None = None
     tokens_per_sample: float | None = None
-    tokens: int | None = None
     variants: dict[str, Files] = dataclasses.field(default_factory=dict)
     validation: Validation | None = None
     validated_on: tuple[str, ...] = ()
+    file_word: str | None = None
     note: str = ""
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of the whole, with GPT-2's tokenizer; None where samples or tokens per sample are open."""
+        if self.samples is None or self.tokens_per_sample is None:
+            return None
+        return round(self.samples * self.tokens_per_sample)
 
 
 @dataclass(frozen=True)
 class KnownRun:
-    """A run of the paper; the last five say what ran, as far as it is known (tokens is what the name says)."""
+    """A run of the paper; shape to global_step say what ran, as far as it is known (tokens is what the name says)."""
 
     name: str
     parameters: int
@@ -194,11 +211,11 @@ class KnownRun:
     seed: int | None
     dedup: bool
     in_fit: bool
-    note: str
     shape: str | None
     train_samples: int | None
     global_batch_size: int | None
     global_step: int | None
+    note: str
 
 
 @dataclass(frozen=True)
