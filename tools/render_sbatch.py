@@ -53,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--check compares with a file: give --out FILE")
     if args.json and not args.dry_run:
         parser.error("--json is the plan's form: give --dry-run with it")
+    if not all(map(str.isprintable, arguments)):  # the script's header quotes the command line
+        parser.error("an argument holds a control character")
     config = userconfig.load()
     request = Request(
         name=args.name,

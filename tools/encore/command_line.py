@@ -10,12 +10,12 @@ _DEEPSPEED_STEPS_PER_PRINT = 2000  # DeepSpeed's own lines; the trainer logs eve
 def trainer_args(plan: Plan) -> list[str]:
     """All arguments, with absolute paths; the same for every rank."""
     options = _model(plan) | _training(plan) | _cadence(plan) | _files(plan) | _exits(plan)
-    listed = [text for name, value in options.items() for text in (name, *_texts(value))]
-    return listed + _switches(plan) + _data(plan)
+    listed = [text for name, value in options.items() for text in (name, _text(value))]
+    return listed + _switches(plan) + plan.software.pin.adds.split() + _data(plan)
 
 
-def _texts(value: object) -> list[str]:
-    return [f"{value:g}" if isinstance(value, float) else str(value)]
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _model(plan: Plan) -> dict[str, object]:

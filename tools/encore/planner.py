@@ -27,7 +27,7 @@ def resolve(request: Request, config: UserConfig) -> Plan:
     shape = _shape(run)
     regime = profiles.regimes()[shape.regime]
     software = _software(request, site.cluster)
-    data = _data(run, regime, software.trainer)
+    data = _data(run, regime, software)
     model = _model(shape, data.tokenizer, choose(settings.sequence_length, regime.data.sequence_length))
     released = _released(run.name, model.positions)
     training = _training(request, regime, run, model, released)
@@ -89,15 +89,19 @@ def _software(request: Request, cluster: profiles.Cluster) -> Software:
     return Software(trainer, pin, request.objective, image_name, image)
 
 
-def _data(run: names.RunName, regime: profiles.Regime, trainer: registry.Trainer) -> Data:
-    suffix, corpora = run.suffix, registry.corpora()
+def _data(run: names.RunName, regime: profiles.Regime, software: Software) -> Data:
+    trainer, suffix, corpora = software.trainer, run.suffix, registry.corpora()
     corpus = suffix.corpus or regime.data.corpus
     mix = ("python", 100 - suffix.corpus_share) if suffix.corpus_share else None
     spec = datalines.DataSpec(corpus, run.unique_tokens if run.unique_label else None, suffix.variant, mix)
     train, valid = datalines.train_group(spec, corpora), datalines.valid_groups(spec, corpora)
     parts = [part for group in (train, *valid) for part in group.parts]
-    if not trainer.ranges and any((part.start, part.end) != (0.0, 1.0) for part in parts):
-        raise UsageError(f"trainer {trainer.name} cannot read a range of a data set", "choose --trainer turkunlp")
+    reads_ranges = trainer.ranges and not software.pin.ignores_ranges
+    if not reads_ranges and any((part.start, part.end) != (0.0, 1.0) for part in parts):
+        raise UsageError(
+            f"trainer {trainer.name} cannot read a range of a data set for {software.objective}",
+            "choose --trainer turkunlp",
+        )
     if not trainer.several_validation_sets and len(valid) > 1:
         raise UsageError(f"trainer {trainer.name} has one validation set only", "choose --trainer turkunlp")
     tokenizer = registry.tokenizers()[regime.data.tokenizer]
@@ -192,7 +196,7 @@ def _active(variables: tuple[profiles.Variable, ...], nodes: int, settings: Sett
 
 
 def _warnings(plan: Plan, request: Request) -> list[str]:
-    found = []
+    found = [plan.software.pin.warning] if plan.software.pin.warning else []
     if plan.cluster.account_required and plan.job.account is None:
         found.append(
             f"no account: {plan.cluster_name} refuses a job without one, and the workspace is {plan.paths.workspace};"

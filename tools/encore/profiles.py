@@ -164,6 +164,7 @@ class Image:
     trainers_folder: str
     source: str
     checked: datetime.date
+    squashfs: str | None = None  # the same image as enroot and pyxis read it
     base: str | None = None
     base_digest: str | None = None
     digest: str | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 import jinja2
 
 from encore import __version__, command_line
+from encore.errors import UsageError
 from encore.plan import Plan
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
@@ -24,7 +25,6 @@ class Origin:
 def train_script(plan: Plan, origin: Origin) -> str:
     """The script that trains `plan`: for sbatch, or for bash where the cluster has no scheduler."""
     image = plan.software.image
-    image_path = f"{plan.paths.images}/{image.file}" if image else None
     binds = ",".join(dict.fromkeys([plan.paths.workspace, *_outside(plan), *(image.binds if image else ())]))
     pyxis = plan.cluster.runtime == "pyxis"
     mounts = ",".join(f"{path}:{path}" for path in binds.split(","))
@@ -36,7 +36,7 @@ def train_script(plan: Plan, origin: Origin) -> str:
             plan=plan,
             made_by=origin.made_by,
             kit=origin.kit,
-            image_path=image_path,
+            image_path=_image_path(plan),
             entry=_entry(plan),
             binds=binds,
             container_srun=f' --container-image="$IMAGE" --container-mounts={shlex.quote(mounts)}' if pyxis else "",
@@ -63,6 +63,19 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["quote"] = shlex.quote
     return environment
+
+
+def _image_path(plan: Plan) -> str | None:
+    image = plan.software.image
+    if image is None:
+        return None
+    if plan.cluster.runtime != "pyxis":
+        return f"{plan.paths.images}/{image.file}"
+    if image.squashfs is None:
+        raise UsageError(
+            f"image {plan.software.image_name} has no squashfs form, which pyxis needs", "choose --set image"
+        )
+    return f"{plan.paths.images}/{image.squashfs}"
 
 
 def _entry(plan: Plan) -> str:
