@@ -1,0 +1,70 @@
+"""The reference scripts in sbatch/: which they are and how each is rendered.
+
+`make render` runs this file and rewrites them; test_render.py compares them whole.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from encore import planner, render, settings
+from encore.plan import Request
+from encore.userconfig import UserConfig
+
+FOLDER = Path(__file__).resolve().parents[1] / "sbatch"
+_ACCOUNT, _KIT = "project_465000000", "/opt/encore"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A script's file below sbatch/ and the options that render it."""
+
+    file: str
+    name: str
+    cluster: str
+    settings: tuple[str, ...] = ()
+    trainer: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where it stands."""
+        return FOLDER / self.file
+
+    def text(self) -> str:
+        """Render it, independent of the machine and the user."""
+        account = _ACCOUNT if self.cluster in ("lumi", "leonardo") else None
+        workspace = "/srv/encore" if account is None else None
+        request = Request(
+            self.name,
+            self.cluster,
+            account=account,
+            workspace=workspace,
+            trainer=self.trainer,
+            settings=settings.parse(self.settings),
+        )
+        words = [self.name, "--cluster", self.cluster]
+        words += ["--account", account] if account else ["--workspace", "/srv/encore"]
+        words += ["--trainer", self.trainer] if self.trainer else []
+        words += ["--set", *self.settings] if self.settings else []
+        made_by = f"tools/render_sbatch.py {' '.join(words)}"
+        return render.train_script(planner.resolve(request, UserConfig()), render.Origin(made_by, _KIT))
+
+
+REFERENCES = (
+    Reference("lumi/train.sbatch", "146m14b400m", "lumi"),
+    Reference("lumi/train-code-mix.sbatch", "4b284b84b90c4py", "lumi"),
+    Reference("lumi/train-torchrun.sbatch", "2b855b11bc4", "lumi", settings=("launch=torchrun", "large_scale=true")),
+    Reference(
+        "lumi/train-part-of-a-node.sbatch", "7m100m100m", "lumi", settings=("partition=small-g", "gpus_per_node=1")
+    ),
+    Reference("cuda/train.sbatch", "146m14b400m", "cuda"),
+    Reference("cuda/train-signal.sbatch", "146m14b400m", "cuda", settings=("launch=tasks",), trainer="deepspeedai"),
+    Reference("cuda-pyxis/train.sbatch", "146m14b400m", "cuda-pyxis"),
+    Reference("leonardo/train.sbatch", "146m14b400m", "leonardo"),
+    Reference("local/train.sh", "500k500k100k", "local"),
+)
+
+
+if __name__ == "__main__":
+    for reference in REFERENCES:
+        reference.path.parent.mkdir(parents=True, exist_ok=True)
+        reference.path.write_text(reference.text(), encoding="utf-8")
