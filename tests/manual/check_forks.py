@@ -16,6 +16,7 @@ deepspeed.
 """
 
 import argparse
+import contextlib
 import importlib.abc
 import importlib.machinery
 import json
@@ -32,7 +33,7 @@ from unittest.mock import MagicMock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
-from encore import registry  # noqa: E402
+from encore import registry
 
 _STAND_INS = ("apex", "amp_C", "einops", "sentencepiece", "six", "torch._six")
 _WORKER = "--inside"
@@ -86,10 +87,8 @@ def _listed(fork: types.ModuleType) -> dict[str, Any]:
         raise InterruptedError
 
     argparse.ArgumentParser.parse_args = catch  # type: ignore[assignment]
-    try:
+    with contextlib.suppress(InterruptedError):
         fork.parse_args()
-    except InterruptedError:
-        pass
     actions = [action for action in caught[0]._actions if action.dest != "help"]
     return {
         "options": sorted(name for action in actions if action.nargs != 0 for name in action.option_strings),
@@ -98,7 +97,7 @@ def _listed(fork: types.ModuleType) -> dict[str, Any]:
 
 
 def ask(folder: Path, arguments: list[str] | None, world_size: int, where: str) -> tuple[dict[str, Any] | None, str]:
-    """What `inside` answers, or None and the last lines that the fork wrote."""
+    """What `inside` answers, or None and the last line that the fork wrote: its error."""
     answer = Path(where) / "answer.json"
     answer.unlink(missing_ok=True)
     command = [sys.executable, str(Path(__file__).resolve()), _WORKER, str(folder), str(answer), json.dumps(arguments)]
@@ -106,7 +105,7 @@ def ask(folder: Path, arguments: list[str] | None, world_size: int, where: str) 
     done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True)
     if done.returncode == 0 and answer.exists():
         return json.loads(answer.read_text()), ""
-    return None, " | ".join((done.stderr or done.stdout).strip().splitlines()[-2:])
+    return None, (done.stderr or done.stdout).strip().splitlines()[-1]
 
 
 def with_data_files(plan: dict[str, Any], where: str) -> list[str]:
@@ -193,7 +192,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     plans = [(name, read_plan(name)) for name in options.plans]
     with tempfile.TemporaryDirectory() as where:
         if options.list:
-            return 0 if all([print_lists(folder, where) for _, _, folder in options.fork]) else 1
+            listed = [print_lists(folder, where) for _, _, folder in options.fork]
+            return 0 if all(listed) else 1
         results = [check_lists(*fork, where) for fork in options.fork]
         results += [
             check_plan(plan_name, plan, fork, where)

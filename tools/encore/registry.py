@@ -87,14 +87,15 @@ class Tokenizer:
 class Pin:
     """A trainer at one commit: its entry point and its parser's arguments, those with values and the bare switches.
 
-    adds: arguments that this objective needs. ignores_ranges: it takes 0.95:1 and reads all. warning: what a user of
-    this commit has to read.
+    tokenizer_type: what the entry point defaults to. adds: arguments that this objective needs. ignores_ranges: it
+    takes 0.95:1 and reads all. warning: what a user of this commit has to read.
     """
 
     entry: str
     commit: str | None = None
     options: str = ""
     switches: str = ""
+    tokenizer_type: str = "GPT2BPETokenizer"
     adds: str = ""
     ignores_ranges: bool = False
     warning: str = ""
