@@ -2,16 +2,19 @@
 
 import json
 
+from encore import trainer_arguments
 from encore.plan import Plan
 
 _DEEPSPEED_STEPS_PER_PRINT = 2000  # DeepSpeed's own lines; the trainer logs every --log-interval steps
 
 
 def trainer_args(plan: Plan) -> list[str]:
-    """All arguments, with absolute paths; the same for every rank."""
+    """All arguments, with absolute paths, the same for every rank; raises UsageError if the trainer would refuse them."""
     options = _model(plan) | _training(plan) | _cadence(plan) | _files(plan) | _exits(plan)
     listed = [text for name, value in options.items() for text in (name, _text(value))]
-    return listed + _switches(plan) + plan.software.pin.adds.split() + _data(plan)
+    arguments = listed + _switches(plan) + plan.software.pin.adds.split() + _data(plan)
+    trainer_arguments.check_arguments(plan.software.trainer, plan.software.pin, arguments, plan.gpus)
+    return arguments
 
 
 def _text(value: object) -> str:

@@ -80,10 +80,14 @@ def default_cluster(config: UserConfig) -> str:
     return _DEFAULT_CLUSTER
 
 
-def _slurm_conf_cluster() -> str | None:
-    """ClusterName of the machine's slurm.conf; the last place is that of a configless Slurm."""
+def _slurm_conf_places() -> list[Path]:
+    """Where slurm.conf may lie; the last place is that of a configless Slurm."""
     places = [os.environ.get("SLURM_CONF"), "/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf"]
-    for place in (Path(p) for p in places if p):
+    return [Path(place) for place in places if place]
+
+
+def _slurm_conf_cluster() -> str | None:
+    for place in _slurm_conf_places():
         try:
             match = re.search(r"(?im)^\s*ClusterName\s*=\s*(\S+)", place.read_text(errors="replace"))
         except OSError:
