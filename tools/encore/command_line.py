@@ -9,7 +9,7 @@ _DEEPSPEED_STEPS_PER_PRINT = 2000  # DeepSpeed's own lines; the trainer logs eve
 
 
 def trainer_args(plan: Plan) -> list[str]:
-    """All arguments, with absolute paths, the same for every rank; raises UsageError if the trainer would refuse them."""
+    """All arguments, the same for every rank; raises UsageError for what the trainer would refuse."""
     options = _model(plan) | _training(plan) | _cadence(plan) | _files(plan) | _exits(plan)
     listed = [text for name, value in options.items() for text in (name, _text(value))]
     arguments = listed + _switches(plan) + plan.software.pin.adds.split() + _data(plan)

@@ -1,0 +1,38 @@
+# make demo and make test each make the environment that they need; everything else is in the README.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench render
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+$(VENV)/.train: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,analysis]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@ $(VENV)/.train
+
+demo: $(VENV)/.train  ## real text to a trained model on this machine, in minutes
+	$(BIN)/python tools/run_demo.py
+
+test: $(VENV)/.dev  ## every check that this machine can run
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## ruff over Python, shellcheck over shell
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/shellcheck .ci/run sbatch/*/*
+
+bench: $(VENV)/.dev  ## speed against the peers, each in one run
+	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit; done
+
+render: $(VENV)/.dev  ## refresh the reference scripts in sbatch/
+	$(BIN)/python tests/reference_scripts.py
