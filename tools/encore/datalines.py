@@ -129,7 +129,9 @@ def line(groups: Sequence[Group], data_folder: str) -> str:
 
 
 def _parts(group: Group, data_folder: str) -> str:
-    return ", ".join(f"{part.weight} {part.start:g}:{part.end:g} {data_folder}/{part.prefix}" for part in group.parts)
+    return ", ".join(
+        f"{part.weight} {part.start:.15g}:{part.end:.15g} {data_folder}/{part.prefix}" for part in group.parts
+    )
 
 
 def _measured(spec: DataSpec, corpora: Mapping[str, Corpus]) -> list[str]:
