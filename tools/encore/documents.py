@@ -8,37 +8,38 @@ a smaller head is a prefix of a larger (source: huggingface/datablations README,
 
 import contextlib
 import hashlib
-import io
 import json
+import os
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import orjson
 
 from encore import files
-from encore.errors import DataError
+from encore.errors import DataError, UsageError
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 _ROWS = 512
 _DATA_SUFFIXES = (".jsonl", ".json", ".ndjson", ".gz", ".zst", ".parquet", ".txt")
 _DATASET_NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<config>[\w.-]+))?")
-_END = object()
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How inputs are read: the text's field, the split of a dataset, and whether bad documents are skipped."""
+    """What is read of the inputs: the text's field, the split of a dataset, bad documents skipped or refused.
+
+    `samples` and `bytes` (of text, in UTF-8) end it with the document that reaches them.
+    """
 
     field: str = "text"
     split: str = "train"
     skip_bad: bool = False
+    samples: int | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,22 +86,7 @@ class _BadDocumentError(Exception):
         self.reason = reason
 
 
-def stream(inputs: Iterable[str], reading: Reading) -> Iterator[Batch]:
-    """All documents of all inputs, in order. Raises DataError, naming file and line, unless bad ones are skipped."""
-    for name in inputs:
-        yield from _open(name, reading)
-
-
-def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
-    """The same items, up to `depth` of them computed in a thread while the caller works on one."""
-    with ThreadPoolExecutor(1) as pool, contextlib.closing(items):  # type: ignore[type-var]
-        waiting = deque(pool.submit(next, items, _END) for _ in range(depth))
-        try:
-            while (item := waiting.popleft().result()) is not _END:
-                waiting.append(pool.submit(next, items, _END))
-                yield item  # type: ignore[misc]
-        finally:
-            pool.shutdown(cancel_futures=True)
+Batches = Generator[Batch, None, None]
 
 
 @dataclass
@@ -109,6 +95,10 @@ class Budget:
 
     left: int | None
     unit: str
+
+    def __post_init__(self) -> None:
+        if self.left is not None and self.left < 1:
+            raise UsageError(f"{self.left} {self.unit} is nothing to take", "ask for at least 1")
 
     def take(self, sizes: "np.typing.ArrayLike") -> int:
         """How many of the next documents, of these sizes, are needed; counts them as taken."""
@@ -130,9 +120,13 @@ class Budget:
             raise DataError(f"the input ends {self.left:,} {self.unit} short of what was asked for", "ask for less")
 
 
-def head(batches: Iterator[Batch], budget: Budget, sizes: "Callable[[Batch], np.typing.ArrayLike]") -> Iterator[Batch]:
-    """The first documents, up to and with the one that reaches the budget; `sizes` measures a batch in its unit."""
-    with contextlib.closing(batches):  # type: ignore[type-var]
+Sizes = Callable[[Batch], "np.typing.ArrayLike"]
+"""Measures each document of a batch, (n,), in a budget's unit."""
+
+
+def head(batches: Batches, budget: Budget, sizes: Sizes) -> Batches:
+    """The first documents, up to and with the one that reaches the budget. Raises DataError if none does."""
+    with contextlib.closing(batches):
         for batch in batches:
             count = budget.take(sizes(batch))
             if budget.reached:
@@ -142,10 +136,17 @@ def head(batches: Iterator[Batch], budget: Budget, sizes: "Callable[[Batch], np.
     budget.check()
 
 
+def stream(inputs: Iterable[str], reading: Reading) -> Batches:
+    """The documents of all inputs, in order. Raises DataError, naming file and line, unless bad ones are skipped."""
+    whole = (batch for name in inputs for batch in _open(name, reading))
+    by_samples = head(whole, Budget(reading.samples, "documents"), lambda batch: np.ones(len(batch.texts)))
+    return head(by_samples, Budget(reading.bytes, "bytes"), lambda batch: [len(text) for text in batch.texts])
+
+
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-def _open(name: str, reading: Reading) -> Iterator[Batch]:
+def _open(name: str, reading: Reading) -> Batches:
     path = Path(name)
     if path.is_file():
         with open(path, "rb") as handle:
@@ -162,7 +163,7 @@ def _open(name: str, reading: Reading) -> Iterator[Batch]:
     return _dataset(match["name"], match["config"], reading)
 
 
-class _Hashed(io.RawIOBase):
+class _Hashed:
     """A file that hashes what is read of it."""
 
     def __init__(self, path: Path) -> None:
@@ -171,24 +172,24 @@ class _Hashed(io.RawIOBase):
         self._digest = hashlib.sha256()
         self._bytes = 0
 
-    def readable(self) -> bool:
-        return True
+    def __enter__(self) -> "_Hashed":
+        return self
 
-    def readinto(self, buffer: Any) -> int:
-        count = self._file.readinto(buffer)
-        self._digest.update(memoryview(buffer)[:count])
-        self._bytes += count
-        return count
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._digest.update(data)
+        self._bytes += len(data)
+        return data
 
     def source(self) -> Source:
-        return Source(str(self.path), self.path.stat().st_size, self._bytes, self._digest.copy().hexdigest())
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+        size = os.fstat(self._file.fileno()).st_size
+        return Source(str(self.path), size, self._bytes, self._digest.copy().hexdigest())
 
 
-def _jsonl(path: Path, codec: str | None, reading: Reading) -> Iterator[Batch]:
+def _jsonl(path: Path, codec: str | None, reading: Reading) -> Batches:
     with _Hashed(path) as raw:
         number = 1
         for block in _blocks(raw, codec):
@@ -227,7 +228,7 @@ def _read(handle: Any, path: Path) -> bytes:
         raise DataError(f"{path} is corrupt or truncated: {error}", "fetch it again") from None
 
 
-def _json_batches(lines: list[bytes], first: int, source: Source, reading: Reading) -> Iterator[Batch]:
+def _json_batches(lines: list[bytes], first: int, source: Source, reading: Reading) -> Batches:
     name = reading.field
     try:
         texts = [orjson.loads(line)[name].encode() for line in lines]
@@ -247,7 +248,7 @@ def _checked(
     source: Source,
     reading: Reading,
     are_lines: bool = False,
-) -> Iterator[Batch]:
+) -> Batches:
     """One batch, document by document: the bad ones left out and noted, or the good ones before the first bad one."""
     texts: list[bytes] = []
     lines: list[bytes] = []
@@ -291,7 +292,7 @@ def _text_of_value(value: Any) -> bytes:
         raise _BadDocumentError("invalid UTF-8", str(error)) from None
 
 
-def _parquet(path: Path, reading: Reading) -> Iterator[Batch]:
+def _parquet(path: Path, reading: Reading) -> Batches:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -313,7 +314,7 @@ def _parquet(path: Path, reading: Reading) -> Iterator[Batch]:
         raise DataError(f"{path} is corrupt: {error}", "fetch it again") from None
 
 
-def _dataset(name: str, config: str | None, reading: Reading) -> Iterator[Batch]:
+def _dataset(name: str, config: str | None, reading: Reading) -> Batches:
     """Rows of a dataset as the hub streams them. A dataset that is a script is refused by `datasets` itself."""
     import datasets
 

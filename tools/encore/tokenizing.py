@@ -7,27 +7,33 @@ id follows all others, after what the tokenizer's own template adds; the dtype f
 """
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import os
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import tokenizers
 
 from encore import __version__, files
-from encore.documents import Batch, Budget, Source, ahead
+from encore.documents import Batches, Budget, Source
 from encore.errors import DataError
 from encore.indexed import IndexedWriter, bin_path, idx_path, smallest_dtype
+from encore.threads import ahead, mapped
 
 _END_OF_TEXT = "<|endoftext|>"
-_FIRST_SAMPLE_BYTES = 192 << 10
 _SLICE_BYTES = 2 << 10
+_FIRST_SLICES = 64
+_BATCHES_PER_SLICE = 8
+_RENEWED_AFTER_BYTES = 512 << 20
+_MOST_USEFUL_THREADS = 4  # one thread reads JSON about as fast as these encode
 _SLOW_DOCUMENTS = 64
 _PROBES = (
     "\r\n\r\n\ttabs  and   runs of    blanks \n",
@@ -38,8 +44,17 @@ _PROBES = (
 )
 T = TypeVar("T")
 Ids = npt.NDArray[np.integer]
-Encode = Callable[[list[bytes]], tuple[Ids, npt.NDArray[np.int64]]]
-"""Texts (n,) → their ids end to end (total,), and how many each has (n,), special tokens among them."""
+Encoded = tuple[Ids, npt.NDArray[np.int64]]
+
+
+class Encode(Protocol):
+    """Texts (n,) → their ids end to end (total,), and how many each has (n,), what frames them among them."""
+
+    version: str
+
+    def __call__(self, texts: list[bytes]) -> Encoded:
+        """Encode a batch."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,7 @@ class Tokenizer:
         """Entries with added tokens, unpadded."""
         return self.backend.get_vocab_size(with_added_tokens=True)
 
+    @functools.cached_property
     def dtype(self) -> np.dtype:
         """What Megatron would store the ids in; raises DataError where they would overflow it."""
         chosen = smallest_dtype(self.vocabulary_size)
@@ -143,9 +159,10 @@ def _from_hub(name: str) -> Tokenizer:
     return _from_json(name, path, path.parent)
 
 
-def use_threads(count: int) -> None:
-    """Encode with so many threads; to be called before the first encoding."""
-    os.environ["RAYON_NUM_THREADS"] = str(count)
+def _threads() -> int:
+    """How many threads to encode with where nobody says: one core is left to the reader."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores - 1, _MOST_USEFUL_THREADS))
 
 
 @dataclass(frozen=True)
@@ -157,7 +174,7 @@ class Frame:
     after: tuple[int, ...]
     end: tuple[int, ...]
 
-    def around(self, flat: Ids, lengths: npt.NDArray[np.int64]) -> tuple[Ids, npt.NDArray[np.int64]]:
+    def around(self, flat: Ids, lengths: npt.NDArray[np.int64]) -> Encoded:
         """The same documents, framed and in `dtype`; one that would be nothing but its `end` stays empty."""
         after = self.after + self.end
         kept = (lengths > 0) | bool(self.before or self.after)
@@ -203,9 +220,9 @@ class _SlowEncoder:
         self.version = f"tokenizers {tokenizers.__version__}"
         self._backend = tokenizer.backend
         self._end = end
-        self._frame = Frame(tokenizer.dtype(), (), (), end)
+        self._frame = Frame(tokenizer.dtype, (), (), end)
 
-    def __call__(self, texts: list[bytes]) -> tuple[Ids, npt.NDArray[np.int64]]:
+    def __call__(self, texts: list[bytes]) -> Encoded:
         ids, lengths = [np.empty(0, np.uint32)], []
         for first in range(0, len(texts), _SLOW_DOCUMENTS):  # an Encoding takes a hundred times an id's memory
             some = [text.decode() for text in texts[first : first + _SLOW_DOCUMENTS]]
@@ -223,37 +240,48 @@ class _SlowEncoder:
 
 
 class _FastEncoder:
-    """gigatoken, compared with `reference` on probes and some of the first batch, then on a slice of every batch."""
+    """gigatoken, compared with `reference` on probes and slices of the first batch, then on a slice now and again.
 
-    def __init__(self, tokenizer: Tokenizer, end: tuple[int, ...], reference: _SlowEncoder) -> None:
-        import gigatoken
+    Each thread has a backend of its own, since one serves one thread at a time; its memory of the words that it has met
+    grows without bound, so that it is made anew from time to time.
+    """
 
+    def __init__(self, tokenizer: Tokenizer, end: tuple[int, ...], reference: "_SlowEncoder") -> None:
         self.version = f"gigatoken {importlib.metadata.version('gigatoken')}"
         self._reference = reference
-        self._frame = Frame(tokenizer.dtype(), *reference.template(), end)
-        try:
-            self._backend = gigatoken.Tokenizer.from_json(tokenizer.backend.to_str())
-        except (ValueError, RuntimeError) as error:
-            raise _DiffersError(f"gigatoken does not support this tokenizer ({error})") from None
-        self._sample_bytes = _FIRST_SAMPLE_BYTES
+        self._frame = Frame(tokenizer.dtype, *reference.template(), end)
+        self._json = tokenizer.backend.to_str()
+        self._local = threading.local()
         added = "".join(f" x{token.content}y" for token in tokenizer.backend.get_added_tokens_decoder().values())
         self._prove([probe.encode() for probe in (*_PROBES, _END_OF_TEXT, added) if probe])
 
-    def __call__(self, texts: list[bytes]) -> tuple[Ids, npt.NDArray[np.int64]]:
-        if texts:
-            self._prove(self._sample(texts))
-            self._sample_bytes = _SLICE_BYTES
+    def __call__(self, texts: list[bytes]) -> Encoded:
+        self._prove(_slices(texts, self._slices_due()))
         return self._encode(texts)
 
-    def _encode(self, texts: list[bytes]) -> tuple[Ids, npt.NDArray[np.int64]]:
-        layout = self._backend.encode_batch(texts).layout
-        return self._frame.around(np.asarray(layout.content.data), np.diff(np.asarray(layout.offsets.data)))
+    def _slices_due(self) -> int:
+        """How many slices of this thread's next batch to compare."""
+        calls = self._local.calls = getattr(self._local, "calls", -1) + 1
+        return 0 if calls % _BATCHES_PER_SLICE else 1 if calls else _FIRST_SLICES
 
-    def _sample(self, texts: list[bytes]) -> list[bytes]:
-        """The beginnings of texts evenly spread over the batch."""
-        count = min(len(texts), self._sample_bytes // _SLICE_BYTES)
-        spread = (texts[i * len(texts) // count] for i in range(count))
-        return [text[:_SLICE_BYTES].decode(errors="ignore").encode() for text in spread]
+    def _backend(self, size: int) -> Any:
+        """This thread's backend, to encode so many bytes with."""
+        import gigatoken
+
+        left = getattr(self._local, "left", -1) - size
+        if left < 0:
+            try:
+                self._local.backend = gigatoken.Tokenizer.from_json(self._json)
+            except (ValueError, RuntimeError) as error:
+                raise _DiffersError(f"gigatoken does not support this tokenizer ({error})") from None
+            left = _RENEWED_AFTER_BYTES
+        self._local.left = left
+        return self._local.backend
+
+    def _encode(self, texts: list[bytes]) -> Encoded:
+        backend = self._backend(sum(map(len, texts)))
+        layout = backend.encode_batch(texts, parallel=False).layout
+        return self._frame.around(np.asarray(layout.content.data), np.diff(np.asarray(layout.offsets.data)))
 
     def _prove(self, texts: list[bytes]) -> None:
         for ours, theirs in zip(self._encode(texts), self._reference(texts), strict=True):
@@ -261,15 +289,22 @@ class _FastEncoder:
                 raise _DiffersError("gigatoken and tokenizers differ on this tokenizer or text")
 
 
+def _slices(texts: list[bytes], count: int) -> list[bytes]:
+    """The beginnings of so many texts, evenly spread."""
+    spread = (texts[i * len(texts) // count] for i in range(min(count, len(texts))))
+    return [text[:_SLICE_BYTES].decode(errors="ignore").encode() for text in spread]
+
+
 @dataclass(frozen=True)
 class Job:
-    """What to write: PREFIX_FIELD_document.bin/.idx/.json, up to `tokens` ids, at the very token if `exact`."""
+    """What to write: PREFIX_FIELD_document.bin/.idx/.json, up to `tokens` ids, if `exact` to the very token."""
 
     prefix: str
     field: str = "text"
     append_eod: bool = False
     tokens: int | None = None
     exact: bool = False
+    workers: int | None = None
 
     @property
     def target(self) -> str:
@@ -278,20 +313,20 @@ class Job:
 
 
 def write(
-    open_stream: Callable[[], Iterator[Batch]], tokenizer: Tokenizer, job: Job, warn: Callable[[str], None]
+    open_stream: Callable[[], Batches], tokenizer: Tokenizer, job: Job, warn: Callable[[str], None]
 ) -> dict[str, Any]:
     """Write the job's .bin and .idx, last its manifest, which is returned. Raises DataError, OutputError."""
     with files.exclusive(bin_path(job.target)):
         return encoding(tokenizer, job.append_eod, warn, lambda encode: _write(open_stream(), encode, tokenizer, job))
 
 
-def _write(stream: Iterator[Batch], encode: Encode, tokenizer: Tokenizer, job: Job) -> dict[str, Any]:
+def _write(stream: Batches, encode: Encode, tokenizer: Tokenizer, job: Job) -> dict[str, Any]:
     budget = Budget(job.tokens, "tokens")
     sources: dict[str, Source] = {}
     skipped: Counter[str] = Counter()
     manifest = Path(f"{job.target}.json")
-    encoded = ahead((batch, *encode(batch.texts)) for batch in ahead(stream))
-    with IndexedWriter(job.target, tokenizer.dtype()) as writer, contextlib.closing(encoded):
+    encoded = mapped(lambda batch: (batch, *encode(batch.texts)), ahead(stream), job.workers or _threads())
+    with IndexedWriter(job.target, tokenizer.dtype) as writer, contextlib.closing(encoded):
         for batch, ids, lengths in encoded:
             count = budget.take(lengths)
             if budget.reached:
