@@ -70,8 +70,8 @@ def run(main: Callable[[], int]) -> None:
     except OSError as error:
         if error.errno not in _MACHINE_ERRORS:
             raise
-        where = f" {error.filename}" if error.filename else ""
-        say(f"error: {error.strerror}:{where}; {_MACHINE_ERRORS[error.errno]}")
+        where = f": {error.filename}" if error.filename else ""
+        say(f"error: {error.strerror}{where}; {_MACHINE_ERRORS[error.errno]}")
         code = 1
     except KeyboardInterrupt:
         say("interrupted")

@@ -5,6 +5,7 @@ temporary file, which the next run of the same command replaces.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -28,8 +29,10 @@ def atomic(target: Path) -> Iterator[Path]:
         fsync(temporary)
         os.replace(temporary, target)
         fsync(target.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            error.filename = str(target)  # a failed write() does not know what it wrote to
         raise
 
 
