@@ -20,8 +20,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from encore import cli, documents, subsets, tokenizing
-from encore.documents import Batches
+from encore import cli, documents, subsets, tokenizer_files, tokenizing
+from encore.batches import Batches
 from tqdm import tqdm
 
 
@@ -76,7 +76,7 @@ def tokenize(args: argparse.Namespace) -> dict[str, Any]:
         os.environ["RAYON_NUM_THREADS"] = str(args.workers)
     limit = (args.tokens, args.exact_tokens)
     job = tokenizing.Job(args.output_prefix, args.field, args.append_eod, *limit, args.workers)
-    done = tokenizing.write(lambda: stream(args), tokenizing.load(args.tokenizer), job, cli.warn)
+    done = tokenizing.write(lambda: stream(args), tokenizer_files.load(args.tokenizer), job, cli.warn)
     cli.say(f"{job.target}: {done['documents']:,} documents, {done['tokens']:,} tokens, {done['dtype']}")
     return done
 
@@ -89,7 +89,7 @@ def subset(args: argparse.Namespace) -> dict[str, Any]:
     if args.tail is not None:
         done = write(subsets.tail(lambda: stream(args), args.tail))
     elif args.tokens is not None:
-        tokenizer = tokenizing.load(args.tokenizer)
+        tokenizer = tokenizer_files.load(args.tokenizer)
         count = functools.partial(subsets.counted, lambda: stream(args), args.tokens)
         done = tokenizing.encoding(tokenizer, args.append_eod, cli.warn, lambda encode: write(count(encode)))
     else:

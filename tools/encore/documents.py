@@ -1,18 +1,17 @@
 """Streams of documents: jsonl, jsonl.gz, jsonl.zst, parquet and Hugging Face datasets, in order, checked and counted.
 
-A stream is an iterator of batches of a few MB, so that memory does not grow with the input; only a single document
-is ever held whole. What a file is, its first bytes say, not its name. Lines end as in Python's text files (\\n, \\r\\n,
-\\r) and blank ones are no documents. `head` and `tail` are what the paper did with the shell's commands of that name:
-a smaller head is a prefix of a larger (source: huggingface/datablations README, "Data").
+A stream comes in batches of about a MB, so that memory does not grow with the input; only a single document is ever
+held whole. What a file is, its first bytes say, not its name. Lines end as in Python's text files (LF, CRLF or CR);
+blank ones are no documents. A stream's first documents are what the paper took with `head`: fewer are a prefix of more
+(source: huggingface/datablations README, "Data").
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ import numpy as np
 import orjson
 
 from encore import files
-from encore.errors import DataError, UsageError
+from encore.batches import Batch, Batches, Budget, Source, head
+from encore.errors import DataError
 
 BLOCK_BYTES = 1 << 20
 _ROWS = 512
@@ -42,42 +42,6 @@ class Reading:
     bytes: int | None = None
 
 
-@dataclass(frozen=True)
-class Source:
-    """One input so far: its size in bytes, and the digest of the `hashed_bytes` that were read of it.
-
-    For a dataset, which is no file, both count its texts.
-    """
-
-    name: str
-    bytes: int | None
-    hashed_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Consecutive documents as UTF-8; `lines` holds their raw lines where the input has lines.
-
-    `skipped` lists (number of this batch's documents before it, reason) of each one left out.
-    """
-
-    source: Source
-    texts: list[bytes]
-    lines: list[bytes] | None = None
-    skipped: list[tuple[int, str]] = field(default_factory=list)
-
-    def first(self, count: int) -> "Batch":
-        """The first documents, and what was skipped before the last of them."""
-        skipped = [(i, reason) for i, reason in self.skipped if i < count]
-        return replace(self, texts=self.texts[:count], lines=self.lines and self.lines[:count], skipped=skipped)
-
-    def rest(self, count: int) -> "Batch":
-        """All but the first documents, and what was skipped among them."""
-        skipped = [(i - count, reason) for i, reason in self.skipped if i >= count]
-        return replace(self, texts=self.texts[count:], lines=self.lines and self.lines[count:], skipped=skipped)
-
-
 class _BadDocumentError(Exception):
     """Why one document cannot be used: the reason it is counted by, and what was found."""
 
@@ -86,59 +50,9 @@ class _BadDocumentError(Exception):
         self.reason = reason
 
 
-Batches = Generator[Batch, None, None]
-
-
-@dataclass
-class Budget:
-    """An amount of `unit` still to take; whole documents are taken until it is reached (None: no bound)."""
-
-    left: int | None
-    unit: str
-
-    def __post_init__(self) -> None:
-        if self.left is not None and self.left < 1:
-            raise UsageError(f"{self.left} {self.unit} is nothing to take", "ask for at least 1")
-
-    def take(self, sizes: "np.typing.ArrayLike") -> int:
-        """How many of the next documents, of these sizes, are needed; counts them as taken."""
-        ends = np.cumsum(sizes, dtype=np.int64)
-        if self.left is None or not len(ends):
-            return len(ends)
-        taken = min(int(np.searchsorted(ends, self.left)) + 1, len(ends))
-        self.left -= int(ends[taken - 1])
-        return taken
-
-    @property
-    def reached(self) -> bool:
-        """Nothing more is needed."""
-        return self.left is not None and self.left <= 0
-
-    def check(self) -> None:
-        """Raises DataError if the documents ended before the amount was reached."""
-        if self.left is not None and self.left > 0:
-            raise DataError(f"the input ends {self.left:,} {self.unit} short of what was asked for", "ask for less")
-
-
-Sizes = Callable[[Batch], "np.typing.ArrayLike"]
-"""Measures each document of a batch, (n,), in a budget's unit."""
-
-
-def head(batches: Batches, budget: Budget, sizes: Sizes) -> Batches:
-    """The first documents, up to and with the one that reaches the budget. Raises DataError if none does."""
-    with contextlib.closing(batches):
-        for batch in batches:
-            count = budget.take(sizes(batch))
-            if budget.reached:
-                yield batch.first(count)
-                return
-            yield batch
-    budget.check()
-
-
 def stream(inputs: Iterable[str], reading: Reading) -> Batches:
     """The documents of all inputs, in order. Raises DataError, naming file and line, unless bad ones are skipped."""
-    whole = (batch for name in inputs for batch in _open(name, reading))
+    whole = (replace(batch, input=i) for i, name in enumerate(inputs) for batch in _open(name, reading))
     by_samples = head(whole, Budget(reading.samples, "documents"), lambda batch: np.ones(len(batch.texts)))
     return head(by_samples, Budget(reading.bytes, "bytes"), lambda batch: [len(text) for text in batch.texts])
 
@@ -159,7 +73,7 @@ def _open(name: str, reading: Reading) -> Batches:
     if path.is_dir():
         return _dataset(name, None, reading)
     if match is None or name.endswith(_DATA_SUFFIXES):
-        raise DataError(f"{name} does not exist", "check the path")
+        raise DataError(f"{name} is neither a file or folder nor a dataset's name", "check the path")
     return _dataset(match["name"], match["config"], reading)
 
 
@@ -272,6 +186,8 @@ def _text_of_line(line: bytes, name: str) -> bytes:
         record = json.loads(line.decode())  # what Megatron's tool reads with; it takes NaN, which orjson does not
     except UnicodeDecodeError as error:
         raise _BadDocumentError("invalid UTF-8", f"byte {error.start + 1} of the line") from None
+    except json.JSONDecodeError as error:
+        raise _BadDocumentError("broken JSON", f"{error.msg}, column {error.colno}") from None
     except (ValueError, RecursionError) as error:
         raise _BadDocumentError("broken JSON", str(error)) from None
     if not isinstance(record, dict):
@@ -306,6 +222,8 @@ def _parquet(path: Path, reading: Reading) -> Batches:
                 yield Batch(source, [])
             for rows in table.iter_batches(batch_size=_ROWS, columns=[reading.field]):
                 column = rows.column(0)
+                if pa.types.is_dictionary(column.type):
+                    column = column.dictionary_decode()
                 if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
                     column = column.cast(pa.large_binary())  # so that one bad text does not fail its whole batch
                 yield from _checked(enumerate(column.to_pylist(), number), _text_of_value, source, reading)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from encore import files
-from encore.documents import Batches, Budget, head
+from encore.batches import Batches, Budget, head
 from encore.errors import DataError, UsageError
 from encore.threads import ahead
 
