@@ -68,3 +68,13 @@ def test_what_is_not_an_amount_is_refused(text: str) -> None:
 
 def test_tables_align() -> None:
     assert cli.table([("a", 1), ("bcd", 22)], ("x", "yy")) == "x    yy\na    1\nbcd  22"
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1536, "1.5 KiB"), (121_500_000_000, "113 GiB")])
+def test_byte_sizes_are_in_powers_of_1024(count: int, text: str) -> None:
+    assert cli.byte_size(count) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(63.4, "63.4 s"), (720, "12 min"), (76_800, "21.3 h")])
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert cli.duration(seconds) == text
