@@ -72,6 +72,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if not args.quiet:
         cli.say(report.as_table(plan))
+    if plan.cluster.scheduler == "slurm" and not Path(plan.paths.logs).is_dir():
+        # Slurm opens the log before the script runs, and a job whose log cannot be opened dies without a word
+        cli.warn(f"{plan.paths.logs} is not there on this machine; on the cluster: mkdir -p {plan.paths.logs}")
     script = render.train_script(plan, render.Origin(request.as_command(), str(render.KIT)))
     if args.check:
         same = args.out.is_file() and args.out.read_text(encoding="utf-8") == script

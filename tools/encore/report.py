@@ -81,11 +81,15 @@ def _price(plan: Plan) -> list[tuple[str, str]]:
     cost, speed = plan.cost, plan.cluster.speed
     assumed = f"MFU {speed.mfu:.1%}" if speed.mfu is not None else f"{speed.sustained_flops:.2g} FLOP/s per device"
     jobs = f"{cost.jobs} job{'s' * (cost.jobs > 1)} of {plan.job.time or 'any length'}"
-    billed = f" = {cost.billing_units:,.4g} {cost.billing_unit}" if cost.billing_unit else ""
+    billed = f" = {_count(cost.billing_units)} {cost.billing_unit}" if cost.billing_units is not None else ""
     kept = f"{cli.byte_size(cost.checkpoints_kept_bytes)} if all are kept"
     return [
         ("FLOPs", f"{cost.flops_exact:.3g} (6ND: {cost.flops_6nd:.3g})"),
         ("time", f"{cli.duration(cost.hours * 3600)} at {assumed}: {jobs}"),
-        ("GPU-hours", f"{cost.gpu_hours:,.3g}{billed}"),
+        ("GPU-hours", f"{_count(cost.gpu_hours)}{billed}"),
         ("checkpoints", f"{cli.byte_size(cost.checkpoint_bytes)} each, {kept}"),
     ]
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
