@@ -78,7 +78,9 @@ def _open(name: str, reading: Reading) -> Batches:
 
 
 class _Hashed:
-    """A file that hashes what is read of it."""
+    """A file that hashes what is read of it; `closed` and `close` are what pyarrow asks of a file it does not own."""
+
+    closed = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -91,6 +93,9 @@ class _Hashed:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+    def close(self) -> None:
+        pass
 
     def read(self, size: int) -> bytes:
         data = self._file.read(size)
@@ -183,7 +188,9 @@ def _checked(
 
 def _text_of_line(line: bytes, name: str) -> bytes:
     try:
-        record = json.loads(line.decode())  # what Megatron's tool reads with; it takes NaN, which orjson does not
+        record = json.loads(
+            line.rstrip().decode()
+        )  # what Megatron's tool reads with; it takes NaN, which orjson does not
     except UnicodeDecodeError as error:
         raise _BadDocumentError("invalid UTF-8", f"byte {error.start + 1} of the line") from None
     except json.JSONDecodeError as error:
