@@ -128,6 +128,7 @@ def _from_hub(name: str) -> Tokenizer:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(
-            f"tokenizer {name} is no folder here and could not be fetched: {reason}", "check the name or path"
+            f"tokenizer {name} is no folder here and could not be fetched: {reason}",
+            "give a folder with its files, or its full name on the hub",
         ) from None
     return _from_json(name, path, path.parent)
