@@ -1,11 +1,13 @@
 """Rate of `prepare_corpus.py tokenize` against bare gigatoken and a loop like Megatron's own tool, in one run.
 
-Aims: at least 0.6 of bare gigatoken, and 40 times preprocess_data_many_cores.py, which a loop over `tokenizers` stands
-for: processes that each take a line, encode it, and turn the list of ids into an array and bytes (source: TurkuNLP
-6732bc9). Rates are MB of jsonl per second of a whole process, with its imports and its loading of GPT-2's tokenizer;
-bare gigatoken's is also given for its encode_files() alone, with nothing read, checked, hashed or written around it.
+Aims: at least 0.6 of bare gigatoken, and 40 times preprocess_data_many_cores.py. For that tool stands a loop over
+`tokenizers`: processes that each take a line, encode it, and turn the list of ids into an array and bytes (source:
+TurkuNLP 6732bc9; with --workers N it has one process that reads and N - 1 that encode). Rates are MB of jsonl per
+second of a whole process, with its imports and its loading of GPT-2's tokenizer; bare gigatoken's is also given for its
+encode_files() alone, with nothing checked, hashed or written around it. Each is the median of the rounds, and so is
+each ratio, since a busy machine slows the parts of a round alike.
 
-    python tests/bench/bench_prepare_corpus.py                200 MB, three rounds
+    python tests/bench/bench_prepare_corpus.py                400 MB, three rounds
     python tests/bench/bench_prepare_corpus.py --mb 2000      to see that memory stays the same
 """
 
@@ -99,7 +101,7 @@ def one_round(folder: Path) -> dict[str, float]:
 def main() -> None:
     """Interleave all, print the medians and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mb", type=float, default=200, help="size of the corpus")
+    parser.add_argument("--mb", type=float, default=400, help="size of the corpus")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     sys.path.insert(0, str(_ROOT / "tools"))
@@ -111,18 +113,18 @@ def main() -> None:
         write_corpus(folder / "part.jsonl", _LOOP_MB)
         load(str(_GPT2)).backend.save(str(folder / "gpt2.json"))
         rounds = [one_round(folder) for _ in range(args.rounds)]
-    median = {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
-    ours = median["ours"]
-    print(f"prepare_corpus.py tokenize          {ours:7.1f} MB/s, at most {median['memory']:.0f} MB of memory")
-    print(f"gigatoken, whole process            {median['bare']:7.1f} MB/s, ours is {ours / median['bare']:.2f} of it")
-    print(
-        f"gigatoken, encode_files() alone     {median['bare call']:7.1f} MB/s, ours is {ours / median['bare call']:.2f}"
-    )
-    for processes in (1, 2):
-        rate = median[f"loop {processes}"]
-        print(
-            f"tokenizers loop, {processes} encoding         {rate:7.1f} MB/s, ours is {ours / rate:.0f} times as fast"
-        )
+
+    def rate(key: str) -> str:
+        ratio = statistics.median(each["ours"] / each[key] for each in rounds)
+        return f"{statistics.median(each[key] for each in rounds):7.1f} MB/s, ours is {ratio:.2f} times that"
+
+    memory = max(each["memory"] for each in rounds)
+    print(f"prepare_corpus.py tokenize       {statistics.median(each['ours'] for each in rounds):7.1f} MB/s", end="")
+    print(f", at most {memory:.0f} MB of memory")
+    print(f"gigatoken, whole process         {rate('bare')}")
+    print(f"gigatoken, encode_files() alone  {rate('bare call')}")
+    print(f"tokenizers, 1 process encoding   {rate('loop 1')}")
+    print(f"tokenizers, 2 processes encoding {rate('loop 2')}")
 
 
 if __name__ == "__main__":

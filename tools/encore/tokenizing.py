@@ -33,7 +33,7 @@ from encore.tokenizer_files import Tokenizer
 _SLICE_BYTES = 2 << 10
 _FIRST_SLICES = 64
 _BATCHES_PER_SLICE = 8
-_RENEWED_AFTER_BYTES = 512 << 20
+_RENEWED_AFTER_BYTES = 256 << 20
 _MOST_USEFUL_THREADS = 4  # one thread reads JSON about as fast as these encode
 _SLOW_DOCUMENTS = 64
 _PROBES = (
