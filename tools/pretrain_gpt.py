@@ -17,6 +17,7 @@ examples:
 """
 
 import argparse
+import os
 import sys
 import time
 
@@ -32,13 +33,14 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     started = time.monotonic()
-    from encore.train import loop, world  # torch: seconds, which --help and a wrong argument need not wait for
-
-    args = arguments.parse(build_parser(), sys.argv[1:] if argv is None else argv, world.size())
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun or the job
+    args = arguments.parse(build_parser(), sys.argv[1:] if argv is None else argv, world_size)
     if args.dump_samples:
         count, path = datasets.dump(args)
         cli.say(f"wrote {count} samples of each data set to {path}")
         return 0
+    from encore.train import loop  # torch takes seconds, for which --help and a wrong argument need not wait
+
     loop.pretrain(args, started, loop.Talk(say=lambda line: print(line, flush=True), warn=cli.warn))
     return 0
 

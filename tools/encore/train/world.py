@@ -12,11 +12,6 @@ from torch import Tensor
 from encore.errors import UsageError
 
 
-def size() -> int:
-    """How many processes the launcher started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 @dataclass(frozen=True)
 class World:
     """This process among `size`, each with its own device; alone, nothing is communicated."""
@@ -51,20 +46,20 @@ def joined(backend: str | None, group_even_alone: bool) -> Iterator[World]:
 
     backend: nccl, gloo or None for the device's own. group_even_alone: DeepSpeed needs a process group of one, too.
     """
-    rank, local_rank = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
+    rank, size, local_rank = (int(os.environ.get(n, d)) for n, d in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
     gpus = torch.cuda.device_count()
     if backend == "nccl" and not gpus:
         raise UsageError("--distributed-backend nccl needs GPUs, and there are none", "say gloo, or leave it out")
     device = torch.device("cuda", local_rank % gpus) if gpus else torch.device("cpu")
     if gpus:
         torch.cuda.set_device(device)
-    if size() > 1:
+    if size > 1:
         dist.init_process_group(backend or ("nccl" if gpus else "gloo"))
     elif group_even_alone:
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
         dist.init_process_group(backend or ("nccl" if gpus else "gloo"), store=dist.HashStore(), rank=0, world_size=1)
     try:
-        yield World(rank, size(), device)
+        yield World(rank, size, device)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
