@@ -46,18 +46,19 @@ def joined(backend: str | None, group_even_alone: bool) -> Iterator[World]:
 
     backend: nccl, gloo or None for the device's own. group_even_alone: DeepSpeed needs a process group of one, too.
     """
-    rank, size, local_rank = (int(os.environ.get(n, d)) for n, d in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
-    gpus = torch.cuda.device_count()
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if backend == "nccl" and not gpus:
         raise UsageError("--distributed-backend nccl needs GPUs, and there are none", "say gloo, or leave it out")
     device = torch.device("cuda", local_rank % gpus) if gpus else torch.device("cpu")
     if gpus:
         torch.cuda.set_device(device)
+    backend = backend or ("nccl" if gpus else "gloo")
     if size > 1:
-        dist.init_process_group(backend or ("nccl" if gpus else "gloo"))
+        dist.init_process_group(backend, device_id=device if backend == "nccl" else None)
     elif group_even_alone:
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
-        dist.init_process_group(backend or ("nccl" if gpus else "gloo"), store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     try:
         yield World(rank, size, device)
     finally:
