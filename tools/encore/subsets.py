@@ -5,6 +5,7 @@ inputs become lines with the text alone.
 """
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -21,6 +22,16 @@ from encore.threads import ahead
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
 Encode = Callable[[list[bytes]], tuple[npt.ArrayLike, npt.ArrayLike]]
 """Texts (n,) → their ids, and how many each has (n,)."""
+
+
+def samples(tokens: int, tokens_per_sample: float) -> int:
+    """How many documents of that mean length hold so many tokens, rounded up.
+
+    Source: huggingface/datablations README: C4 has 478.625834583 a sample, hence 3,969,698 samples for 1.9B tokens.
+    """
+    if not 0 < tokens_per_sample < math.inf:
+        raise UsageError(f"{tokens_per_sample} tokens per sample cannot be", "give a positive number")
+    return math.ceil(tokens / tokens_per_sample)
 
 
 def tail(open_stream: Callable[[], Batches], count: int) -> Batches:

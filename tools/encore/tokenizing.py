@@ -25,7 +25,7 @@ import tokenizers
 
 from encore import __version__, files
 from encore.batches import Batches, Budget, Source
-from encore.errors import DataError
+from encore.errors import DataError, UsageError
 from encore.indexed import IndexedWriter, bin_path, idx_path
 from encore.threads import ahead, mapped
 from encore.tokenizer_files import Tokenizer
@@ -204,6 +204,10 @@ class Job:
     exact: bool = False
     workers: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.exact and self.tokens is None:
+            raise UsageError("--exact-tokens stops at a number of tokens", "give --tokens N with it")
+
     @property
     def target(self) -> str:
         """The prefix that the three files share, as Megatron names it."""
@@ -214,6 +218,8 @@ def write(
     open_stream: Callable[[], Batches], tokenizer: Tokenizer, job: Job, warn: Callable[[str], None]
 ) -> dict[str, Any]:
     """Write the job's .bin and .idx, last its manifest, which is returned. Raises DataError, OutputError."""
+    if job.workers:
+        os.environ["RAYON_NUM_THREADS"] = str(job.workers)  # tokenizers has threads of its own
     with files.exclusive(bin_path(job.target)):
         return encoding(tokenizer, job.append_eod, warn, lambda encode: _write(open_stream(), encode, tokenizer, job))
 
