@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Turn text into what Megatron trains on, or cut a corpus down to its unique tokens.
 
-tokenize reads jsonl, jsonl.gz, jsonl.zst, parquet or Hugging Face datasets (NAME or NAME:CONFIG) and writes
-PREFIX_text_document.bin, .idx (byte for byte as Megatron-DeepSpeed's preprocess_data.py) and .json (a manifest).
-subset writes the first documents, up to the one that reaches the amount, or the last (--tail), as jsonl; a smaller
-amount is a prefix of a larger. Nothing is written unless all of it is.
+tokenize reads jsonl, jsonl.gz, jsonl.zst, parquet or Hugging Face datasets (NAME or NAME:CONFIG) and writes, byte for
+byte as Megatron-DeepSpeed's preprocess_data.py, P_text_document.bin and .idx, and last .json, a manifest. subset writes
+as jsonl the first documents, up to the one that reaches the amount, or the last (--tail); less is a prefix of more.
 
 examples:
   tools/prepare_corpus.py tokenize c4.jsonl --tokenizer gpt2 --append-eod --output-prefix data/gpt2tok_c4
