@@ -33,6 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     started = time.monotonic()
+    # threads that spin at a barrier stall each other on a machine that does anything else: ten times slower, measured
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     world_size = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun or the job
     args = arguments.parse(build_parser(), sys.argv[1:] if argv is None else argv, world_size)
     if args.dump_samples:
