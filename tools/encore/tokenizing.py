@@ -59,10 +59,10 @@ class Encode(Protocol):
         ...
 
 
-def _threads() -> int:
-    """How many threads to encode with where nobody says: one core is left to the reader."""
+def _threads(asked: int | None) -> int:
+    """How many threads to encode with: as asked or all cores but the reader's, and no more than are of use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores - 1, _MOST_USEFUL_THREADS))
+    return max(1, min(asked or cores - 1, _MOST_USEFUL_THREADS))
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def _write(stream: Batches, encode: Encode, tokenizer: Tokenizer, job: Job) -> d
     sources: dict[int, Source] = {}
     skipped: Counter[str] = Counter()
     manifest = Path(f"{job.target}.json")
-    encoded = mapped(lambda batch: (batch, *encode(batch.texts)), ahead(stream), job.workers or _threads())
+    encoded = mapped(lambda batch: (batch, *encode(batch.texts)), ahead(stream), _threads(job.workers))
     with IndexedWriter(job.target, tokenizer.dtype) as writer, contextlib.closing(encoded):
         for batch, ids, lengths in encoded:
             count = budget.take(lengths)
