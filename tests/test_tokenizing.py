@@ -238,6 +238,14 @@ def test_more_tokens_than_there_are_is_an_error_and_nothing_is_left(tmp_path: Pa
     assert not list((tmp_path / "o").iterdir())
 
 
+def test_an_end_that_the_tokenizer_lacks_is_an_error_and_nothing_is_left(tmp_path: Path, corpus: Path) -> None:
+    tokenizer = load(save(gpt2(), tmp_path / "no eos", eos_token="</s>"))
+    with pytest.raises(DataError, match="no eos has no end-of-document token") as error:
+        write(corpus, tokenizer, Job(str(tmp_path / "o" / "x"), append_eod=True))
+    assert "--append-eod" in error.value.hint
+    assert not list((tmp_path / "o").iterdir())
+
+
 def test_the_manifest_tells_what_was_read_and_written(tmp_path: Path, gpt2_files: Tokenizer) -> None:
     job = Job(str(tmp_path / "a b"), append_eod=True)
     manifest = write(HOSTILE, gpt2_files, job)
