@@ -18,7 +18,7 @@ def test_it_learns(demo: Demo) -> None:
     curve = figures.training_curve(demo.home / "demo" / "workspace" / "tensorboard" / NAME)
     (valid,) = figures.validation_curves(demo.home / "demo" / "workspace" / "tensorboard" / NAME)
     assert curve.losses[0] > 7  # a uniform guess over 2048 tokens is 7.6 nats
-    assert curve.losses[-1] < 5.6
+    assert figures.smoothed(curve.losses)[-1] < 5.6
     assert valid.losses[-1] < 5.8
 
 
