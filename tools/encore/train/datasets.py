@@ -28,11 +28,11 @@ def build(args: argparse.Namespace) -> Datasets:
     def named(path: Path | None, n_samples: int) -> Named:
         if path is None or n_samples == 0:
             return []
-        return samples.build_valid(datapaths.read(path), n_samples, args.seq_length, args.seed, args.padded_vocab_size)
+        return samples.build_valid(datapaths.read(path), n_samples, args.seq_length, args.seed, args.vocab_size)
 
     groups = datapaths.read(args.train_weighted_split_paths_path, one_group=True)
     return Datasets(
-        samples.build_train(groups, counts.train, args.seq_length, args.seed, args.padded_vocab_size),
+        samples.build_train(groups, counts.train, args.seq_length, args.seed, args.vocab_size),
         named(args.valid_weighted_split_paths_path, counts.valid),
         named(args.test_weighted_split_paths_path, counts.test),
     )
