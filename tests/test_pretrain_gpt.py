@@ -368,13 +368,15 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
 
 
 def test_a_configuration_that_says_otherwise_is_refused(tmp_path: Path) -> None:
-    for change in ({"train_batch_size": 16}, {"bf16": {"enabled": True}}, {"zero_optimization": {"stage": 2}}):
+    sections = ({"bf16": {"enabled": True}}, {"zero_optimization": {"stage": 2}}, {"optimizer": {"type": "Adam"}})
+    for change in ({"train_batch_size": 16}, {"gradient_accumulation_steps": 1}, *sections):
         argv = line(tmp_path, **with_deepspeed(tmp_path, **change))
         with pytest.raises(UsageError, match=r"deepspeed.json says .* the command line"):
             train(argv)
-    (tmp_path / "deepspeed.json").write_text("{")
-    with pytest.raises(DataError, match="is not JSON"):
-        train(argv)
+    for text in ("{", "[]", "\xff"):
+        (tmp_path / "deepspeed.json").write_bytes(text.encode("latin-1"))
+        with pytest.raises(DataError, match="is not"):
+            train(argv)
     assert not (tmp_path / "checkpoint").exists()
 
 

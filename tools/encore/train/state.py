@@ -157,7 +157,12 @@ def deepspeed_configuration(args: argparse.Namespace) -> dict[str, Any]:
         raise DataError(f"--deepspeed_config {path} does not exist", "check the path") from None
     except ValueError as error:
         raise DataError(f"--deepspeed_config {path} is not JSON: {error}", "correct it") from None
+    if not isinstance(configuration, dict):
+        raise DataError(f"--deepspeed_config {path} is not a JSON object", "correct it")
+    passes = args.global_batch_size // (args.micro_batch_size * args.world_size)
+    configuration.setdefault("gradient_accumulation_steps", passes)
     wanted = {
+        ("gradient_accumulation_steps",): passes,
         ("train_micro_batch_size_per_gpu",): args.micro_batch_size,
         ("train_batch_size",): args.global_batch_size,
         ("gradient_clipping",): args.clip_grad,
