@@ -2,7 +2,7 @@
 
 Same model, batch, sequence length, vocabulary, dropout (0.1, GPT-2's default), AdamW, clipping, fp32 and machine; the
 Trainer with its defaults, logging and saving off. Each contestant runs in its own process, in turn, twice; a figure is
-the faster of its two medians over the steps after the first ones.
+its fastest step after the first ones, which other work on the machine disturbs least.
 
     python tests/bench/bench_trainer.py
     python tests/bench/bench_trainer.py --size 128,4,4,256,4096,16 --bf16      layers … see SIZES
@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import itertools
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -120,7 +119,7 @@ def one(name: str, size: Size, bf16: bool) -> float:
     """Tokens/s of one contestant in this process."""
     with contextlib.redirect_stdout(sys.stderr):
         ends = CONTESTANTS[name](size, bf16)[_WARM_UP - 1 :]
-    seconds = statistics.median(b - a for a, b in itertools.pairwise(ends))
+    seconds = min(b - a for a, b in itertools.pairwise(ends))
     return size[3] * size[5] / seconds
 
 
