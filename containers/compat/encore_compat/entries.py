@@ -1,0 +1,158 @@
+"""What is put right, entry by entry: why, where the forks need it, and the change.
+
+`where` names files of turkunlp 6732bc9 (`bigscience` 8387ae17 and `turkunlp-ul2` a1088c1 have the same line unless said)
+or of deepspeedai 4efb479. A stand-in serves only where the image has nothing of that name.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from encore_compat import apex, attributes, cpu, extensions, kernels, training
+
+Contents = Callable[[], dict[str, object]]
+Mend = Callable[[ModuleType], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing put right; a change is a stand-in module, attributes to set, or a module to mend after its import."""
+
+    name: str
+    why: str
+    where: tuple[str, ...]
+    stand_ins: dict[str, Contents] = field(default_factory=dict)
+    mends: dict[str, Mend] = field(default_factory=dict)
+    at_once: Callable[[], None] | None = None
+    wanted: Callable[[], bool] = lambda: True
+    # whether the stand-ins come before what the image has: all of a family or none of it
+    instead: bool = False
+
+
+@dataclass(frozen=True)
+class Changes:
+    """All entries' changes for one checkout, as encore_compat.hook applies them."""
+
+    instead: dict[str, Contents]
+    if_missing: dict[str, Contents]
+    mends: dict[str, Mend]
+
+
+ENTRIES = (
+    Entry(
+        "torch._six",
+        "torch 2.0 removed it; the forks want its `inf`",
+        ("turkunlp megatron/optimizer/clip_grads.py:19", "deepspeedai megatron/optimizer/clip_grads.py:7 (in a try)"),
+        stand_ins={"torch._six": attributes.six},
+    ),
+    Entry(
+        "np.float, np.int",
+        "NumPy 1.24 removed these names of Python's own types",
+        (
+            "turkunlp megatron/data/indexed_dataset.py:102, 276",
+            "turkunlp and deepspeedai megatron/data/autoaugment.py:196",
+        ),
+        at_once=attributes.restore_numpy_names,
+    ),
+    Entry(
+        "torch.jit profiling switches",
+        "private names that the forks call at import for NVFuser, which torch 2.x dropped; a no-op where one is gone",
+        (
+            "turkunlp megatron/model/fused_bias_gelu.py:18-21",
+            "turkunlp megatron/model/transformer.py:37-40",
+            "deepspeedai megatron/initialize.py (set_jit_fusion_options)",
+        ),
+        at_once=attributes.restore_jit_switches,
+    ),
+    Entry(
+        "distutils, pkg_resources",
+        "Python 3.12 removed distutils, setuptools 82 removed pkg_resources; forks read versions and flags with them",
+        ("turkunlp megatron/testing_utils.py:28", "deepspeedai megatron/model/transformer.py:1707"),
+        stand_ins={
+            "distutils": dict,
+            "distutils.util": attributes.distutils_util,
+            "pkg_resources": attributes.pkg_resources,
+        },
+    ),
+    Entry(
+        "torch.distributed's older names",
+        "_all_gather_base and _reduce_scatter_base were replaced by all_gather_into_tensor and reduce_scatter_tensor",
+        (
+            "deepspeedai megatron/core/tensor_parallel/mappings.py:103, 123",
+            "deepspeedai megatron/core/tensor_parallel/layers.py:272, 307, 354",
+            "deepspeedai megatron/optimizer/distrib_optimizer.py:856, 897",
+        ),
+        at_once=attributes.restore_collective_names,
+    ),
+    Entry(
+        "apex and amp_C",
+        "apex has to be compiled for each torch and is not in every base; torch has AdamW (fused), SGD, layer norm and"
+        " foreach operations. Only where apex or amp_C is missing; then all of it is ours, for the two belong together",
+        (
+            "turkunlp megatron/optimizer/__init__.py:18-19 (bigscience :16-17)",
+            "turkunlp megatron/optimizer/optimizer.py:23-24, clip_grads.py:21-22, megatron/utils.py:27-28",
+            "deepspeedai megatron/optimizer/__init__.py:5-6, megatron/model/__init__.py:10, fused_layer_norm.py:26",
+        ),
+        stand_ins=apex.MODULES,
+        wanted=apex.incomplete,
+        instead=True,
+    ),
+    Entry(
+        "DeepSpeed is given its configuration once",
+        "DeepSpeed 0.9 and later refuse a configuration both as an argument and in args.deepspeed_config; both name the"
+        " same file here",
+        ("turkunlp megatron/training.py:421-427",),
+        at_once=training.give_configuration_once,
+    ),
+    Entry(
+        "fused kernels",
+        "the forks compile them at each start beside their source, which is read-only in an image, for architectures"
+        " that today's compilers no longer know (sm_70 in CUDA 13). Compiled once when the image is built and found"
+        " again; where an image has none, torch's own operators stand in, and the log says so",
+        (
+            "turkunlp and deepspeedai megatron/fused_kernels/__init__.py (load)",
+            "turkunlp megatron/model/fused_layer_norm.py:68 imports the layer norm even with --no-layer-norm-fusion",
+            "turkunlp megatron/model/fused_softmax.py:89 imports scaled_softmax_cuda, which no file of it compiles",
+        ),
+        stand_ins=kernels.MODULES,
+        mends={"megatron.fused_kernels": extensions.find_instead_of_compiling},
+    ),
+    Entry(
+        "data helpers",
+        "megatron/data/helpers is compiled with make at each start; in a read-only image it is compiled already",
+        ("turkunlp megatron/data/dataset_utils.py:81", "deepspeedai megatron/data/dataset_utils.py"),
+        mends={"megatron.data.dataset_utils": extensions.keep_compiled_helpers},
+    ),
+    Entry(
+        "torch.load of checkpoints",
+        "torch 2.6 made weights_only the default, which refuses the argparse.Namespace that the forks save; that type is"
+        " put on torch's list of safe ones, nothing else is",
+        ("turkunlp megatron/checkpointing.py:292", "deepspeedai megatron/checkpointing.py"),
+        at_once=training.allow_saved_types,
+    ),
+    Entry(
+        "a CPU in place of the GPU",
+        "the forks ask torch.cuda for everything; on a machine without a GPU, and with ENCORE_COMPAT_CPU=1 only, its"
+        " names answer for the CPU, so that an image can be tested where it is built",
+        ("turkunlp megatron/initialize.py:83 and 60 more places", "deepspeedai megatron/initialize.py"),
+        mends=cpu.MENDS,
+        at_once=cpu.stand_in,
+        wanted=lambda: os.environ.get("ENCORE_COMPAT_CPU") == "1",
+    ),
+)
+
+
+def changes(checkout: Path) -> Changes:
+    """Apply what can be applied at once and return the rest, for the fork in `checkout`."""
+    extensions.kernels_folder = checkout.parent.parent / "kernels" / checkout.name
+    found = Changes({}, {}, {})
+    # the CPU's environment variables have to be there before DeepSpeed is imported
+    for entry in sorted(ENTRIES, key=lambda entry: entry.at_once is not cpu.stand_in):
+        if entry.wanted():
+            (found.instead if entry.instead else found.if_missing).update(entry.stand_ins)
+            found.mends.update(entry.mends)
+            if entry.at_once:
+                entry.at_once()
+    return found
