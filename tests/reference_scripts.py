@@ -41,12 +41,7 @@ class Reference:
             trainer=self.trainer,
             settings=settings.parse(self.settings),
         )
-        words = [self.name, "--cluster", self.cluster]
-        words += ["--account", account] if account else ["--workspace", "/srv/encore"]
-        words += ["--trainer", self.trainer] if self.trainer else []
-        words += ["--set", *self.settings] if self.settings else []
-        made_by = f"tools/render_sbatch.py {' '.join(words)}"
-        return render.train_script(planner.resolve(request, UserConfig()), render.Origin(made_by, _KIT))
+        return render.train_script(planner.resolve(request, UserConfig()), render.Origin(request.as_command(), _KIT))
 
 
 REFERENCES = (

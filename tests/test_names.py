@@ -9,12 +9,17 @@ from hypothesis import strategies as st
 LABELS = {"146m": 146_500_000, "1b1": 1_096_300_000, "2b8": 2_810_000_000, "4b2": 4_246_500_000, "500k": 500_000}
 
 
-def registry_labels() -> dict[str, int]:
-    return {label: record.parameters for label, record in registry.models().labels.items()}
+VARIANTS = ["dedup", "dedup25", "dedup25expanded", "perplexity25"]
 
 
-def known_triples() -> dict[str, names.Triple]:
-    return {name: (run.parameters, run.tokens, run.unique_tokens) for name, run in registry.runs().items()}
+def vocabulary(known: dict[str, names.Triple] | None = None) -> names.Vocabulary:
+    return names.Vocabulary(LABELS, known or {}, ["c4", "oscar", "python"], VARIANTS)
+
+
+def of_the_registry() -> names.Vocabulary:
+    labels = {label: record.parameters for label, record in registry.models().labels.items()}
+    known = {name: (run.parameters, run.tokens, run.unique_tokens) for name, run in registry.runs().items()}
+    return names.Vocabulary(labels, known, registry.corpora())
 
 
 def triple(run: names.RunName) -> names.Triple:
@@ -22,9 +27,11 @@ def triple(run: names.RunName) -> names.Triple:
 
 
 def test_every_known_run_parses_to_its_triple() -> None:
-    known = known_triples()
-    assert len(known) == 317
-    assert {name: triple(names.parse(name, registry_labels(), known)) for name in known} == known
+    words = of_the_registry()
+    assert len(words.known) == 317
+    # those runs' suffixes: corpora, seeds, versions, and `dedup`
+    words = names.Vocabulary(words.labels, words.known, words.corpora, VARIANTS)
+    assert {name: triple(names.parse(name, words)) for name in words.known} == words.known
 
 
 @pytest.mark.parametrize(
@@ -38,12 +45,12 @@ def test_every_known_run_parses_to_its_triple() -> None:
     ],
 )
 def test_a_name_with_one_reading_needs_no_known_run(name: str, expected: names.Triple) -> None:
-    assert triple(names.parse(name, LABELS, {})) == expected
+    assert triple(names.parse(name, vocabulary())) == expected
 
 
 def test_an_ambiguous_name_lists_its_readings_and_how_to_choose() -> None:
     with pytest.raises(UsageError) as raised:
-        names.parse("1b191b12b", LABELS, {})
+        names.parse("1b191b12b", vocabulary())
     assert "91,000,000,000 tokens / 12,000,000,000 unique" in str(raised.value)
     assert "91,100,000,000 tokens / 2,000,000,000 unique" in str(raised.value)
     assert raised.value.hint == "say which, for example --params 1b1 --tokens 91b --unique 12b"
@@ -51,16 +58,16 @@ def test_an_ambiguous_name_lists_its_readings_and_how_to_choose() -> None:
 
 def test_the_hint_of_an_ambiguous_name_resolves_it() -> None:
     choice = names.Choice("1b1", "91b1", "2b")
-    assert triple(names.parse("1b191b12b", LABELS, {}, choice)) == (1_096_300_000, 91_100_000_000, 2 * 10**9)
+    assert triple(names.parse("1b191b12b", vocabulary(), choice)) == (1_096_300_000, 91_100_000_000, 2 * 10**9)
 
 
 def test_known_triples_decide_between_readings_also_for_suffixed_names() -> None:
     known = {"1b191b12b": (1_096_300_000, 91 * 10**9, 12 * 10**9)}
-    assert triple(names.parse("1b191b12boscarseed3", LABELS, known)) == known["1b191b12b"]
+    assert triple(names.parse("1b191b12boscarseed3", vocabulary(known))) == known["1b191b12b"]
 
 
 def test_an_optimal_allocation_run_is_what_it_was_not_what_its_name_compares_with() -> None:
-    assert triple(names.parse("8b7178b25bopt", registry_labels(), known_triples())) == (
+    assert triple(names.parse("8b7178b25bopt", of_the_registry())) == (
         6_355_127_296,
         241_480_525_824,
         25 * 10**9,
@@ -83,26 +90,27 @@ def test_an_optimal_allocation_run_is_what_it_was_not_what_its_name_compares_wit
     ],
 )
 def test_suffixes(suffix: str, expected: names.Suffix) -> None:
-    assert names.parse(f"146m14b400m{suffix}", LABELS, {}).suffix == expected
+    assert names.parse(f"146m14b400m{suffix}", vocabulary()).suffix == expected
 
 
 def test_more_unique_than_trained_tokens_is_refused() -> None:
     with pytest.raises(UsageError, match="more than"):
-        names.parse("146m400m14b", LABELS, {})
+        names.parse("146m400m14b", vocabulary())
 
 
 def test_an_unknown_label_lists_the_nearest() -> None:
     with pytest.raises(UnknownNameError) as raised:
-        names.parse("147m14b400m", LABELS, {})
+        names.parse("147m14b400m", vocabulary())
     assert "146m" in raised.value.hint
 
 
 @pytest.mark.parametrize(
-    "name", ["", "146m", "146m14b", "$(id)", "146m14b400m;ls", "146m14b400mc4py", "../146m14b400m", "a" * 5000, "1४6m1b1m"]
+    "name",
+    ["", "146m", "146m14b", "$(id)", "146m14b400m;ls", "146m14b400mc4py", "../146m14b400m", "a" * 5000, "1४6m1b1m"],
 )
 def test_what_is_not_a_name_is_refused(name: str) -> None:
     with pytest.raises(UsageError):
-        names.parse(name, LABELS, {})
+        names.parse(name, vocabulary())
 
 
 @given(st.integers(1, 999), st.sampled_from("kmb"), st.integers(0, 99))
@@ -120,4 +128,4 @@ def test_amount_labels_round_trip(whole: int, unit: str, hundredths: int) -> Non
 def test_the_true_reading_is_always_among_those_offered(label: str, tokens: int, unique: int, suffix: str) -> None:
     name = f"{label}{tokens}b{unique}m{suffix}"
     choice = names.Choice(label, f"{tokens}b", f"{unique}m")
-    assert triple(names.parse(name, LABELS, {}, choice)) == (LABELS[label], tokens * 10**9, unique * 10**6)
+    assert triple(names.parse(name, vocabulary(), choice)) == (LABELS[label], tokens * 10**9, unique * 10**6)

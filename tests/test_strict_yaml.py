@@ -12,11 +12,10 @@ from typing import Any, Literal
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
-
 from encore import strict_yaml
 from encore.errors import RegistryError
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @dataclasses.dataclass(frozen=True)

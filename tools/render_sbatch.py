@@ -13,8 +13,6 @@ examples:
 """
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
 from encore import cli, files, names, planner, render, report, settings, userconfig
@@ -46,15 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
-    arguments = sys.argv[1:] if argv is None else argv
     parser = build_parser()
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(argv)
     if args.check and not args.out:
         parser.error("--check compares with a file: give --out FILE")
     if args.json and not args.dry_run:
         parser.error("--json is the plan's form: give --dry-run with it")
-    if not all(map(str.isprintable, arguments)):  # the script's header quotes the command line
-        parser.error("an argument holds a control character")
     config = userconfig.load()
     request = Request(
         name=args.name,
@@ -77,9 +72,10 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if not args.quiet:
         cli.say(report.as_table(plan))
-    script = render.train_script(
-        plan, render.Origin(f"tools/render_sbatch.py {shlex.join(arguments)}", str(render.KIT))
-    )
+    if plan.cluster.scheduler == "slurm" and not Path(plan.paths.logs).is_dir():
+        # Slurm opens the log before the script runs, and a job whose log cannot be opened dies without a word
+        cli.warn(f"{plan.paths.logs} is not there on this machine; on the cluster: mkdir -p {plan.paths.logs}")
+    script = render.train_script(plan, render.Origin(request.as_command(), str(render.KIT)))
     if args.check:
         same = args.out.is_file() and args.out.read_text(encoding="utf-8") == script
         cli.say(f"{args.out} is {'up to date' if same else 'not up to date'}")

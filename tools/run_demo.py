@@ -110,10 +110,10 @@ def summary(plan: Plan, text: Path, step: Path, picture: Path) -> str:
     flops = plan.cost.flops_exact * tokens / plan.training.tokens
     expected = plan.cost.hours * 3600 * tokens / plan.training.tokens
     rows = [
-        ("training", f"{expected:.0f} s", f"{seconds:.0f} s"),
+        ("training", cli.duration(expected), cli.duration(seconds)),
         ("tokens/s", f"{tokens / expected:,.0f}", f"{tokens / seconds:,.0f}"),
         ("FLOP/s", f"{plan.cost.flops_exact / plan.cost.hours / 3600:.2g}", f"{flops / seconds:.2g}"),
-        ("checkpoint", f"{plan.cost.checkpoint_bytes / 1e6:.1f} MB", f"{size(step) / 1e6:.1f} MB"),
+        ("checkpoint", cli.byte_size(plan.cost.checkpoint_bytes), cli.byte_size(size(step))),
     ]
     files = [
         ("text", text),

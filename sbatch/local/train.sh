@@ -37,7 +37,7 @@ mkdir -p "$CONFIG" /srv/encore/checkpoints/500k500k100k /srv/encore/tensorboard/
 cat > "$CONFIG"/train100kpydocs.txt <<'END'
 "train: 1.0 0:1 /srv/encore/data/pydocs/pydocs_100K_text_document"
 END
-cat > "$CONFIG"/val.txt <<'END'
+cat > "$CONFIG"/valpydocs.txt <<'END'
 "validation: 1.0 0:1 /srv/encore/data/pydocs/pydocs_validation_text_document"
 END
 cat > "$CONFIG"/deepspeed.json <<'END'
@@ -105,7 +105,7 @@ ARGS=(
   --log-batch-size-to-tensorboard
   --log-validation-ppl-to-tensorboard
   --train-weighted-split-paths-path /srv/encore/runs/500k500k100k/train100kpydocs.txt
-  --valid-weighted-split-paths-path /srv/encore/runs/500k500k100k/val.txt
+  --valid-weighted-split-paths-path /srv/encore/runs/500k500k100k/valpydocs.txt
 )
 
 exec "$PYTHON" -u "$ENCORE"/tools/pretrain_gpt.py "${ARGS[@]}"

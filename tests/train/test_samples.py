@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from encore.errors import DataError, UsageError
 from encore.indexed import IndexedWriter
-from encore.train.datapaths import DataGroup, Part
+from encore.datapaths import Group, Part
 from encore.train.samples import SampleCounts, batches, build_train, build_valid, dump, sample_counts
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ GOLDEN = np.load(DATA / "megatron_samples/golden.npz")
 
 
 def group(name, *parts):
-    return DataGroup(name, tuple(Part(*part) for part in parts))
+    return Group(name, tuple(Part(*part) for part in parts))
 
 
 def write(prefix, documents, dtype=np.uint16):

@@ -56,6 +56,22 @@ def amount(text: str) -> int:
     return round(float(match[1].replace("_", "")) * scale)
 
 
+def byte_size(count: float) -> str:
+    """Bytes for people, in powers of 1024: 5.7 MiB, 1.9 GiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:,.3g} TiB"
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 63 s, 12 min, 21.3 h."""
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+
+
 def run(main: Callable[[], int]) -> None:
     """Run a command's main: a user error becomes one line and an exit code, anything else stays a traceback."""
     try:
@@ -70,8 +86,8 @@ def run(main: Callable[[], int]) -> None:
     except OSError as error:
         if error.errno not in _MACHINE_ERRORS:
             raise
-        where = f" {error.filename}" if error.filename else ""
-        say(f"error: {error.strerror}:{where}; {_MACHINE_ERRORS[error.errno]}")
+        where = f": {error.filename}" if error.filename else ""
+        say(f"error: {error.strerror}{where}; {_MACHINE_ERRORS[error.errno]}")
         code = 1
     except KeyboardInterrupt:
         say("interrupted")

@@ -1,23 +1,15 @@
-"""What a run reads: from corpora and shares to the one line that Megatron-DeepSpeed's data-path files hold.
+"""What a run reads: from corpora and shares to the groups, file names and lines of its data paths."""
 
-    "train: 0.9 0:1 DATA/c4_subsampled/gpt2tok_c4_en_84B_text_document, 0.1 0:1 DATA/python/…"
-
-The line's form: exactly one line; groups in double quotes, one blank between them; datasets of a group by commas; three
-words each. Source: TurkuNLP 6732bc9, megatron/arguments.py, parse_data_paths and parse_data_paths_path.
-"""
-
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from encore import names
+from encore import datapaths, names
+from encore.datapaths import Group, Part
 from encore.errors import UnknownNameError, UsageError
 from encore.registry import Corpus, Files
 
 # a subset of nearly all of a corpus is the corpus: no other file of that size was ever cut
 _WHOLE = 0.99
-# what the data-path grammar gives a meaning, and what a shell would
-_UNSAFE = re.compile(r"""[\s,"'`$\\]""")
 
 
 @dataclass(frozen=True)
@@ -28,24 +20,6 @@ class DataSpec:
     unique_tokens: int | None = None
     variant: str | None = None
     mix: tuple[str, int] | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """One dataset of a group: its weight, the range of its documents, its prefix below the data folder."""
-
-    weight: float
-    start: float
-    end: float
-    prefix: str
-
-
-@dataclass(frozen=True)
-class Group:
-    """The datasets that are read as one; validation runs on each group by itself."""
-
-    name: str
-    parts: tuple[Part, ...]
 
 
 def train_group(spec: DataSpec, corpora: Mapping[str, Corpus]) -> Group:
@@ -120,16 +94,12 @@ def valid_groups(spec: DataSpec, corpora: Mapping[str, Corpus]) -> tuple[Group, 
 
 
 def line(groups: Sequence[Group], data_folder: str) -> str:
-    """The one line of a data-path file, with its newline."""
-    if _UNSAFE.search(data_folder):
-        raise UsageError(
-            f"the data folder {data_folder!r} cannot stand in a data-path file", "use one without blanks or quotes"
-        )
-    return " ".join(f'"{group.name}: {_parts(group, data_folder)}"' for group in groups) + "\n"
+    """The one line of a data-path file, with its newline; raises DataError for what it cannot hold."""
+    return datapaths.render([_below(data_folder, group) for group in groups])
 
 
-def _parts(group: Group, data_folder: str) -> str:
-    return ", ".join(f"{part.weight} {part.start:g}:{part.end:g} {data_folder}/{part.prefix}" for part in group.parts)
+def _below(folder: str, group: Group) -> Group:
+    return Group(group.name, tuple(replace(part, prefix=f"{folder}/{part.prefix}") for part in group.parts))
 
 
 def _measured(spec: DataSpec, corpora: Mapping[str, Corpus]) -> list[str]:

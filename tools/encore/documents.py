@@ -1,80 +1,45 @@
 """Streams of documents: jsonl, jsonl.gz, jsonl.zst, parquet and Hugging Face datasets, in order, checked and counted.
 
-A stream is an iterator of batches of a few MB, so that memory does not grow with the input; only a single document
-is ever held whole. What a file is, its first bytes say, not its name. Lines end as in Python's text files (\\n, \\r\\n,
-\\r) and blank ones are no documents. `head` and `tail` are what the paper did with the shell's commands of that name:
-a smaller head is a prefix of a larger (source: huggingface/datablations README, "Data").
+A stream comes in batches of about a MB, so that memory does not grow with the input; only a single document is ever
+held whole. What a file is, its first bytes say, not its name. Lines end as in Python's text files (LF, CRLF or CR);
+blank ones are no documents. A stream's first documents are what the paper took with `head`: fewer are a prefix of more
+(source: huggingface/datablations README, "Data").
 """
 
-import contextlib
 import hashlib
-import io
 import json
+import os
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import orjson
 
 from encore import files
+from encore.batches import Batch, Batches, Budget, Source, head
 from encore.errors import DataError
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 _ROWS = 512
 _DATA_SUFFIXES = (".jsonl", ".json", ".ndjson", ".gz", ".zst", ".parquet", ".txt")
 _DATASET_NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<config>[\w.-]+))?")
-_END = object()
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How inputs are read: the text's field, the split of a dataset, and whether bad documents are skipped."""
+    """What is read of the inputs: the text's field, the split of a dataset, bad documents skipped or refused.
+
+    `samples` and `bytes` (of text, in UTF-8) end it with the document that reaches them.
+    """
 
     field: str = "text"
     split: str = "train"
     skip_bad: bool = False
-
-
-@dataclass(frozen=True)
-class Source:
-    """One input so far: its size in bytes, and the digest of the `hashed_bytes` that were read of it.
-
-    For a dataset, which is no file, both count its texts.
-    """
-
-    name: str
-    bytes: int | None
-    hashed_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Consecutive documents as UTF-8; `lines` holds their raw lines where the input has lines.
-
-    `skipped` lists (number of this batch's documents before it, reason) of each one left out.
-    """
-
-    source: Source
-    texts: list[bytes]
-    lines: list[bytes] | None = None
-    skipped: list[tuple[int, str]] = field(default_factory=list)
-
-    def first(self, count: int) -> "Batch":
-        """The first documents, and what was skipped before the last of them."""
-        skipped = [(i, reason) for i, reason in self.skipped if i < count]
-        return replace(self, texts=self.texts[:count], lines=self.lines and self.lines[:count], skipped=skipped)
-
-    def rest(self, count: int) -> "Batch":
-        """All but the first documents, and what was skipped among them."""
-        skipped = [(i - count, reason) for i, reason in self.skipped if i >= count]
-        return replace(self, texts=self.texts[count:], lines=self.lines and self.lines[count:], skipped=skipped)
+    samples: int | None = None
+    bytes: int | None = None
 
 
 class _BadDocumentError(Exception):
@@ -85,67 +50,17 @@ class _BadDocumentError(Exception):
         self.reason = reason
 
 
-def stream(inputs: Iterable[str], reading: Reading) -> Iterator[Batch]:
-    """All documents of all inputs, in order. Raises DataError, naming file and line, unless bad ones are skipped."""
-    for name in inputs:
-        yield from _open(name, reading)
-
-
-def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
-    """The same items, up to `depth` of them computed in a thread while the caller works on one."""
-    with ThreadPoolExecutor(1) as pool, contextlib.closing(items):  # type: ignore[type-var]
-        waiting = deque(pool.submit(next, items, _END) for _ in range(depth))
-        try:
-            while (item := waiting.popleft().result()) is not _END:
-                waiting.append(pool.submit(next, items, _END))
-                yield item  # type: ignore[misc]
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@dataclass
-class Budget:
-    """An amount of `unit` still to take; whole documents are taken until it is reached (None: no bound)."""
-
-    left: int | None
-    unit: str
-
-    def take(self, sizes: "np.typing.ArrayLike") -> int:
-        """How many of the next documents, of these sizes, are needed; counts them as taken."""
-        ends = np.cumsum(sizes, dtype=np.int64)
-        if self.left is None or not len(ends):
-            return len(ends)
-        taken = min(int(np.searchsorted(ends, self.left)) + 1, len(ends))
-        self.left -= int(ends[taken - 1])
-        return taken
-
-    @property
-    def reached(self) -> bool:
-        """Nothing more is needed."""
-        return self.left is not None and self.left <= 0
-
-    def check(self) -> None:
-        """Raises DataError if the documents ended before the amount was reached."""
-        if self.left is not None and self.left > 0:
-            raise DataError(f"the input ends {self.left:,} {self.unit} short of what was asked for", "ask for less")
-
-
-def head(batches: Iterator[Batch], budget: Budget, sizes: "Callable[[Batch], np.typing.ArrayLike]") -> Iterator[Batch]:
-    """The first documents, up to and with the one that reaches the budget; `sizes` measures a batch in its unit."""
-    with contextlib.closing(batches):  # type: ignore[type-var]
-        for batch in batches:
-            count = budget.take(sizes(batch))
-            if budget.reached:
-                yield batch.first(count)
-                return
-            yield batch
-    budget.check()
+def stream(inputs: Iterable[str], reading: Reading) -> Batches:
+    """The documents of all inputs, in order. Raises DataError, naming file and line, unless bad ones are skipped."""
+    whole = (replace(batch, input=i) for i, name in enumerate(inputs) for batch in _open(name, reading))
+    by_samples = head(whole, Budget(reading.samples, "documents"), lambda batch: np.ones(len(batch.texts)))
+    return head(by_samples, Budget(reading.bytes, "bytes"), lambda batch: [len(text) for text in batch.texts])
 
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-def _open(name: str, reading: Reading) -> Iterator[Batch]:
+def _open(name: str, reading: Reading) -> Batches:
     path = Path(name)
     if path.is_file():
         with open(path, "rb") as handle:
@@ -158,12 +73,14 @@ def _open(name: str, reading: Reading) -> Iterator[Batch]:
     if path.is_dir():
         return _dataset(name, None, reading)
     if match is None or name.endswith(_DATA_SUFFIXES):
-        raise DataError(f"{name} does not exist", "check the path")
+        raise DataError(f"{name} is neither a file or folder nor a dataset's name", "check the path")
     return _dataset(match["name"], match["config"], reading)
 
 
-class _Hashed(io.RawIOBase):
-    """A file that hashes what is read of it."""
+class _Hashed:
+    """A file that hashes what is read of it; `closed` and `close` are what pyarrow asks of a file it does not own."""
+
+    closed = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -171,24 +88,27 @@ class _Hashed(io.RawIOBase):
         self._digest = hashlib.sha256()
         self._bytes = 0
 
-    def readable(self) -> bool:
-        return True
+    def __enter__(self) -> "_Hashed":
+        return self
 
-    def readinto(self, buffer: Any) -> int:
-        count = self._file.readinto(buffer)
-        self._digest.update(memoryview(buffer)[:count])
-        self._bytes += count
-        return count
-
-    def source(self) -> Source:
-        return Source(str(self.path), self.path.stat().st_size, self._bytes, self._digest.copy().hexdigest())
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def close(self) -> None:
-        self._file.close()
-        super().close()
+        pass
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._digest.update(data)
+        self._bytes += len(data)
+        return data
+
+    def source(self) -> Source:
+        size = os.fstat(self._file.fileno()).st_size
+        return Source(str(self.path), size, self._bytes, self._digest.copy().hexdigest())
 
 
-def _jsonl(path: Path, codec: str | None, reading: Reading) -> Iterator[Batch]:
+def _jsonl(path: Path, codec: str | None, reading: Reading) -> Batches:
     with _Hashed(path) as raw:
         number = 1
         for block in _blocks(raw, codec):
@@ -227,7 +147,7 @@ def _read(handle: Any, path: Path) -> bytes:
         raise DataError(f"{path} is corrupt or truncated: {error}", "fetch it again") from None
 
 
-def _json_batches(lines: list[bytes], first: int, source: Source, reading: Reading) -> Iterator[Batch]:
+def _json_batches(lines: list[bytes], first: int, source: Source, reading: Reading) -> Batches:
     name = reading.field
     try:
         texts = [orjson.loads(line)[name].encode() for line in lines]
@@ -247,7 +167,7 @@ def _checked(
     source: Source,
     reading: Reading,
     are_lines: bool = False,
-) -> Iterator[Batch]:
+) -> Batches:
     """One batch, document by document: the bad ones left out and noted, or the good ones before the first bad one."""
     texts: list[bytes] = []
     lines: list[bytes] = []
@@ -268,9 +188,13 @@ def _checked(
 
 def _text_of_line(line: bytes, name: str) -> bytes:
     try:
-        record = json.loads(line.decode())  # what Megatron's tool reads with; it takes NaN, which orjson does not
+        record = json.loads(
+            line.rstrip().decode()
+        )  # what Megatron's tool reads with; it takes NaN, which orjson does not
     except UnicodeDecodeError as error:
         raise _BadDocumentError("invalid UTF-8", f"byte {error.start + 1} of the line") from None
+    except json.JSONDecodeError as error:
+        raise _BadDocumentError("broken JSON", f"{error.msg}, column {error.colno}") from None
     except (ValueError, RecursionError) as error:
         raise _BadDocumentError("broken JSON", str(error)) from None
     if not isinstance(record, dict):
@@ -291,7 +215,7 @@ def _text_of_value(value: Any) -> bytes:
         raise _BadDocumentError("invalid UTF-8", str(error)) from None
 
 
-def _parquet(path: Path, reading: Reading) -> Iterator[Batch]:
+def _parquet(path: Path, reading: Reading) -> Batches:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -305,6 +229,8 @@ def _parquet(path: Path, reading: Reading) -> Iterator[Batch]:
                 yield Batch(source, [])
             for rows in table.iter_batches(batch_size=_ROWS, columns=[reading.field]):
                 column = rows.column(0)
+                if pa.types.is_dictionary(column.type):
+                    column = column.dictionary_decode()
                 if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
                     column = column.cast(pa.large_binary())  # so that one bad text does not fail its whole batch
                 yield from _checked(enumerate(column.to_pylist(), number), _text_of_value, source, reading)
@@ -313,7 +239,7 @@ def _parquet(path: Path, reading: Reading) -> Iterator[Batch]:
         raise DataError(f"{path} is corrupt: {error}", "fetch it again") from None
 
 
-def _dataset(name: str, config: str | None, reading: Reading) -> Iterator[Batch]:
+def _dataset(name: str, config: str | None, reading: Reading) -> Batches:
     """Rows of a dataset as the hub streams them. A dataset that is a script is refused by `datasets` itself."""
     import datasets
 

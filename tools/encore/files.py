@@ -5,6 +5,7 @@ temporary file, which the next run of the same command replaces.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -28,8 +29,10 @@ def atomic(target: Path) -> Iterator[Path]:
         fsync(temporary)
         os.replace(temporary, target)
         fsync(target.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            error.filename = str(target)  # a failed write() does not know what it wrote to
         raise
 
 
@@ -57,14 +60,29 @@ def exclusive(target: Path) -> Iterator[None]:
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = target.with_name(f".{target.name}.lock")
-    with open(lock, "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(
-                f"{target} is being written by another run", "wait for it or choose another output"
-            ) from None
-        yield
+    while True:
+        with open(lock, "w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OutputError(
+                    f"{target} is being written by another run", "wait for it or choose another output"
+                ) from None
+            if not _is_open(lock, handle.fileno()):
+                continue  # another run ended, and took its lock file away, between our open and flock
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _is_open(path: Path, descriptor: int) -> bool:
+    """Whether the path still names the open file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def sha256(path: Path) -> str:

@@ -149,12 +149,12 @@ class IndexedWriter:
 
         That the ids fit the dtype is the caller's to know: they are cast unchecked.
         """
-        flat = np.ascontiguousarray(flat_tokens, dtype=self.dtype)
         sizes = np.asarray(lengths, dtype=np.int64)
-        if int(sizes.sum()) != flat.size:
-            raise ValueError(f"lengths add up to {int(sizes.sum())}, there are {flat.size} tokens")
         if sizes.size and int(sizes.max()) > _INT32_MAX:
             raise DataError(f"a document has {int(sizes.max()):,} tokens; an .idx holds at most {_INT32_MAX:,}")
+        flat = np.ascontiguousarray(flat_tokens, dtype=self.dtype)
+        if int(sizes.sum()) != flat.size:
+            raise ValueError(f"lengths add up to {int(sizes.sum())}, there are {flat.size} tokens")
         self._bin.write(flat.data)
         self._digest.update(flat.data)
         self._idx.write(sizes.astype("<i4").data)

@@ -11,8 +11,9 @@ The suffix says what is trained on, in this order: `c4`, `oscar`; a code mix `90
 `dedup`, `perplexity25`, …; `v2`; `opt`, `subopt`, `opt2`; `seed3`.
 """
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from encore.errors import UnknownNameError, UsageError
@@ -21,12 +22,9 @@ _SCALES = {"k": 10**3, "m": 10**6, "b": 10**9}
 # canonical amounts only: no leading zero, no trailing zero after the unit, below 1000 of the unit
 _AMOUNT = r"[1-9][0-9]{0,2}[kmb](?:[1-9]|[0-9][1-9])?"
 _FORM = "write parameters, tokens, unique tokens, as in 146m14b400m"
-_SUFFIX = re.compile(
-    r"(?:(?P<share>[1-9][0-9])?(?P<corpus>{corpora})(?P<mixed>py(?P<mixed_share>[1-9][0-9])?)?)?"
-    r"(?P<variant>perplexity(?:[0-9]+)?|dedup(?:[0-9]+)?(?:expanded)?|roots|nodups)?"
-    r"(?P<version>v[0-9]+)?(?P<optimum>(?:sub)?opt(?:v?[0-9]+)?)?(?:seed(?P<seed>[0-9]+))?".replace(
-        "{corpora}", "c4|oscar|python|roots|pile|pydocs"
-    )
+_SUFFIX = (
+    r"(?:(?P<share>[1-9][0-9])?(?P<corpus>{corpora})(?P<mixed>py(?P<mixed_share>[1-9][0-9])?)?)?(?P<variant>{variants})?"
+    r"(?P<version>v[0-9]+)?(?P<optimum>(?:sub)?opt(?:v?[0-9]+)?)?(?:seed(?P<seed>[0-9]+))?"
 )
 
 
@@ -53,6 +51,32 @@ class RunName:
     unique_tokens: int
     unique_label: str
     suffix: Suffix
+
+
+Triple = tuple[int, int, int]  # parameters, tokens, unique tokens
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a name can be made of: parameter labels with their counts, corpora, their variants; and the known runs."""
+
+    labels: Mapping[str, int]
+    known: Mapping[str, Triple]
+    corpora: Iterable[str] = ()
+    variants: Iterable[str] = ()
+
+    @functools.cached_property
+    def suffix(self) -> re.Pattern[str]:
+        """What a suffix looks like; longer words first, so that `dedup25` is not `dedup` and a rest."""
+        alternatives = {"corpora": self.corpora, "variants": self.variants}
+        return re.compile(
+            _SUFFIX.format(
+                **{
+                    k: "|".join(map(re.escape, sorted(v, key=len, reverse=True))) or "(?!)"
+                    for k, v in alternatives.items()
+                }
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -83,21 +107,17 @@ def amount_label(count: int) -> str:
     raise UsageError(f"{count} is too small for a name", "amounts start at 1k")
 
 
-Triple = tuple[int, int, int]  # parameters, tokens, unique tokens
-
-
-def parse(name: str, labels: Mapping[str, int], known: Mapping[str, Triple], choice: Choice | None = None) -> RunName:
+def parse(name: str, words: Vocabulary, choice: Choice | None = None) -> RunName:
     """Read a run's name.
 
-    labels: parameter label → count. known: the triples of the runs that are known by name.
     Raises UsageError for a name that has no reading or several (it lists them and how to choose), for an unknown
     label, and for unique > tokens.
     """
     if not re.fullmatch(r"[a-z0-9]{1,80}", name):
         raise UsageError(f"{name!r} is not a run's name", _FORM)
-    readings = _possible(name, labels, choice or Choice())
+    readings = _possible(name, words, choice or Choice())
     if len(readings) > 1:
-        triples = set(known.values())
+        triples = set(words.known.values())
         readings = [r for r in readings if (r.parameters, r.tokens, r.unique_tokens) in triples] or readings
     if len(readings) > 1:
         listed = " or ".join(f"{r.label} / {r.tokens:,} tokens / {r.unique_tokens:,} unique" for r in readings)
@@ -107,19 +127,19 @@ def parse(name: str, labels: Mapping[str, int], known: Mapping[str, Triple], cho
             f"say which, for example --params {first.label} --tokens {amount_label(first.tokens)}"
             f" --unique {amount_label(first.unique_tokens)}",
         )
-    if name in known and choice in (None, Choice()):
-        parameters, tokens, unique_tokens = known[name]
+    if name in words.known and choice in (None, Choice()):
+        parameters, tokens, unique_tokens = words.known[name]
         return replace(readings[0], parameters=parameters, tokens=tokens, unique_tokens=unique_tokens)
     return readings[0]
 
 
-def _possible(name: str, labels: Mapping[str, int], choice: Choice) -> list[RunName]:
-    readings = [reading for reading in _splits(name, labels) if _chosen(reading, choice)]
+def _possible(name: str, words: Vocabulary, choice: Choice) -> list[RunName]:
+    readings = [reading for reading in _splits(name, words) if _chosen(reading, choice)]
     if not readings:
         raise UsageError(f"{name!r} has no reading as a run's name", _FORM)
-    labelled = [reading for reading in readings if reading.label in labels]
+    labelled = [reading for reading in readings if reading.label in words.labels]
     if not labelled:
-        raise UnknownNameError("model label", readings[0].label, labels)
+        raise UnknownNameError("model label", readings[0].label, words.labels)
     possible = [reading for reading in labelled if reading.unique_tokens <= reading.tokens]
     if not possible:
         worst = labelled[0]
@@ -131,18 +151,18 @@ def _possible(name: str, labels: Mapping[str, int], choice: Choice) -> list[RunN
     return [reading for reading in possible if reading.unique_label] or possible
 
 
-def _splits(name: str, labels: Mapping[str, int]) -> list[RunName]:
+def _splits(name: str, words: Vocabulary) -> list[RunName]:
     """Every reading of `name` in canonical amounts and a known suffix."""
     found = []
     for label, rest in _heads(name):
         for tokens_label, tail in _heads(rest):
             for unique_label, suffix_text in [("", tail), *_heads(tail)]:
-                suffix = _suffix(suffix_text)
+                suffix = _suffix(suffix_text, words)
                 if suffix is None or (not unique_label and not suffix_text):
                     continue
                 tokens = amount(tokens_label)
                 unique = amount(unique_label) if unique_label else tokens
-                found.append(RunName(name, label, labels.get(label, 0), tokens, unique, unique_label, suffix))
+                found.append(RunName(name, label, words.labels.get(label, 0), tokens, unique, unique_label, suffix))
     return found
 
 
@@ -152,8 +172,8 @@ def _heads(text: str) -> list[tuple[str, str]]:
     return [(head, text[len(head) :]) for head in cuts if re.fullmatch(_AMOUNT, head)]
 
 
-def _suffix(text: str) -> Suffix | None:
-    match = _SUFFIX.fullmatch(text)
+def _suffix(text: str, words: Vocabulary) -> Suffix | None:
+    match = words.suffix.fullmatch(text)
     if not match:
         return None
     share, mixed, mixed_share = match["share"], match["mixed"], match["mixed_share"]

@@ -3,11 +3,12 @@
 `render` prints it, `--dry-run` shows it; no number is computed later.
 """
 
+import shlex
 from dataclasses import dataclass, field
 
-from encore import datalines, names, profiles, registry, sizing
+from encore import datalines, datapaths, names, profiles, registry, sizing
 from encore.files import RunPaths
-from encore.settings import Settings
+from encore.settings import Settings, as_assignments
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,26 @@ class Request:
     as_released: bool = False
     choice: names.Choice = field(default_factory=names.Choice)
     settings: Settings = field(default_factory=Settings)
+
+    def as_command(self) -> str:
+        """The command line that renders this request."""
+        options = {
+            "--cluster": self.cluster,
+            "--nodes": self.nodes,
+            "--time": self.time,
+            "--account": self.account,
+            "--objective": None if self.objective == "causal" else self.objective,
+            "--trainer": self.trainer,
+            "--workspace": self.workspace,
+            "--params": self.choice.params,
+            "--tokens": self.choice.tokens,
+            "--unique": self.choice.unique,
+        }
+        words = [self.name, *(str(word) for pair in options.items() if pair[1] is not None for word in pair)]
+        words += ["--as-released"] * self.as_released
+        assignments = as_assignments(self.settings)
+        words += ["--set", *assignments] if assignments else []
+        return f"tools/render_sbatch.py {shlex.join(words)}"
 
 
 @dataclass(frozen=True)
@@ -118,8 +139,8 @@ class Data:
 
     corpus: registry.Corpus
     tokenizer: registry.Tokenizer
-    train: datalines.Group
-    valid: tuple[datalines.Group, ...]
+    train: datapaths.Group
+    valid: tuple[datapaths.Group, ...]
     train_file: str
     valid_file: str
 

@@ -65,9 +65,14 @@ def _named(kind: str, name: str, records: dict[str, Any]) -> Any:
 
 
 def _run_name(request: Request) -> names.RunName:
-    labels = {label: record.parameters for label, record in registry.models().labels.items()}
-    known = {name: (run.parameters, run.tokens, run.unique_tokens) for name, run in registry.runs().items()}
-    return names.parse(request.name, labels, known, request.choice)
+    corpora = registry.corpora()
+    words = names.Vocabulary(
+        labels={label: record.parameters for label, record in registry.models().labels.items()},
+        known={name: (run.parameters, run.tokens, run.unique_tokens) for name, run in registry.runs().items()},
+        corpora=corpora,
+        variants={variant for corpus in corpora.values() for variant in corpus.variants},
+    )
+    return names.parse(request.name, words, request.choice)
 
 
 def _shape(run: names.RunName) -> registry.Shape:
@@ -105,15 +110,7 @@ def _data(run: names.RunName, regime: profiles.Regime, software: Software) -> Da
     if not trainer.several_validation_sets and len(valid) > 1:
         raise UsageError(f"trainer {trainer.name} has one validation set only", "choose --trainer turkunlp")
     tokenizer = registry.tokenizers()[regime.data.tokenizer]
-    return Data(corpora[corpus], tokenizer, train, valid, *_file_names(run, spec, valid))
-
-
-def _file_names(run: names.RunName, spec: datalines.DataSpec, valid: tuple[datalines.Group, ...]) -> tuple[str, str]:
-    """The data-path files, named as the paper's: train400m.txt, train84b90c4py.txt; val.txt, valc4py.txt."""
-    share = run.suffix.corpus_share
-    what = f"{share}{spec.corpus}py" if share else spec.corpus if spec.corpus != "c4" else ""
-    sets = f"{spec.corpus}py" if share else "".join(group.name.removeprefix("validation").strip("_") for group in valid)
-    return f"train{run.unique_label}{what}{spec.variant or ''}.txt", f"val{sets}.txt"
+    return Data(corpora[corpus], tokenizer, train, valid, *datalines.file_names(spec, corpora))
 
 
 def _model(shape: registry.Shape, tokenizer: registry.Tokenizer, positions: int) -> sizing.Dimensions:

@@ -6,8 +6,6 @@ from typing import Any
 from encore import cli, command_line
 from encore.plan import Plan
 
-_GIB = 1 << 30
-
 
 def as_json(plan: Plan) -> dict[str, Any]:
     """The plan as plain values; units are in the keys."""
@@ -67,14 +65,14 @@ def _what(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _where(plan: Plan) -> list[tuple[str, str]]:
-    layout, job, needed = plan.layout, plan.job, plan.cost.memory_per_device_bytes / _GIB
+    layout, job, needed = plan.layout, plan.job, cli.byte_size(plan.cost.memory_per_device_bytes)
     parallel = f"data {layout.data_parallel} × tensor {layout.tensor_parallel} × pipeline {layout.pipeline_parallel}"
     recomputation = "recomputed activations" if layout.activation_checkpointing else "no recomputation"
     precision = "bf16" if layout.bf16 else "fp32"
     return [
         ("devices", f"{job.nodes} × {job.gpus_per_node} {plan.cluster.accelerator}, launch mode {job.launch}"),
         ("layout", f"{parallel}, micro-batch {layout.micro_batch_size}, {recomputation}, {precision}"),
-        ("memory", f"{needed:.1f} GiB per device{'' if plan.cost.memory_fits else ': does not fit'}"),
+        ("memory", f"{needed} per device{'' if plan.cost.memory_fits else ': does not fit'}"),
         ("workspace", plan.paths.workspace),
     ]
 
@@ -83,11 +81,15 @@ def _price(plan: Plan) -> list[tuple[str, str]]:
     cost, speed = plan.cost, plan.cluster.speed
     assumed = f"MFU {speed.mfu:.1%}" if speed.mfu is not None else f"{speed.sustained_flops:.2g} FLOP/s per device"
     jobs = f"{cost.jobs} job{'s' * (cost.jobs > 1)} of {plan.job.time or 'any length'}"
-    billed = f" = {cost.billing_units:,.4g} {cost.billing_unit}" if cost.billing_unit else ""
-    kept = f"{cost.checkpoints_kept_bytes / _GIB:,.3g} GiB if all are kept"
+    billed = f" = {_count(cost.billing_units)} {cost.billing_unit}" if cost.billing_units is not None else ""
+    kept = f"{cli.byte_size(cost.checkpoints_kept_bytes)} if all are kept"
     return [
         ("FLOPs", f"{cost.flops_exact:.3g} (6ND: {cost.flops_6nd:.3g})"),
-        ("time", f"{cost.hours:.3g} hours at {assumed}: {jobs}"),
-        ("GPU-hours", f"{cost.gpu_hours:,.4g}{billed}"),
-        ("checkpoints", f"{cost.checkpoint_bytes / _GIB:.3g} GiB each, {kept}"),
+        ("time", f"{cli.duration(cost.hours * 3600)} at {assumed}: {jobs}"),
+        ("GPU-hours", f"{_count(cost.gpu_hours)}{billed}"),
+        ("checkpoints", f"{cli.byte_size(cost.checkpoint_bytes)} each, {kept}"),
     ]
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,24 +1,32 @@
 """Subsets of a corpus as files of their own: its first documents or its last, as jsonl.
 
-`write_lines` keeps the lines of jsonl inputs byte for byte, so that a smaller head is a byte prefix of a
-larger one; rows of other inputs become lines with the text alone.
+Lines of jsonl inputs are kept byte for byte, so that a smaller head is a byte prefix of a larger one; rows of other
+inputs become lines with the text alone.
 """
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from encore import files
-from encore.documents import Batch
-from encore.errors import DataError
+from encore.batches import Batches, Budget, head
+from encore.errors import DataError, UsageError
+from encore.threads import ahead
+
+if TYPE_CHECKING:
+    from encore.tokenizing import Encode
 
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
 
 
-def tail(open_stream: Callable[[], Iterator[Batch]], count: int) -> Iterator[Batch]:
-    """The last `count` documents; reads the stream twice, so that none need be kept."""
+def tail(open_stream: Callable[[], Batches], count: int) -> Batches:
+    """The last `count` documents; reads the stream twice, so that none need be kept. Raises DataError if too few."""
+    if count < 1:
+        raise UsageError(f"the last {count} documents are nothing to take", "ask for at least 1")
     before = sum(len(batch.texts) for batch in open_stream()) - count
     if before < 0:
         raise DataError(f"the input has {before + count:,} documents, {count:,} were asked for", "ask for less")
@@ -28,22 +36,34 @@ def tail(open_stream: Callable[[], Iterator[Batch]], count: int) -> Iterator[Bat
         yield batch.rest(dropped)
 
 
-def write_lines(batches: Iterator[Batch], target: Path, field_name: str) -> int:
-    """Write documents as jsonl, .gz or .zst by the name, and return how many; lines are kept byte for byte."""
-    count = 0
-    with files.exclusive(target), files.atomic(target) as temporary, _writing(temporary, target.suffix) as out:
+def counted(open_stream: Callable[[], Batches], tokens: int, encode: "Encode") -> Batches:
+    """The first documents, up to and with the one that reaches so many tokens."""
+    return head(ahead(open_stream()), Budget(tokens, "tokens"), lambda batch: encode(batch.texts)[1])
+
+
+def write(inputs: Iterable[str], target: Path, field: str, batches: Batches) -> dict[str, Any]:
+    """Write documents as jsonl, .gz or .zst by the target's name; returns their number and what was left out."""
+    if any(Path(name).exists() and target.exists() and target.samefile(name) for name in inputs):
+        raise UsageError(f"{target} is an input and would be overwritten", "choose another output")
+    documents, skipped = 0, Counter[str]()
+    with files.exclusive(target), files.atomic(target) as temporary, _opened(temporary, target.suffix) as out:
         for batch in batches:
             lines = batch.lines
             if lines is None:
-                lines = [orjson.dumps({field_name: text.decode()}) for text in batch.texts]
+                lines = [orjson.dumps({field: text.decode()}) for text in batch.texts]
             out.write(b"".join(line if line.endswith(b"\n") else line + b"\n" for line in lines))
-            count += len(lines)
-    return count
+            documents += len(lines)
+            skipped.update(reason for _, reason in batch.skipped)
+    return {"output": str(target), "documents": documents, "skipped": dict(skipped)}
 
 
-def _writing(path: Path, suffix: str) -> Any:
-    if suffix not in (".gz", ".zst"):
-        return open(path, "wb")
-    import pyarrow as pa
+@contextlib.contextmanager
+def _opened(path: Path, suffix: str) -> Iterator[Any]:
+    with open(path, "wb") as plain:
+        if suffix not in _CODECS:
+            yield plain
+            return
+        import pyarrow as pa
 
-    return pa.CompressedOutputStream(pa.PythonFile(open(path, "wb"), mode="w"), _CODECS[suffix])
+        with pa.CompressedOutputStream(pa.PythonFile(plain, mode="w"), _CODECS[suffix]) as compressed:
+            yield compressed

@@ -1,33 +1,40 @@
 """Documents to Megatron's .bin/.idx: byte for byte what its tools/preprocess_data.py writes, and a manifest.
 
-gigatoken encodes where it can; its ids are compared with those of `tokenizers` on text of every batch, and if they ever
-differ the work starts over with `tokenizers` alone. Source of what is written: TurkuNLP 6732bc9
-tools/preprocess_data.py and megatron/tokenizer/tokenizer.py: a document without tokens is dropped; the end-of-document
-id follows all others, after what the tokenizer's own template adds; the dtype follows the unpadded vocabulary.
+gigatoken encodes where it can. Its ids are compared with those of `tokenizers` on text of the run before any is
+written and then throughout; if they ever differ, the work starts over with `tokenizers` alone.
+
+Source of what is written: TurkuNLP 6732bc9 tools/preprocess_data.py. A document without tokens is dropped; the
+end-of-document id follows what the tokenizer's own template adds. (deepspeedai 4efb479 writes that id into the .bin
+but leaves it out of the sizes, so that its own .idx does not fit: that is not followed.)
 """
 
 import contextlib
 import importlib.metadata
 import json
 import os
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import tokenizers
 
 from encore import __version__, files
-from encore.documents import Batch, Budget, Source, ahead
+from encore.batches import Batches, Budget, Source
 from encore.errors import DataError
-from encore.indexed import IndexedWriter, bin_path, idx_path, smallest_dtype
+from encore.indexed import IndexedWriter, bin_path, idx_path
+from encore.threads import ahead, mapped
+from encore.tokenizer_files import Tokenizer
 
-_END_OF_TEXT = "<|endoftext|>"
-_FIRST_SAMPLE_BYTES = 192 << 10
 _SLICE_BYTES = 2 << 10
+_FIRST_SLICES = 64
+_BATCHES_PER_SLICE = 8
+_RENEWED_AFTER_BYTES = 512 << 20
+_MOST_USEFUL_THREADS = 4  # one thread reads JSON about as fast as these encode
 _SLOW_DOCUMENTS = 64
 _PROBES = (
     "\r\n\r\n\ttabs  and   runs of    blanks \n",
@@ -35,117 +42,27 @@ _PROBES = (
     "Ünïcödé e\u0301 \u200d\u202e\ufeff ﷺ ١٢٣ 你好，世界 こんにちは 한국어 हिन्दी",
     "👩‍👩‍👧‍👦🏳️‍🌈 \x00\x01\x7f\x85\xa0\u2028\u2029\U0010ffff",
     "a" * 300 + " " * 300 + "=" * 300,
+    "<|endoftext|>",
 )
 T = TypeVar("T")
 Ids = npt.NDArray[np.integer]
-Encode = Callable[[list[bytes]], tuple[Ids, npt.NDArray[np.int64]]]
-"""Texts (n,) → their ids end to end (total,), and how many each has (n,), special tokens among them."""
+Encoded = tuple[Ids, npt.NDArray[np.int64]]
 
 
-@dataclass(frozen=True)
-class Tokenizer:
-    """A tokenizer and the files it came from.
+class Encode(Protocol):
+    """Texts (n,) → their ids end to end (total,), and how many each has (n,), what frames them among them."""
 
-    `megatron_type` is what Megatron's --tokenizer-type calls it: GPT2BPETokenizer (vocab.json and merges.txt, to which
-    a text's own "<|endoftext|>" is ordinary text) or PretrainedFromHF (tokenizer.json, where it is one token).
-    """
+    version: str
 
-    name: str
-    megatron_type: str
-    paths: tuple[Path, ...]
-    backend: tokenizers.Tokenizer
-    eod: int | None
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Entries with added tokens, unpadded."""
-        return self.backend.get_vocab_size(with_added_tokens=True)
-
-    def dtype(self) -> np.dtype:
-        """What Megatron would store the ids in; raises DataError where they would overflow it."""
-        chosen = smallest_dtype(self.vocabulary_size)
-        largest = max(self.backend.get_vocab(with_added_tokens=True).values(), default=0)
-        if largest > np.iinfo(chosen).max:
-            raise DataError(
-                f"tokenizer {self.name} has id {largest}, which {chosen.name} cannot hold, and Megatron stores "
-                f"a vocabulary of {self.vocabulary_size} entries as {chosen.name}",
-                "renumber its ids without gaps",
-            )
-        return chosen
+    def __call__(self, texts: list[bytes]) -> Encoded:
+        """Encode a batch."""
+        ...
 
 
-def load(name: str) -> Tokenizer:
-    """The tokenizer in a folder or tokenizer.json, or of that name on the hub. Raises DataError."""
-    path = Path(name)
-    if path.is_file():
-        return _from_json(name, path, path.parent)
-    if (path / "tokenizer.json").is_file():
-        return _from_json(name, path / "tokenizer.json", path)
-    if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
-        return _from_gpt2_files(name, path / "vocab.json", path / "merges.txt")
-    if path.is_dir():
-        raise DataError(
-            f"tokenizer {name} has neither tokenizer.json nor vocab.json and merges.txt",
-            "save it with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)",
-        )
-    return _from_hub(name)
-
-
-def _from_gpt2_files(name: str, vocabulary: Path, merges: Path) -> Tokenizer:
-    try:
-        backend = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(vocabulary), str(merges)))
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise DataError(f"tokenizer {name} cannot be read: {error}", "fetch its files again") from None
-    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    missing = [c for c in tokenizers.pre_tokenizers.ByteLevel.alphabet() if backend.token_to_id(c) is None]
-    if missing:
-        raise DataError(f"{vocabulary} lacks {len(missing)} of the 256 bytes, so that text would be lost")
-    eod = backend.token_to_id(_END_OF_TEXT)
-    return Tokenizer(name, "GPT2BPETokenizer", (vocabulary, merges), backend, eod)
-
-
-def _from_json(name: str, path: Path, folder: Path) -> Tokenizer:
-    try:
-        backend = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # as above
-        raise DataError(f"tokenizer {name} cannot be read: {error}", "fetch its files again") from None
-    backend.no_truncation()
-    backend.no_padding()
-    extra = [p for n in ("tokenizer_config.json", "special_tokens_map.json") if (p := folder / n).is_file()]
-    return Tokenizer(name, "PretrainedFromHF", (path, *extra), backend, _declared_eod(backend, extra))
-
-
-def _declared_eod(backend: tokenizers.Tokenizer, configs: list[Path]) -> int | None:
-    """The id of eos_token; where no file declares one, GPT-2's own, which transformers knows by its class."""
-    for path in configs:
-        try:
-            token = json.loads(path.read_text(encoding="utf-8")).get("eos_token")
-        except (ValueError, AttributeError):
-            raise DataError(f"{path} is not a JSON object", "fetch it again") from None
-        if token:
-            return backend.token_to_id(token["content"] if isinstance(token, dict) else token)
-    return backend.token_to_id(_END_OF_TEXT)
-
-
-def _from_hub(name: str) -> Tokenizer:
-    import huggingface_hub
-
-    try:
-        path = Path(huggingface_hub.hf_hub_download(name, "tokenizer.json"))
-        for extra in ("tokenizer_config.json", "special_tokens_map.json"):
-            with contextlib.suppress(huggingface_hub.errors.EntryNotFoundError):
-                huggingface_hub.hf_hub_download(name, extra)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(
-            f"tokenizer {name} is no folder here and could not be fetched: {reason}", "check the name or path"
-        ) from None
-    return _from_json(name, path, path.parent)
-
-
-def use_threads(count: int) -> None:
-    """Encode with so many threads; to be called before the first encoding."""
-    os.environ["RAYON_NUM_THREADS"] = str(count)
+def _threads() -> int:
+    """How many threads to encode with where nobody says: one core is left to the reader."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores - 1, _MOST_USEFUL_THREADS))
 
 
 @dataclass(frozen=True)
@@ -157,7 +74,7 @@ class Frame:
     after: tuple[int, ...]
     end: tuple[int, ...]
 
-    def around(self, flat: Ids, lengths: npt.NDArray[np.int64]) -> tuple[Ids, npt.NDArray[np.int64]]:
+    def around(self, flat: Ids, lengths: npt.NDArray[np.int64]) -> Encoded:
         """The same documents, framed and in `dtype`; one that would be nothing but its `end` stays empty."""
         after = self.after + self.end
         kept = (lengths > 0) | bool(self.before or self.after)
@@ -176,8 +93,8 @@ class Frame:
         return out, framed
 
 
-class _DiffersError(Exception):
-    """gigatoken and tokenizers disagree on a text."""
+class _UnprovedError(Exception):
+    """gigatoken does not know this tokenizer, or disagrees with tokenizers on a text."""
 
 
 def encoding(tokenizer: Tokenizer, append_eod: bool, warn: Callable[[str], None], work: Callable[[Encode], T]) -> T:
@@ -191,8 +108,8 @@ def encoding(tokenizer: Tokenizer, append_eod: bool, warn: Callable[[str], None]
     slow = _SlowEncoder(tokenizer, end)
     try:
         return work(_FastEncoder(tokenizer, end, slow))
-    except _DiffersError as difference:
-        warn(f"{difference}; encoding with the slower tokenizers")
+    except _UnprovedError as reason:
+        warn(f"{reason}; encoding with tokenizers instead, which is slower")
     return work(slow)
 
 
@@ -202,10 +119,9 @@ class _SlowEncoder:
     def __init__(self, tokenizer: Tokenizer, end: tuple[int, ...]) -> None:
         self.version = f"tokenizers {tokenizers.__version__}"
         self._backend = tokenizer.backend
-        self._end = end
-        self._frame = Frame(tokenizer.dtype(), (), (), end)
+        self._frame = Frame(tokenizer.dtype, (), (), end)
 
-    def __call__(self, texts: list[bytes]) -> tuple[Ids, npt.NDArray[np.int64]]:
+    def __call__(self, texts: list[bytes]) -> Encoded:
         ids, lengths = [np.empty(0, np.uint32)], []
         for first in range(0, len(texts), _SLOW_DOCUMENTS):  # an Encoding takes a hundred times an id's memory
             some = [text.decode() for text in texts[first : first + _SLOW_DOCUMENTS]]
@@ -214,62 +130,79 @@ class _SlowEncoder:
             lengths += map(len, encoded)
         return self._frame.around(np.concatenate(ids), np.array(lengths, np.int64))
 
-    def template(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The ids that the tokenizer's own template puts before and after a text."""
-        whole = self._backend.encode("a").ids
-        bare = self._backend.encode("a", add_special_tokens=False).ids
-        at = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
-        return tuple(whole[:at]), tuple(whole[at + len(bare) :])
-
 
 class _FastEncoder:
-    """gigatoken, compared with `reference` on probes and some of the first batch, then on a slice of every batch."""
+    """gigatoken, compared with `reference` on probes and slices of the first batch, then on a slice now and again.
+
+    Each thread has a backend of its own, since one serves one thread at a time. A backend remembers every word that it
+    has met, 100 bytes each, so that it is made anew from time to time.
+    """
 
     def __init__(self, tokenizer: Tokenizer, end: tuple[int, ...], reference: _SlowEncoder) -> None:
-        import gigatoken
-
         self.version = f"gigatoken {importlib.metadata.version('gigatoken')}"
         self._reference = reference
-        self._frame = Frame(tokenizer.dtype(), *reference.template(), end)
-        try:
-            self._backend = gigatoken.Tokenizer.from_json(tokenizer.backend.to_str())
-        except (ValueError, RuntimeError) as error:
-            raise _DiffersError(f"gigatoken does not support this tokenizer ({error})") from None
-        self._sample_bytes = _FIRST_SAMPLE_BYTES
-        added = "".join(f" x{token.content}y" for token in tokenizer.backend.get_added_tokens_decoder().values())
-        self._prove([probe.encode() for probe in (*_PROBES, _END_OF_TEXT, added) if probe])
+        self._frame = Frame(tokenizer.dtype, *_template(tokenizer.backend), end)
+        self._json = tokenizer.backend.to_str()
+        self._local = threading.local()
+        added = (token.content for token in tokenizer.backend.get_added_tokens_decoder().values())
+        self._probes = [probe.encode() for probe in (*_PROBES, "".join(f" x{content}y" for content in added)) if probe]
 
-    def __call__(self, texts: list[bytes]) -> tuple[Ids, npt.NDArray[np.int64]]:
-        if texts:
-            self._prove(self._sample(texts))
-            self._sample_bytes = _SLICE_BYTES
+    def __call__(self, texts: list[bytes]) -> Encoded:
+        batches = self._local.batches = getattr(self._local, "batches", -1) + 1
+        if batches == 0:
+            self._prove(self._probes + _slices(texts, _FIRST_SLICES))
+        elif batches % _BATCHES_PER_SLICE == 0:
+            self._prove(_slices(texts, 1))
         return self._encode(texts)
 
-    def _encode(self, texts: list[bytes]) -> tuple[Ids, npt.NDArray[np.int64]]:
-        layout = self._backend.encode_batch(texts).layout
+    def _encode(self, texts: list[bytes]) -> Encoded:
+        layout = self._backend(sum(map(len, texts))).encode_batch(texts, parallel=False).layout
         return self._frame.around(np.asarray(layout.content.data), np.diff(np.asarray(layout.offsets.data)))
 
-    def _sample(self, texts: list[bytes]) -> list[bytes]:
-        """The beginnings of texts evenly spread over the batch."""
-        count = min(len(texts), self._sample_bytes // _SLICE_BYTES)
-        spread = (texts[i * len(texts) // count] for i in range(count))
-        return [text[:_SLICE_BYTES].decode(errors="ignore").encode() for text in spread]
+    def _backend(self, size: int) -> Any:
+        """This thread's backend, for so many bytes of text."""
+        import gigatoken
+
+        left = getattr(self._local, "left", -1) - size
+        if left < 0:
+            try:
+                self._local.backend = gigatoken.Tokenizer.from_json(self._json)
+            except (RuntimeError, ValueError) as error:
+                raise _UnprovedError(f"gigatoken: {str(error).splitlines()[0]}") from None
+            left = _RENEWED_AFTER_BYTES
+        self._local.left = left
+        return self._local.backend
 
     def _prove(self, texts: list[bytes]) -> None:
         for ours, theirs in zip(self._encode(texts), self._reference(texts), strict=True):
             if not np.array_equal(ours, theirs):
-                raise _DiffersError("gigatoken and tokenizers differ on this tokenizer or text")
+                raise _UnprovedError("gigatoken and tokenizers differ on this tokenizer or text")
+
+
+def _template(backend: tokenizers.Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The ids that a tokenizer's own template puts before and after a text."""
+    whole = backend.encode("a").ids
+    bare = backend.encode("a", add_special_tokens=False).ids
+    at = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
+    return tuple(whole[:at]), tuple(whole[at + len(bare) :])
+
+
+def _slices(texts: list[bytes], count: int) -> list[bytes]:
+    """The beginnings of so many texts, evenly spread."""
+    spread = (texts[i * len(texts) // count] for i in range(min(count, len(texts))))
+    return [text[:_SLICE_BYTES].decode(errors="ignore").encode() for text in spread]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to write: PREFIX_FIELD_document.bin/.idx/.json, up to `tokens` ids, at the very token if `exact`."""
+    """What to write: PREFIX_FIELD_document.bin/.idx/.json, up to `tokens` ids, if `exact` to the very token."""
 
     prefix: str
     field: str = "text"
     append_eod: bool = False
     tokens: int | None = None
     exact: bool = False
+    workers: int | None = None
 
     @property
     def target(self) -> str:
@@ -278,20 +211,20 @@ class Job:
 
 
 def write(
-    open_stream: Callable[[], Iterator[Batch]], tokenizer: Tokenizer, job: Job, warn: Callable[[str], None]
+    open_stream: Callable[[], Batches], tokenizer: Tokenizer, job: Job, warn: Callable[[str], None]
 ) -> dict[str, Any]:
     """Write the job's .bin and .idx, last its manifest, which is returned. Raises DataError, OutputError."""
     with files.exclusive(bin_path(job.target)):
         return encoding(tokenizer, job.append_eod, warn, lambda encode: _write(open_stream(), encode, tokenizer, job))
 
 
-def _write(stream: Iterator[Batch], encode: Encode, tokenizer: Tokenizer, job: Job) -> dict[str, Any]:
+def _write(stream: Batches, encode: Encode, tokenizer: Tokenizer, job: Job) -> dict[str, Any]:
     budget = Budget(job.tokens, "tokens")
-    sources: dict[str, Source] = {}
+    sources: dict[int, Source] = {}
     skipped: Counter[str] = Counter()
     manifest = Path(f"{job.target}.json")
-    encoded = ahead((batch, *encode(batch.texts)) for batch in ahead(stream))
-    with IndexedWriter(job.target, tokenizer.dtype()) as writer, contextlib.closing(encoded):
+    encoded = mapped(lambda batch: (batch, *encode(batch.texts)), ahead(stream), job.workers or _threads())
+    with IndexedWriter(job.target, tokenizer.dtype) as writer, contextlib.closing(encoded):
         for batch, ids, lengths in encoded:
             count = budget.take(lengths)
             if budget.reached:
@@ -299,7 +232,7 @@ def _write(stream: Iterator[Batch], encode: Encode, tokenizer: Tokenizer, job: J
                 if job.exact:
                     lengths[-1] += budget.left
             writer.add_batch(ids[: lengths.sum()], lengths[lengths > 0])
-            sources[batch.source.name] = batch.source
+            sources[batch.input] = batch.source
             skipped.update(reason for _, reason in batch.skipped)
             skipped["no tokens"] += int((lengths == 0).sum())
             if budget.reached:
@@ -313,15 +246,9 @@ def _write(stream: Iterator[Batch], encode: Encode, tokenizer: Tokenizer, job: J
         "dtype": writer.dtype.name,
         "append_eod": job.append_eod,
         "encoder": encode.version,
-        "tokenizer": {
-            "name": tokenizer.name,
-            "megatron_type": tokenizer.megatron_type,
-            "vocabulary_size": tokenizer.vocabulary_size,
-            "eod": tokenizer.eod,
-            "sha256": {path.name: files.sha256(path) for path in tokenizer.paths},
-        },
+        "tokenizer": tokenizer.describe(),
         "inputs": [asdict(source) for source in sources.values()],
-        "skipped": +skipped,
+        "skipped": dict(+skipped),
         "sha256": {
             bin_path(job.target).name: writer.bin_sha256,
             idx_path(job.target).name: files.sha256(idx_path(job.target)),

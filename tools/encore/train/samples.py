@@ -18,7 +18,7 @@ from encore import files
 from encore.errors import DataError, UsageError
 from encore.indexed import IndexedDataset
 from encore.train import blending, index_maps
-from encore.train.datapaths import DataGroup, Part
+from encore.datapaths import Group, Part
 
 _MAX_PARTS = 254
 
@@ -118,7 +118,7 @@ def sample_counts(train_samples: int, global_batch_size: int, eval_interval: int
 
 
 def build_train(
-    groups: Sequence[DataGroup], n_samples: int, sequence_length: int, seed: int, vocabulary_size: int | None = None
+    groups: Sequence[Group], n_samples: int, sequence_length: int, seed: int, vocabulary_size: int | None = None
 ) -> Dataset:
     """The training dataset, from exactly one group; raises DataError where the data cannot give the samples."""
     ((_, dataset),) = build_valid(groups, n_samples, sequence_length, seed, vocabulary_size)
@@ -126,14 +126,14 @@ def build_train(
 
 
 def build_valid(
-    groups: Sequence[DataGroup], n_samples: int, sequence_length: int, seed: int, vocabulary_size: int | None = None
+    groups: Sequence[Group], n_samples: int, sequence_length: int, seed: int, vocabulary_size: int | None = None
 ) -> list[tuple[str, Dataset]]:
     """Each validation (or test) group's name and dataset, all for the same number of samples; raises DataError."""
     shape = Shape(n_samples, sequence_length, seed, vocabulary_size)
     return [(group.name, _build(group, shape)) for group in groups]
 
 
-def _build(group: DataGroup, shape: Shape) -> Dataset:
+def _build(group: Group, shape: Shape) -> Dataset:
     if len(group.parts) == 1:
         return Samples(group.parts[0], shape)
     if len(group.parts) > _MAX_PARTS:

@@ -32,14 +32,14 @@ class Part:
 
 
 @dataclass(frozen=True)
-class DataGroup:
+class Group:
     """A named dataset: one corpus, or several blended by weight. The order of the parts decides ties in the blend."""
 
     name: str
     parts: tuple[Part, ...]
 
 
-def read(path: Path, one_group: bool = False) -> tuple[DataGroup, ...]:
+def read(path: Path, one_group: bool = False) -> tuple[Group, ...]:
     """The groups of a data-path file; `one_group` (training) refuses more than one. Raises DataError."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def read(path: Path, one_group: bool = False) -> tuple[DataGroup, ...]:
     return groups
 
 
-def parse(text: str, where: str) -> tuple[DataGroup, ...]:
+def parse(text: str, where: str) -> tuple[Group, ...]:
     """The groups of a data-path file's whole text; `where` names the file in a DataError."""
     if not text.endswith("\n"):
         raise DataError(f"{where} does not end with a newline", "Megatron-DeepSpeed needs one after the last quote")
@@ -73,7 +73,7 @@ def parse(text: str, where: str) -> tuple[DataGroup, ...]:
     return groups
 
 
-def render(groups: Sequence[DataGroup]) -> str:
+def render(groups: Sequence[Group]) -> str:
     """The text of a data-path file, one line with its newline; raises DataError on what the format cannot hold."""
     quoted = (f'"{group.name}: {", ".join(map(_part_text, group.parts))}"' for group in groups)
     text = " ".join(quoted) + "\n"
@@ -88,7 +88,7 @@ def _part_text(part: Part) -> str:
     return f"{float(part.weight)!r} {start}:{end} {part.prefix}"
 
 
-def _group(text: str, where: str) -> DataGroup:
+def _group(text: str, where: str) -> Group:
     if '"' in text:
         raise DataError(f"{where}: {text!r} holds a double quote", f"put one blank between groups: {_GROUP} {_GROUP}")
     name, colon, rest = text.partition(":")
@@ -97,7 +97,7 @@ def _group(text: str, where: str) -> DataGroup:
     parts = tuple(_part(part, name, where) for part in rest.split(","))
     if sum(part.weight for part in parts) <= 0:
         raise DataError(f"{where}: the weights of {name!r} are all zero", "give at least one part a positive weight")
-    return DataGroup(name, parts)
+    return Group(name, parts)
 
 
 def _part(text: str, name: str, where: str) -> Part:

@@ -1,0 +1,34 @@
+"""Fixtures that several modules share: the finished demo."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A folder that holds `demo/`, made by tools/run_demo.py, and what that printed."""
+
+    home: Path
+    output: str
+    talk: str
+
+
+def run_demo(home: Path) -> subprocess.CompletedProcess[str]:
+    """Run the demo in `home`, as `make demo` does in the repository."""
+    command = [sys.executable, str(ROOT / "tools" / "run_demo.py")]
+    return subprocess.run(command, cwd=home, check=False, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demo, run once for all."""
+    home = tmp_path_factory.mktemp("demo_home")
+    ended = run_demo(home)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return Demo(home, ended.stdout, ended.stderr)

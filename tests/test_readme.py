@@ -1,0 +1,127 @@
+"""The README is true: its tree, its commands, its floors."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Demo
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PACKAGE = ROOT / "tools" / "encore"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def tree() -> list[str]:
+    """The paths of the captioned tree; two blanks of indentation are a folder deeper."""
+    (block,) = blocks("")
+    paths, folders = [], []
+    for line in block.splitlines():
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        assert len(line.split()) > 1, f"{name} has no caption"
+        folders[depth:] = [name]
+        paths.append("".join(folders))
+    return paths
+
+
+def commands() -> list[str]:
+    lines = "".join(blocks("bash")).splitlines()
+    return [line.split("  #")[0].strip() for line in lines if line.startswith("tools/")]
+
+
+def floors() -> dict[str, int]:
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|$", README, re.MULTILINE)
+    return {name: int(floor) for floor, names in rows for name in re.findall(r"`([\w.]+)`", names)}
+
+
+def imports(module: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "encore":
+            base = ".".join((node.module or "").split(".")[1:])
+            for alias in node.names:
+                name = f"{base}.{alias.name}".strip(".")
+                found.add(name if (PACKAGE / f"{name.replace('.', '/')}.py").exists() else base)
+    return found - {""}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
+def test_every_path_of_the_tree_exists() -> None:
+    assert [path for path in tree() if not (ROOT / path).exists()] == []
+
+
+def test_every_command_registry_file_and_top_folder_is_in_the_tree() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    shown = {path.rstrip("/") for path in tree()}
+    top = {path.split("/")[0] for path in tracked if not path.startswith(".")}
+    listed = {path for path in tracked if re.fullmatch(r"tools/\w+\.py|registry/[\w.]+", path)}
+    assert (top - {"README.md", "LICENSE", "CITATION.cff"}) | (listed - {"registry/README.md"}) <= shown
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_run_as_they_stand(command: str, demo: Demo, tmp_path: Path) -> None:
+    for name, target in (("tools", ROOT / "tools"), ("demo", demo.home / "demo")):
+        (tmp_path / name).symlink_to(target)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    ended = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PATH": path, "XDG_CONFIG_HOME": str(tmp_path)},
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+
+
+@pytest.mark.parametrize("tool", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.name)
+def test_every_command_has_runnable_help_with_examples(tool: Path) -> None:
+    ended = subprocess.run([tool, "--help"], check=False, capture_output=True, text=True, env=os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    })  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(rf"^  tools/{tool.name}", ended.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("tool", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.stem)
+def test_no_command_shadows_a_module(tool: Path) -> None:
+    assert tool.stem not in sys.stdlib_module_names | {"datasets", "tokenizers", "evaluate", "torch", "deepspeed"}
+
+
+def test_every_module_has_a_floor_and_every_floor_a_module() -> None:
+    assert set(floors()) == {module_name(path) for path in MODULES}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=module_name)
+def test_a_module_imports_from_lower_floors_only(module: Path) -> None:
+    floor = floors()
+    assert {name for name in imports(module) if floor[name] >= floor[module_name(module)]} == set()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=module_name)
+def test_a_module_says_what_it_is_and_does_not_print(module: Path) -> None:
+    source = ast.parse(module.read_text(encoding="utf-8"))
+    assert ast.get_docstring(source)
+    if module.name != "cli.py":
+        calls = [
+            node.func.id for node in ast.walk(source) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        ]
+        assert not {"print", "exit"} & set(calls)
+
+
+def test_relative_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
