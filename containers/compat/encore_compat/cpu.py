@@ -12,7 +12,9 @@ from typing import Any
 
 def stand_in() -> None:
     """Put the CPU behind torch.cuda; raises RuntimeError where there is a GPU, for that is then the one to use."""
-    os.environ["DS_ACCELERATOR"] = "cpu"
+    ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    # read by DeepSpeed's CPU accelerator: what it is, and how many devices there seem to be
+    os.environ.update(DS_ACCELERATOR="cpu", LOCAL_SIZE=ranks)
     import torch
 
     if torch.cuda.is_available():
@@ -22,7 +24,7 @@ def stand_in() -> None:
         setattr(torch.cuda, f"{kind}Tensor", getattr(torch, f"{kind}Tensor"))
     answers: dict[str, Any] = {
         "current_device": lambda: cpu,
-        "device_count": lambda: int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        "device_count": lambda: int(ranks),
         "get_rng_state": lambda *_: torch.get_rng_state(),
         "set_rng_state": lambda state, *_: torch.set_rng_state(state),
         "manual_seed": lambda seed: torch.manual_seed(seed) and None,

@@ -100,11 +100,41 @@ ENTRIES = (
         instead=True,
     ),
     Entry(
+        "torchvision",
+        "imported with every trainer for the vision models beside them, which text training never calls; a text image"
+        " need not hold it",
+        ("deepspeedai megatron/training.py:51 through megatron/data/vit_dataset.py:6-7 and image_folder.py:35",),
+        stand_ins={
+            "torchvision": dict,
+            "torchvision.transforms": dict,
+            "torchvision.datasets": attributes.vision_datasets,
+        },
+    ),
+    Entry(
+        "fused_weight_gradient_mlp_cuda",
+        "a part of apex that the fork refuses to start without and, its call being commented out, never calls",
+        ("deepspeedai megatron/core/tensor_parallel/layers.py:49-53, 361, 592",),
+        stand_ins={"fused_weight_gradient_mlp_cuda": dict},
+    ),
+    Entry(
         "DeepSpeed is given its configuration once",
         "DeepSpeed 0.9 and later refuse a configuration both as an argument and in args.deepspeed_config; both name the"
         " same file here",
         ("turkunlp megatron/training.py:421-427",),
         at_once=training.give_configuration_once,
+    ),
+    Entry(
+        "deepspeed.compression.compress",
+        "DeepSpeed 0.19 no longer has it; imported always, called with --compression-training only, which is refused",
+        ("deepspeedai megatron/training.py:57, 243, 561",),
+        stand_ins={"deepspeed.compression.compress": training.compression},
+    ),
+    Entry(
+        "core attention of several sequences",
+        "the fork cuts query, key and value out of one tensor and takes a view that such a cut does not have, so that"
+        " without flash attention a micro-batch above 1 ends in an error; they are made contiguous first",
+        ("deepspeedai megatron/model/transformer.py:736-739, 301-304, 352",),
+        mends={"megatron.model.transformer": training.make_attention_inputs_contiguous},
     ),
     Entry(
         "fused kernels",
@@ -129,7 +159,7 @@ ENTRIES = (
         "torch.load of checkpoints",
         "torch 2.6 made weights_only the default, which refuses the argparse.Namespace that the forks save; that type is"
         " put on torch's list of safe ones, nothing else is",
-        ("turkunlp megatron/checkpointing.py:292", "deepspeedai megatron/checkpointing.py"),
+        ("turkunlp megatron/checkpointing.py:324, 333", "deepspeedai megatron/checkpointing.py:430, 440"),
         at_once=training.allow_saved_types,
     ),
     Entry(
