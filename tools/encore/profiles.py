@@ -7,7 +7,7 @@ A cluster owns what its scheduler, nodes and fabric ask for; an image owns what 
 import datetime
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -144,6 +144,9 @@ class Cluster:
     environment: tuple[Variable, ...] = ()
     rank_environment: tuple[Variable, ...] = ()
     sbatch_options: tuple[str, ...] = ()
+    runtime_versions: dict[str, str] = field(default_factory=dict)  # product → the least version that works
+    slingshot: bool = False
+    all_reduce_gb_s: float | None = None  # bus bandwidth below which something is wrong; None: not known
     note: str = ""
 
     def __post_init__(self) -> None:
