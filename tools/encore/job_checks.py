@@ -58,10 +58,9 @@ def read_log(plan: Plan, log: str, where: str) -> list[Finding]:
             Finding("GPU memory", free >= need, f"{free:.1f} GiB free, {need:.1f} needed", "other processes hold it")
         )
     right = all(report["all_reduce_ok"] for report in reports)
-    bandwidth, least = min(report["bus_gb_s"] for report in reports), plan.cluster.all_reduce_gb_s
     findings.append(Finding("all-reduce", right, "sums are right" if right else "wrong sums", f"read {where}"))
-    told = f"{bandwidth:.2f} GB/s" + ("" if least is None else f", at least {least:g} expected")
-    findings.append(Finding("bandwidth", None if least is None else bandwidth >= least, told, "see the network below"))
+    if len(reports) > 1:
+        findings.append(_bandwidth(plan, min(report["bus_gb_s"] for report in reports)))
     findings += _network(plan, log, where)
     closed = sorted({folder for report in reports for folder, open_ in report["caches"].items() if not open_})
     findings.append(
@@ -73,6 +72,17 @@ def read_log(plan: Plan, log: str, where: str) -> list[Finding]:
         )
     )
     return findings
+
+
+def _bandwidth(plan: Plan, measured: float) -> Finding:
+    least = plan.cluster.all_reduce_gb_s
+    expected = "no threshold is known" if least is None else f"at least {least:g} expected"
+    return Finding(
+        "bandwidth",
+        None if least is None else measured >= least,
+        f"{measured:.2f} GB/s, {expected}",
+        "see the network below",
+    )
 
 
 def _network(plan: Plan, log: str, where: str) -> list[Finding]:
