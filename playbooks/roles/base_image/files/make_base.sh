@@ -2,6 +2,7 @@
 # make_base.sh SUITE MIRROR PACKAGES FILE: a Debian of that suite as an Apptainer image. Run as root.
 set -euo pipefail
 suite=$1 mirror=$2 packages=$3 file=$4
+rm -rf "$(dirname "$file")"/base.??????  # of a run that was killed
 work=$(mktemp -d "$(dirname "$file")/base.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 debootstrap --variant=minbase --include="$packages" "$suite" "$work/root" "$mirror"
