@@ -10,7 +10,8 @@ compile() { # NAME PYTHON [OPTION...]
 }
 torch=(--index https://download.pytorch.org/whl/cpu)
 [ -z "${PIP_FIND_LINKS:-}" ] || torch=(--find-links "$PIP_FIND_LINKS")
-compile cpu 3.11 "${torch[@]}" --constraint cpu-torch.txt --no-emit-package torch
+compile build 3.11
+compile cpu 3.11 --constraint build.txt "${torch[@]}" --constraint cpu-torch.txt --no-emit-package torch
 base=(--override base.txt --no-emit-package numpy)
-compile gpu 3.12 "${base[@]}"
-compile deepspeed 3.12 "${base[@]}" --constraint gpu.txt
+compile gpu 3.12 "${base[@]}" --constraint build.txt
+compile deepspeed 3.12 "${base[@]}" --constraint build.txt --constraint gpu.txt
