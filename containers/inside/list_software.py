@@ -36,8 +36,9 @@ def python() -> list[dict[str, str]]:
 def trainers() -> list[dict[str, str]]:
     """The training programs at their commits."""
     installed = json.loads(TRAINERS.read_text(encoding="utf-8")) if TRAINERS.is_file() else {}
+    places = {name: "/".join(source["repository"].split("/")[-2:]) for name, source in installed.items()}
     return [
-        component(name, source["commit"], f"pkg:github/{'/'.join(source['repository'].split('/')[-2:])}@{source['commit']}")
+        component(name, source["commit"], f"pkg:github/{places[name]}@{source['commit']}")
         for name, source in installed.items()
     ]
 
@@ -45,7 +46,9 @@ def trainers() -> list[dict[str, str]]:
 def main() -> None:
     """Print the list."""
     components = debian() + python() + trainers()
-    print(json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": components}, indent=1))
+    print(
+        json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": components}, indent=1)
+    )
 
 
 if __name__ == "__main__":

@@ -157,6 +157,17 @@ class Cluster:
 
 
 @dataclass(frozen=True)
+class Base:
+    """What an image is built from: a registry's image by its tag, or an image file that is there on the machine."""
+
+    bootstrap: Literal["docker", "localimage"]
+    name: str
+    source: str
+    checked: datetime.date
+    digest: str | None = None  # None: not built from yet; tools/build_image.py fills it in
+
+
+@dataclass(frozen=True)
 class Image:
     """A container image: what it is made of and what a job that runs in it has to set."""
 
@@ -168,9 +179,10 @@ class Image:
     source: str
     checked: datetime.date
     squashfs: str | None = None  # the same image as enroot and pyxis read it
-    base: str | None = None
-    base_digest: str | None = None
-    digest: str | None = None
+    python: str | None = None  # of its base; what its requirements are pinned for
+    requirements: tuple[str, ...] = ()  # containers/requirements/NAME.txt
+    bases: tuple[Base, ...] = ()  # the first that this machine has, else the first that is pulled
+    digest: str | None = None  # of the file; None: not built yet
     options: tuple[str, ...] = ()
     binds: tuple[str, ...] = ()
     module_paths: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""torch.cuda's names, answering for the CPU: for the test of an image where there is no GPU. Never for training at size.
+"""torch.cuda's names, answering for the CPU: for testing an image where there is no GPU, never for training.
 
 The forks run on it with `--distributed-backend gloo` and the accelerator that DeepSpeed calls cpu.
 """

@@ -1,7 +1,7 @@
 """What is put right, entry by entry: why, where the forks need it, and the change.
 
-`where` names files of turkunlp 6732bc9 (`bigscience` 8387ae17 and `turkunlp-ul2` a1088c1 have the same line unless said)
-or of deepspeedai 4efb479. A stand-in serves only where the image has nothing of that name.
+`where` names files of turkunlp 6732bc9 or of deepspeedai 4efb479; bigscience 8387ae17 and turkunlp's a1088c1 have the
+former's lines unless said. A stand-in serves only where the image has nothing of that name.
 """
 
 import os
@@ -157,8 +157,8 @@ ENTRIES = (
     ),
     Entry(
         "torch.load of checkpoints",
-        "torch 2.6 made weights_only the default, which refuses the argparse.Namespace that the forks save; that type is"
-        " put on torch's list of safe ones, nothing else is",
+        "torch 2.6 made weights_only the default, which refuses the argparse.Namespace that the forks save; it is put"
+        " on torch's list of safe types, with what numpy's random state is made of",
         ("turkunlp megatron/checkpointing.py:324, 333", "deepspeedai megatron/checkpointing.py:430, 440"),
         at_once=training.allow_saved_types,
     ),

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def give_configuration_once() -> None:
-    """deepspeed.initialize: a configuration that is given wins, and the same one's path in `args` is not shown to it."""
+    """deepspeed.initialize: the path in `args` is not shown to it when the configuration itself is given."""
     import deepspeed
 
     initialize = deepspeed.initialize
@@ -46,7 +46,12 @@ def make_attention_inputs_contiguous(module: ModuleType) -> None:
 
 
 def allow_saved_types() -> None:
-    """torch.load, which by default makes only tensors and plain values, makes argparse's Namespace too."""
+    """torch.load makes a Namespace and numpy's random state too, which Megatron's own checkpoints hold."""
+    import numpy
     import torch
 
-    torch.serialization.add_safe_globals([argparse.Namespace])
+    state = numpy.random.get_state(legacy=True)[1]
+    rebuild = state.__reduce__()[0]  # its module's name differs between NumPy 1 and 2
+    torch.serialization.add_safe_globals(
+        [argparse.Namespace, rebuild, numpy.ndarray, numpy.dtype, type(numpy.dtype("uint32"))]
+    )
