@@ -7,6 +7,7 @@ of a tiny model on it (on the CPU where there is no GPU), from data that is made
 import importlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -74,13 +75,17 @@ def arguments(trainer: registry.Trainer, pin: registry.Pin, gpu: bool) -> list[s
 
 def train(folder: str, entry: str, given: list[str], gpu: bool) -> None:
     """Two steps of one training program; prints its log when it fails."""
-    environment = {**os.environ, "CUDA_DEVICE_MAX_CONNECTIONS": "1", "OMP_NUM_THREADS": "1"}
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    # one rank, told what it is as a job's tasks are
+    rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    environment = {**os.environ, **rank, "CUDA_DEVICE_MAX_CONNECTIONS": "1", "OMP_NUM_THREADS": "1"}
     if not gpu:
         environment |= {"ENCORE_COMPAT_CPU": "1", "DS_ACCELERATOR": "cpu"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1"]
     with tempfile.TemporaryDirectory() as where:
         make_inputs(Path(where))
-        command = [*launch, str(TRAINERS / folder / entry), *given]
+        command = [sys.executable, str(TRAINERS / folder / entry), *given]
         done = subprocess.run(
             command, cwd=where, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
