@@ -12,7 +12,7 @@ from encore.profiles import images
 
 FOLDER = Path(__file__).resolve().parents[2] / "containers"
 
-_SECTION = re.compile(r"%([a-z]+)\b[^\n]*\n")
+_SECTION = re.compile(r"^%([a-z]+)\b[^\n]*\n", re.MULTILINE)
 # sif.h: after 32 bytes of launch script and 10 of magic, 3 of version, then the architecture
 _SIF_MAGIC, _MAGIC_AT, _ARCHITECTURE_AT = b"SIF_MAGIC\0", 32, 45
 _ARCHITECTURES = {"01": "386", "02": "amd64", "03": "arm", "04": "arm64", "05": "ppc64", "06": "ppc64le"}
