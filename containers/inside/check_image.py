@@ -24,7 +24,7 @@ VOCABULARY = 300
 MODEL = """--tensor-model-parallel-size 1 --pipeline-model-parallel-size 1 --num-layers 2 --hidden-size 64
   --num-attention-heads 4 --seq-length 64 --max-position-embeddings 64 --micro-batch-size 4 --global-batch-size 4
   --train-samples 8 --lr 1e-3 --min-lr 1e-4 --lr-decay-style cosine --lr-decay-samples 8 --clip-grad 1.0 --bf16
-  --log-interval 1 --eval-interval 100 --eval-iters 0 --save-interval 100 --data-impl mmap --zero-stage 1
+  --log-interval 1 --eval-interval 100 --eval-iters 1 --save-interval 100 --data-impl mmap --zero-stage 1
   --deepspeed --deepspeed_config deepspeed.json"""
 DEEPSPEED = {"train_micro_batch_size_per_gpu": 4, "train_batch_size": 4, "gradient_clipping": 1.0}
 DEEPSPEED |= {"zero_optimization": {"stage": 1}, "bf16": {"enabled": True}}
