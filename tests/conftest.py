@@ -1,11 +1,14 @@
 """Fixtures that several modules share: the finished demo."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tools/pretrain_gpt.py sets it, and why
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from encore import documents
-from encore.batches import Batch, Budget
+from encore.batches import Batch
 from encore.documents import Reading, stream
-from encore.errors import DataError, UsageError
+from encore.errors import DataError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -155,12 +155,6 @@ def test_an_amount_is_of_all_inputs_together(tmp_path: Path) -> None:
     a, b = jsonl(tmp_path / "a", ["1", "2"]), jsonl(tmp_path / "b", ["3", "4"])
     batches = list(stream([str(a), str(b)], Reading(samples=3)))
     assert b"".join(text for batch in batches for text in batch.texts) == b"123"
-
-
-@pytest.mark.parametrize("amount", [0, -1])
-def test_nothing_cannot_be_asked_for(amount: int) -> None:
-    with pytest.raises(UsageError, match="nothing to take"):
-        Budget(amount, "documents")
 
 
 def test_the_digest_is_of_the_file_as_it_lies_there(tmp_path: Path) -> None:

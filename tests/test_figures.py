@@ -40,3 +40,10 @@ def test_a_picture_is_written_whole(ending: str, tmp_path: Path) -> None:
     figures.draw_loss(curves, "a run", target, unique_tokens=3000)
     assert target.stat().st_size > 5000
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+def test_smoothing_keeps_few_points_and_the_length_of_many() -> None:
+    assert figures.smoothed([3.0, 2.0, 1.0]) == [3.0, 2.0, 1.0]
+    noisy = [1.0, 3.0] * 200
+    assert len(figures.smoothed(noisy)) == 400
+    assert figures.smoothed(noisy)[-1] == pytest.approx(2.0)

@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 
 def tree() -> list[str]:
     """The paths of the captioned tree; two blanks of indentation are a folder deeper."""
-    (block,) = blocks("")
+    (block,) = blocks("text")
     paths, folders = [], []
     for line in block.splitlines():
         depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]

@@ -18,14 +18,14 @@ def test_it_learns(demo: Demo) -> None:
     curve = figures.training_curve(demo.home / "demo" / "workspace" / "tensorboard" / NAME)
     (valid,) = figures.validation_curves(demo.home / "demo" / "workspace" / "tensorboard" / NAME)
     assert curve.losses[0] > 7  # a uniform guess over 2048 tokens is 7.6 nats
-    assert curve.losses[-1] < 5
-    assert valid.losses[-1] < 5.5
+    assert figures.smoothed(curve.losses)[-1] < 5.6
+    assert valid.losses[-1] < 5.8
 
 
 def test_the_checkpoint_is_where_the_plan_says_and_is_the_last_step(demo: Demo) -> None:
     checkpoints = demo.home / "demo" / "workspace" / "checkpoints" / NAME
-    assert (checkpoints / "latest").read_text() == "global_step244"
-    assert (checkpoints / "global_step244" / "mp_rank_00_model_states.pt").is_file()
+    assert (checkpoints / "latest").read_text() == "global_step976"
+    assert (checkpoints / "global_step976" / "mp_rank_00_model_states.pt").is_file()
 
 
 def test_it_trained_on_the_unique_tokens_of_its_name(demo: Demo) -> None:

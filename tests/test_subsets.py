@@ -63,6 +63,14 @@ def test_tokens_are_counted_to_the_document_that_reaches_them(corpus: Path, tmp_
         assert (tmp_path / "x").read_bytes() == b"".join(LINES[:count])
 
 
+def test_the_papers_own_counts_of_samples() -> None:
+    assert subsets.samples(1_900_000_000, 478.625834583) == 3_969_698  # head -n, README of datablations
+    assert subsets.samples(1_900_000_000, 1312.0951072) == 1_448_066
+    for wrong in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="tokens per sample cannot be"):
+            subsets.samples(1, wrong)
+
+
 def test_lines_stay_as_they_are_but_end_as_lines(corpus: Path, tmp_path: Path) -> None:
     corpus.write_bytes(b'{ "text":"\\u00e9","x":NaN }\r\n\n{"text": "last"}')
     assert head(corpus, tmp_path / "x") == b'{ "text":"\\u00e9","x":NaN }\r\n{"text": "last"}\n'

@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 from encore.threads import ahead, mapped
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -18,6 +18,7 @@ def counting(upto: int, made: list[int]) -> Generator[int, None, None]:
         made.append(-1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(), max_size=20), st.integers(1, 5))
 def test_order_is_kept(items: list[int], workers: int) -> None:
     assert list(mapped(lambda item: item + 1, items, workers)) == [item + 1 for item in items]

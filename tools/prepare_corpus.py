@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Turn text into what Megatron trains on, or cut a corpus down to its unique tokens.
 
-tokenize reads jsonl, jsonl.gz, jsonl.zst, parquet or Hugging Face datasets (NAME or NAME:CONFIG) and writes
-PREFIX_text_document.bin, .idx (byte for byte as Megatron-DeepSpeed's preprocess_data.py) and .json (a manifest).
-subset writes the first documents, up to the one that reaches the amount, or the last (--tail), as jsonl. A smaller
-amount is a prefix of a larger. Nothing is written unless all of it is.
+tokenize reads jsonl, jsonl.gz, jsonl.zst, parquet or Hugging Face datasets (NAME or NAME:CONFIG) and writes, byte for
+byte as Megatron-DeepSpeed's preprocess_data.py, P_text_document.bin and .idx, and last .json, a manifest. subset writes
+as jsonl the first documents, up to the one that reaches the amount, or the last (--tail); less is a prefix of more.
 
 examples:
   tools/prepare_corpus.py tokenize c4.jsonl --tokenizer gpt2 --append-eod --output-prefix data/gpt2tok_c4
@@ -15,8 +14,6 @@ examples:
 
 import argparse
 import functools
-import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     tokenize.add_argument("--tokenizer", required=True, metavar="NAME|FOLDER", help=source)
     tokenize.add_argument("--output-prefix", required=True, metavar="P", help="writes P_FIELD_document.*")
     tokenize.add_argument("--exact-tokens", action="store_true", help="with --tokens: stop at the very token")
-    tokenize.add_argument(
-        "--workers", type=cli.amount, metavar="N", help="threads to encode with; default: by the cores"
-    )
+    tokenize.add_argument("--workers", type=cli.amount, metavar="N", help="encoding threads; default: by the cores")
     subset.add_argument("--tokenizer", default="gpt2", metavar="NAME|FOLDER", help=f"to count with: {source}")
     subset.add_argument("--tokens-per-sample", type=float, metavar="X", help="do not count, take tokens / X documents")
     subset.add_argument("--output", required=True, type=Path, metavar="F", help="jsonl, .gz or .zst by its name")
@@ -58,11 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if args.command == "tokenize" and args.exact_tokens and args.tokens is None:
-        parser.error("--exact-tokens stops at a number: give --tokens N with it")
-    done = tokenize(args) if args.command == "tokenize" else subset(args)
+    args = build_parser().parse_args(argv)
+    done = {"tokenize": tokenize, "subset": subset}[args.command](args)
     for reason, count in done["skipped"].items():
         cli.warn(f"left out {count:,}: {reason}")
     if args.json:
@@ -72,10 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def tokenize(args: argparse.Namespace) -> dict[str, Any]:
     """Write .bin, .idx and the manifest, which is returned."""
-    if args.workers:  # where gigatoken cannot serve, tokenizers has threads of its own
-        os.environ["RAYON_NUM_THREADS"] = str(args.workers)
-    limit = (args.tokens, args.exact_tokens)
-    job = tokenizing.Job(args.output_prefix, args.field, args.append_eod, *limit, args.workers)
+    job = tokenizing.Job(args.output_prefix, args.field, args.append_eod, args.tokens, args.exact_tokens, args.workers)
     done = tokenizing.write(lambda: stream(args), tokenizer_files.load(args.tokenizer), job, cli.warn)
     cli.say(f"{job.target}: {done['documents']:,} documents, {done['tokens']:,} tokens, {done['dtype']}")
     return done
@@ -83,8 +72,8 @@ def tokenize(args: argparse.Namespace) -> dict[str, Any]:
 
 def subset(args: argparse.Namespace) -> dict[str, Any]:
     """Write the subset; returns what it holds."""
-    if args.tokens and args.tokens_per_sample:
-        args.samples, args.tokens = math.ceil(args.tokens / args.tokens_per_sample), None
+    if args.tokens is not None and args.tokens_per_sample is not None:
+        args.samples, args.tokens = subsets.samples(args.tokens, args.tokens_per_sample), None
     write = functools.partial(subsets.write, args.inputs, args.output, args.field)
     if args.tail is not None:
         done = write(subsets.tail(lambda: stream(args), args.tail))

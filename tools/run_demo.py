@@ -122,7 +122,9 @@ def summary(plan: Plan, text: Path, step: Path, picture: Path) -> str:
         ("TensorBoard", f"{plan.paths.tensorboard}/"),
         ("loss curve", picture),
     ]
-    last = f"training loss {training.losses[-1]:.3f}" + "".join(f", {v.label} {v.losses[-1]:.3f}" for v in valid)
+    last = f"training loss {figures.smoothed(training.losses)[-1]:.3f}" + "".join(
+        f", {v.label} {v.losses[-1]:.3f}" for v in valid
+    )
     return f"\n{cli.table(rows, ('', 'plan', 'measured'))}\n\n{last} after {plan.epochs:g} epochs\n\n{cli.table(files)}"
 
 

@@ -4,7 +4,7 @@
 # Do not edit: render again.
 #
 # 495,840 parameters (500K), 500,000 tokens, 100,000 of them unique (5 epochs) of Python's own documentation, the demo's text.
-# 244 steps of 8 sequences of 256 on 1 × cpu: 8 at a time, 1 data-, 1 tensor-, 1 pipeline-parallel.
+# 976 steps of 2 sequences of 256 on 1 × cpu: 2 at a time, 1 data-, 1 tensor-, 1 pipeline-parallel.
 # Trainer: this repository, tools/pretrain_gpt.py.
 set -euo pipefail
 
@@ -42,8 +42,8 @@ cat > "$CONFIG"/valpydocs.txt <<'END'
 END
 cat > "$CONFIG"/deepspeed.json <<'END'
 {
-  "train_micro_batch_size_per_gpu": 8,
-  "train_batch_size": 8,
+  "train_micro_batch_size_per_gpu": 2,
+  "train_batch_size": 2,
   "gradient_clipping": 1.0,
   "zero_optimization": {
     "stage": 1
@@ -71,25 +71,25 @@ ARGS=(
   --max-position-embeddings 256
   --attention-dropout 0.1
   --hidden-dropout 0.1
-  --micro-batch-size 8
-  --global-batch-size 8
+  --micro-batch-size 2
+  --global-batch-size 2
   --train-samples 1953
   --optimizer adam
   --adam-beta1 0.9
   --adam-beta2 0.999
   --adam-eps 1e-08
-  --lr 0.002
-  --min-lr 0.0002
+  --lr 0.001
+  --min-lr 0.0001
   --lr-decay-style cosine
   --lr-decay-samples 1953
   --lr-warmup-samples 97
   --weight-decay 0.1
   --clip-grad 1
   --seed 1234
-  --log-interval 10
-  --save-interval 61
-  --eval-interval 50
-  --eval-iters 10
+  --log-interval 25
+  --save-interval 244
+  --eval-interval 200
+  --eval-iters 20
   --tensorboard-queue-size 5
   --vocab-file /srv/encore/tokenizers/demo/vocab.json
   --merge-file /srv/encore/tokenizers/demo/merges.txt

@@ -1,6 +1,6 @@
 """Wall time of rendering a script against that of importing its two libraries, in one run; aim: at most 3 times.
 
-    python tests/bench/bench_render.py
+python tests/bench/bench_render.py
 """
 
 import statistics

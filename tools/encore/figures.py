@@ -1,5 +1,6 @@
 """Pictures of runs: the loss curve from a run's TensorBoard events."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tensorboard.util import tensor_util
 from encore import files
 from encore.errors import DataError
 
+_FEW = 40
 _TRAIN_TAG = "lm-loss-training/lm loss vs tokens"
 _VALID_TAG = "lm-loss-validation/{}/lm loss validation vs tokens"
 
@@ -67,12 +69,21 @@ def _curve(events: EventAccumulator, tag: str, label: str) -> Curve:
     return Curve(label, steps, losses, times)
 
 
+def smoothed(losses: Sequence[float]) -> list[float]:
+    """A running mean over the last fortieth of the points; few points stay as they are."""
+    window = max(1, len(losses) // _FEW)
+    return [sum(losses[max(0, i - window) : i]) / (i - max(0, i - window)) for i in range(1, len(losses) + 1)]
+
+
 def draw_loss(curves: list[Curve], title: str, target: Path, unique_tokens: int | None = None) -> None:
     """Draw losses against tokens into `target` (PNG, SVG or PDF by its ending); epoch borders where they are known."""
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for curve in curves:
-        marker = "o" if len(curve.tokens) < 40 else None
-        axes.plot(curve.tokens, curve.losses, label=curve.label, marker=marker, markersize=4, linewidth=1.4)
+    for color, curve in zip(plt.rcParams["axes.prop_cycle"].by_key()["color"], curves, strict=False):
+        smooth = smoothed(curve.losses)
+        if len(curve.tokens) > _FEW:
+            axes.plot(curve.tokens, curve.losses, color=color, alpha=0.25, linewidth=0.8)
+        marker = None if len(curve.tokens) > _FEW else "o"
+        axes.plot(curve.tokens, smooth, label=curve.label, color=color, marker=marker, markersize=4, linewidth=1.6)
     if unique_tokens:
         last = max(curve.tokens[-1] for curve in curves)
         for border in range(unique_tokens, last, unique_tokens):

@@ -97,7 +97,7 @@ def train_samples(tokens: int, sequence_length: int) -> int:
 
 def checkpoint_bytes(parameter_count: int, bf16: bool) -> int:
     """A checkpoint with optimizer: weights (bf16 or fp32), fp32 master weights and two fp32 Adam moments."""
-    return parameter_count * ((2 + 12) if bf16 else (4 + 8))
+    return parameter_count * ((2 if bf16 else 4) + 12)
 
 
 def training_memory(model: Dimensions, layout: Layout, sequence_length: int) -> Memory:

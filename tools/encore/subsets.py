@@ -5,11 +5,13 @@ inputs become lines with the text alone.
 """
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy.typing as npt
 import orjson
 
 from encore import files
@@ -17,10 +19,19 @@ from encore.batches import Batches, Budget, head
 from encore.errors import DataError, UsageError
 from encore.threads import ahead
 
-if TYPE_CHECKING:
-    from encore.tokenizing import Encode
-
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
+Encode = Callable[[list[bytes]], tuple[npt.ArrayLike, npt.ArrayLike]]
+"""Texts (n,) → their ids, and how many each has (n,)."""
+
+
+def samples(tokens: int, tokens_per_sample: float) -> int:
+    """How many documents of that mean length hold so many tokens, rounded up.
+
+    Source: huggingface/datablations README: C4 has 478.625834583 a sample, hence 3,969,698 samples for 1.9B tokens.
+    """
+    if not 0 < tokens_per_sample < math.inf:
+        raise UsageError(f"{tokens_per_sample} tokens per sample cannot be", "give a positive number")
+    return math.ceil(tokens / tokens_per_sample)
 
 
 def tail(open_stream: Callable[[], Batches], count: int) -> Batches:
@@ -36,7 +47,7 @@ def tail(open_stream: Callable[[], Batches], count: int) -> Batches:
         yield batch.rest(dropped)
 
 
-def counted(open_stream: Callable[[], Batches], tokens: int, encode: "Encode") -> Batches:
+def counted(open_stream: Callable[[], Batches], tokens: int, encode: Encode) -> Batches:
     """The first documents, up to and with the one that reaches so many tokens."""
     return head(ahead(open_stream()), Budget(tokens, "tokens"), lambda batch: encode(batch.texts)[1])
 

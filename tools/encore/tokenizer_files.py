@@ -87,6 +87,7 @@ def _from_gpt2_files(name: str, vocabulary: Path, merges: Path) -> Tokenizer:
     except Exception as error:  # tokenizers raises nothing narrower
         raise DataError(f"tokenizer {name} cannot be read: {error}", "fetch its files again") from None
     backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = tokenizers.decoders.ByteLevel()
     missing = [c for c in tokenizers.pre_tokenizers.ByteLevel.alphabet() if backend.token_to_id(c) is None]
     if missing:
         raise DataError(f"{vocabulary} lacks {len(missing)} of the 256 bytes, so that text would be lost")
@@ -128,6 +129,7 @@ def _from_hub(name: str) -> Tokenizer:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(
-            f"tokenizer {name} is no folder here and could not be fetched: {reason}", "check the name or path"
+            f"tokenizer {name} is no folder here and could not be fetched: {reason}",
+            "give a folder with its files, or its full name on the hub",
         ) from None
     return _from_json(name, path, path.parent)

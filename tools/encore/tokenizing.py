@@ -25,7 +25,7 @@ import tokenizers
 
 from encore import __version__, files
 from encore.batches import Batches, Budget, Source
-from encore.errors import DataError
+from encore.errors import DataError, UsageError
 from encore.indexed import IndexedWriter, bin_path, idx_path
 from encore.threads import ahead, mapped
 from encore.tokenizer_files import Tokenizer
@@ -33,7 +33,7 @@ from encore.tokenizer_files import Tokenizer
 _SLICE_BYTES = 2 << 10
 _FIRST_SLICES = 64
 _BATCHES_PER_SLICE = 8
-_RENEWED_AFTER_BYTES = 512 << 20
+_RENEWED_AFTER_BYTES = 256 << 20
 _MOST_USEFUL_THREADS = 4  # one thread reads JSON about as fast as these encode
 _SLOW_DOCUMENTS = 64
 _PROBES = (
@@ -59,10 +59,10 @@ class Encode(Protocol):
         ...
 
 
-def _threads() -> int:
-    """How many threads to encode with where nobody says: one core is left to the reader."""
+def _threads(asked: int | None) -> int:
+    """How many threads to encode with: as asked or all cores but the reader's, and no more than are of use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores - 1, _MOST_USEFUL_THREADS))
+    return max(1, min(asked or cores - 1, _MOST_USEFUL_THREADS))
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,10 @@ class Job:
     exact: bool = False
     workers: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.exact and self.tokens is None:
+            raise UsageError("--exact-tokens stops at a number of tokens", "give --tokens N with it")
+
     @property
     def target(self) -> str:
         """The prefix that the three files share, as Megatron names it."""
@@ -214,6 +218,8 @@ def write(
     open_stream: Callable[[], Batches], tokenizer: Tokenizer, job: Job, warn: Callable[[str], None]
 ) -> dict[str, Any]:
     """Write the job's .bin and .idx, last its manifest, which is returned. Raises DataError, OutputError."""
+    if job.workers:
+        os.environ["RAYON_NUM_THREADS"] = str(job.workers)  # tokenizers has threads of its own
     with files.exclusive(bin_path(job.target)):
         return encoding(tokenizer, job.append_eod, warn, lambda encode: _write(open_stream(), encode, tokenizer, job))
 
@@ -223,7 +229,7 @@ def _write(stream: Batches, encode: Encode, tokenizer: Tokenizer, job: Job) -> d
     sources: dict[int, Source] = {}
     skipped: Counter[str] = Counter()
     manifest = Path(f"{job.target}.json")
-    encoded = mapped(lambda batch: (batch, *encode(batch.texts)), ahead(stream), job.workers or _threads())
+    encoded = mapped(lambda batch: (batch, *encode(batch.texts)), ahead(stream), _threads(job.workers))
     with IndexedWriter(job.target, tokenizer.dtype) as writer, contextlib.closing(encoded):
         for batch, ids, lengths in encoded:
             count = budget.take(lengths)

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from encore import files
+from encore.datapaths import Group, Part
 from encore.errors import DataError, UsageError
 from encore.indexed import IndexedDataset
 from encore.train import blending, index_maps
-from encore.datapaths import Group, Part
 
 _MAX_PARTS = 254
 

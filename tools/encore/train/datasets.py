@@ -1,0 +1,48 @@
+"""The datasets of a run: what its data-path files name, built for as many samples as its arguments ask for."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from encore import datapaths
+from encore.errors import UsageError
+from encore.train import samples
+from encore.train.samples import Dataset
+
+Named = list[tuple[str, Dataset]]
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """Training data, and the named validation and test sets; both empty when --eval-iters is 0."""
+
+    train: Dataset
+    valid: Named
+    test: Named
+
+
+def build(args: argparse.Namespace) -> Datasets:
+    """Raises DataError where a file or corpus is not what it should be."""
+    counts = samples.sample_counts(args.train_samples, args.global_batch_size, args.eval_interval, args.eval_iters)
+
+    def named(path: Path | None, n_samples: int) -> Named:
+        if path is None or n_samples == 0:
+            return []
+        return samples.build_valid(datapaths.read(path), n_samples, args.seq_length, args.seed, args.vocab_size)
+
+    groups = datapaths.read(args.train_weighted_split_paths_path, one_group=True)
+    return Datasets(
+        samples.build_train(groups, counts.train, args.seq_length, args.seed, args.vocab_size),
+        named(args.valid_weighted_split_paths_path, counts.valid),
+        named(args.test_weighted_split_paths_path, counts.test),
+    )
+
+
+def dump(args: argparse.Namespace) -> tuple[int, Path]:
+    """Write what --dump-samples asks for; returns the number of samples and the file."""
+    text, path = args.dump_samples[0], Path(args.dump_samples[1])
+    if not text.isdigit() or path.suffix != ".npz":
+        raise UsageError(f"--dump-samples {text} {path} is not a number and a .npz file", "write 8 samples.npz")
+    built = build(args)
+    samples.dump(path, int(text), built.train, built.valid)
+    return int(text), path

@@ -1,0 +1,68 @@
+"""The learning rate as a function of the samples seen: linear warm-up, then decay to a minimum.
+
+source: TurkuNLP 6732bc9 megatron/learning_rates.py (AnnealingLR)
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from encore.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Counts are in samples; a step uses the rate of the samples seen before it, the first step of a warm-up 0."""
+
+    max_lr: float
+    min_lr: float
+    warmup_steps: float
+    decay_steps: int
+    decay_style: str
+    warmup_style: str = "linear"
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "Schedule":
+        """From Megatron's arguments."""
+        return cls(
+            max_lr=arguments["lr"],
+            min_lr=arguments["min_lr"],
+            warmup_steps=arguments["lr_warmup_samples"],
+            decay_steps=arguments["lr_decay_samples"],
+            decay_style=arguments["lr_decay_style"],
+            warmup_style=arguments["lr_warmup_style"],
+        )
+
+    def rate(self, samples: int) -> float:
+        """The learning rate after so many samples."""
+        if samples <= self.warmup_steps and self.warmup_steps > 0:
+            return self.max_lr if self.warmup_style == "constant" else self.max_lr * samples / self.warmup_steps
+        if self.decay_style == "constant":
+            return self.max_lr
+        if self.decay_style == "inverse_sqrt":
+            return self.max_lr * math.sqrt(max(self.warmup_steps, 1) / max(samples, 1))
+        if samples > self.decay_steps:
+            return self.min_lr
+        done = (samples - self.warmup_steps) / (self.decay_steps - self.warmup_steps)
+        left = 1.0 - done if self.decay_style == "linear" else 0.5 * (math.cos(math.pi * done) + 1.0)
+        return self.min_lr + left * (self.max_lr - self.min_lr)
+
+    def state(self, samples: int, tokens: int) -> dict[str, Any]:
+        """What a checkpoint keeps of it, under Megatron's keys."""
+        kept = {key: value for key, value in asdict(self).items() if key != "warmup_style"}
+        return kept | {"num_steps": samples, "num_tokens": tokens, "warmup_tokens": 0}
+
+    def reconciled(self, state: Mapping[str, Any], override: bool, use_checkpoint: bool) -> "Schedule":
+        """The schedule to go on with; raises CheckpointError where the saved one differs and neither is preferred."""
+        own = {key: value for key, value in asdict(self).items() if key != "warmup_style"}
+        saved = {key: state[key] for key in own}
+        if override or saved == own:
+            return self
+        if use_checkpoint:
+            return Schedule(**saved, warmup_style=self.warmup_style)
+        wrong = ", ".join(f"{key} {saved[key]} (now {own[key]})" for key in own if saved[key] != own[key])
+        raise CheckpointError(
+            f"the checkpoint's learning-rate schedule differs: {wrong}",
+            "say --override-lr-scheduler or --use-checkpoint-lr-scheduler, or give its values",
+        )
