@@ -62,8 +62,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def data(plan: Plan) -> list[Finding]:
     """Every .bin/.idx pair is there, readable, whole, and the one that its manifest describes."""
-    from encore.indexed import IndexedDataset
-
+    try:
+        from encore.indexed import IndexedDataset
+    except ImportError:
+        return [Finding("data", None, "numpy is not installed (pip install 'encore-kit[data]')")]
     findings = []
     for prefix in plan.data.prefixes:
         path = f"{plan.paths.data}/{prefix}"
