@@ -32,8 +32,6 @@ import fused_weight_gradient_mlp_cuda
 from deepspeed.compression.compress import init_compression
 assert np.float is float and np.int is int and inf == float("inf")
 assert distutils.util.strtobool("yes") == 1 and packaging.version.Version("2.1")
-torch._C._jit_override_can_fuse_on_gpu(True)
-torch.distributed._all_gather_base
 megatron.fused_kernels.load(type("Args", (), {"rank": 0}))
 import fused_mix_prec_layer_norm_cuda, scaled_softmax_cuda
 groups = [{"params": [torch.nn.Parameter(torch.ones(2))]}]
@@ -192,13 +190,17 @@ def test_amp_c_norms_scales_and_reports_what_is_not_finite() -> None:
     assert overflow.item() == 1
 
 
-def test_the_forks_architectures_are_dropped_and_nothing_else() -> None:
-    flags = [
-        "-O3",
-        "-gencode",
-        "arch=compute_70,code=sm_70",
-        "--use_fast_math",
-        "-gencode",
-        "arch=compute_80,code=sm_80",
-    ]
-    assert extensions._without_architectures(flags) == ["-O3", "--use_fast_math"]
+def test_the_forks_architectures_are_dropped_and_rocm_gets_its_macro() -> None:
+    flags = ["-O3", "-gencode", "arch=compute_70,code=sm_70", "--use_fast_math", "-gencode", "arch=compute_80"]
+    assert extensions._flags(flags, hip=False) == ["-O3", "--use_fast_math"]
+    assert extensions._flags(["-O3"], hip=True) == ["-O3", "-D__HIP_PLATFORM_HCC__=1"]
+
+
+def test_kernels_that_do_not_compile_name_the_way_out(fork: Path) -> None:
+    (fork / "megatron/fused_kernels/__init__.py").write_text("def load(args):\n    raise RuntimeError('no nvcc')\n")
+    (fork / "pretrain.py").write_text(
+        "from pathlib import Path\nfrom encore_compat import extensions\n"
+        f"extensions.compile_kernels(Path({str(fork)!r}))\n"
+    )
+    done = run(fork / "pretrain.py")
+    assert "do not compile here (no nvcc)" in done.stderr and "--build-arg kernels=torch" in done.stderr

@@ -18,25 +18,6 @@ def restore_numpy_names() -> None:
             setattr(numpy, name, kind)
 
 
-def restore_jit_switches() -> None:
-    """The switches of torch's older fusers do nothing where torch has no such fuser."""
-    import torch
-
-    names = ("set_profiling_mode", "set_profiling_executor", "override_can_fuse_on_cpu", "override_can_fuse_on_gpu")
-    for name in (f"_jit_{name}" for name in names):
-        if not hasattr(torch._C, name):
-            setattr(torch._C, name, lambda *_: None)
-
-
-def restore_collective_names() -> None:
-    """The two collectives under the names that they had before torch 1.13."""
-    import torch.distributed as dist
-
-    for old, new in (("_all_gather_base", "all_gather_into_tensor"), ("_reduce_scatter_base", "reduce_scatter_tensor")):
-        if not hasattr(dist, old):
-            setattr(dist, old, getattr(dist, new))
-
-
 def distutils_util() -> dict[str, object]:
     """distutils.util.strtobool, as its documentation defines it."""
     answers = dict.fromkeys(("y", "yes", "t", "true", "on", "1"), 1)

@@ -57,16 +57,6 @@ ENTRIES = (
         at_once=attributes.restore_numpy_names,
     ),
     Entry(
-        "torch.jit profiling switches",
-        "private names that the forks call at import for NVFuser, which torch 2.x dropped; a no-op where one is gone",
-        (
-            "turkunlp megatron/model/fused_bias_gelu.py:18-21",
-            "turkunlp megatron/model/transformer.py:37-40",
-            "deepspeedai megatron/initialize.py (set_jit_fusion_options)",
-        ),
-        at_once=attributes.restore_jit_switches,
-    ),
-    Entry(
         "distutils, pkg_resources",
         "Python 3.12 removed distutils, setuptools 82 removed pkg_resources; forks read versions and flags with them",
         ("turkunlp megatron/testing_utils.py:28", "deepspeedai megatron/model/transformer.py:1707"),
@@ -75,16 +65,6 @@ ENTRIES = (
             "distutils.util": attributes.distutils_util,
             "pkg_resources": attributes.pkg_resources,
         },
-    ),
-    Entry(
-        "torch.distributed's older names",
-        "_all_gather_base and _reduce_scatter_base were replaced by all_gather_into_tensor and reduce_scatter_tensor",
-        (
-            "deepspeedai megatron/core/tensor_parallel/mappings.py:103, 123",
-            "deepspeedai megatron/core/tensor_parallel/layers.py:272, 307, 354",
-            "deepspeedai megatron/optimizer/distrib_optimizer.py:856, 897",
-        ),
-        at_once=attributes.restore_collective_names,
     ),
     Entry(
         "apex and amp_C",
@@ -120,7 +100,7 @@ ENTRIES = (
         "DeepSpeed is given its configuration once",
         "DeepSpeed 0.9 and later refuse a configuration both as an argument and in args.deepspeed_config; both name the"
         " same file here",
-        ("turkunlp megatron/training.py:421-427",),
+        ("turkunlp megatron/training.py:425 (bigscience :424)",),
         at_once=training.give_configuration_once,
     ),
     Entry(
@@ -142,9 +122,10 @@ ENTRIES = (
         " that today's compilers no longer know (sm_70 in CUDA 13). Compiled once when the image is built and found"
         " again; where an image has none, torch's own operators stand in, and the log says so",
         (
-            "turkunlp and deepspeedai megatron/fused_kernels/__init__.py (load)",
-            "turkunlp megatron/model/fused_layer_norm.py:68 imports the layer norm even with --no-layer-norm-fusion",
-            "turkunlp megatron/model/fused_softmax.py:89 imports scaled_softmax_cuda, which no file of it compiles",
+            "turkunlp megatron/fused_kernels/__init__.py:31; deepspeedai the same (load)",
+            "turkunlp megatron/fused_kernels/layer_norm_cuda_kernel.cu:249 goes by a macro of ROCm that torch renamed",
+            "turkunlp megatron/model/fused_layer_norm.py:75 imports the layer norm even with --no-layer-norm-fusion",
+            "turkunlp megatron/model/fused_softmax.py:92 imports scaled_softmax_cuda, which no file of it compiles",
         ),
         stand_ins=kernels.MODULES,
         mends={"megatron.fused_kernels": extensions.find_instead_of_compiling},
@@ -152,7 +133,7 @@ ENTRIES = (
     Entry(
         "data helpers",
         "megatron/data/helpers is compiled with make at each start; in a read-only image it is compiled already",
-        ("turkunlp megatron/data/dataset_utils.py:81", "deepspeedai megatron/data/dataset_utils.py"),
+        ("turkunlp megatron/data/dataset_utils.py:81", "deepspeedai megatron/data/dataset_utils.py:82"),
         mends={"megatron.data.dataset_utils": extensions.keep_compiled_helpers},
     ),
     Entry(
@@ -166,7 +147,7 @@ ENTRIES = (
         "a CPU in place of the GPU",
         "the forks ask torch.cuda for everything; on a machine without a GPU, and with ENCORE_COMPAT_CPU=1 only, its"
         " names answer for the CPU, so that an image can be tested where it is built",
-        ("turkunlp megatron/initialize.py:83 and 60 more places", "deepspeedai megatron/initialize.py"),
+        ("turkunlp megatron/initialize.py:83 and 60 more places", "deepspeedai megatron/initialize.py:46"),
         mends=cpu.MENDS,
         at_once=cpu.stand_in,
         wanted=lambda: os.environ.get("ENCORE_COMPAT_CPU") == "1",

@@ -69,13 +69,14 @@ def compile_helpers(checkout: Path) -> None:
 def compile_kernels(checkout: Path) -> None:
     """Run the fork's own build of its kernels, for the architectures that the image is for, into the image's folder."""
     sys.path.insert(0, str(checkout))
+    import torch
     from torch.utils import cpp_extension
 
     compile_one = cpp_extension.load
 
     def load(**given: Any) -> Any:
         kernels_folder.mkdir(parents=True, exist_ok=True)
-        flags = _without_architectures(given.pop("extra_cuda_cflags", []))
+        flags = _flags(given.pop("extra_cuda_cflags", []), torch.version.hip is not None)
         return compile_one(**given | {"build_directory": str(kernels_folder)}, extra_cuda_cflags=flags)
 
     cpp_extension.load = load
@@ -83,17 +84,27 @@ def compile_kernels(checkout: Path) -> None:
 
     wanted = os.environ.get("ENCORE_GPU_ARCHITECTURES", "")
     os.environ.update(TORCH_CUDA_ARCH_LIST=wanted, PYTORCH_ROCM_ARCH=wanted)
-    fused_kernels.compile_kernels(SimpleNamespace(rank=0, masked_softmax_fusion=True))
+    try:
+        fused_kernels.compile_kernels(SimpleNamespace(rank=0, masked_softmax_fusion=True))
+    except (RuntimeError, OSError) as error:
+        raise SystemExit(
+            f"error: the kernels of {checkout.name} do not compile here ({str(error).splitlines()[0]});"
+            " build with --build-arg kernels=torch to have torch's operators instead"
+        ) from error
 
 
-def _without_architectures(flags: list[str]) -> list[str]:
-    """The compiler's flags without the forks' own -gencode pairs: TORCH_CUDA_ARCH_LIST says what to compile for."""
+def _flags(flags: list[str], hip: bool) -> list[str]:
+    """The compiler's flags without the forks' own -gencode pairs: TORCH_CUDA_ARCH_LIST says what to compile for.
+
+    With the macro that the fork's ROCm code goes by and torch defined until 2.0, when it became __HIP_PLATFORM_AMD__
+    (turkunlp megatron/fused_kernels/layer_norm_cuda_kernel.cu:249-323, 562, 692, 768, 809).
+    """
     kept, skip = [], False
     for flag in flags:
         if not skip and flag != "-gencode":
             kept.append(flag)
         skip = flag == "-gencode"
-    return kept
+    return [*kept, "-D__HIP_PLATFORM_HCC__=1"] if hip else kept
 
 
 def main() -> None:
