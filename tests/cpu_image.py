@@ -4,6 +4,7 @@ Needs what playbooks/setup_local.yml sets up: Apptainer, a user without rights, 
 lacks them fails the test; elsewhere it is skipped by name.
 """
 
+import fcntl
 import hashlib
 import os
 import pwd
@@ -88,6 +89,13 @@ def image() -> Path:
     """The image of the checkout as it is now; builds it when there is none. Fails the test when that fails."""
     require()
     place()
+    with open(PLACE / "lock", "w") as lock:
+        # another test run may be building the same one: wait for it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _built()
+
+
+def _built() -> Path:
     tag = kit().name.removeprefix("kit-")
     path = PLACE / "images" / f"encore-cpu-{tag}.sif"
     if not path.exists():
