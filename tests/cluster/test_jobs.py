@@ -24,7 +24,8 @@ ACCOUNT = "project_465000000"
 def workspace(local_slurm: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A user's workspace with everything that a job needs: image, tokenizer, data, log folder."""
     folder = Path(f"/tmp/encore-jobs-{tmp_path_factory.getbasetemp().name}")
-    plan = planner.resolve(Request(NAME, "local-slurm", workspace=str(folder)), UserConfig())
+    asked = Request(NAME, "local-slurm", workspace=str(folder), settings=parse(["gpus_per_node=1"]))
+    plan = planner.resolve(asked, UserConfig())
     image = Path(plan.paths.images) / "encore-cpu.sif"
     for place in (plan.paths.images, plan.paths.logs, plan.paths.data):
         Path(place).mkdir(parents=True)
@@ -59,19 +60,21 @@ def submit(local_slurm: LocalSlurm, workspace: Path, script: str) -> str:
 
 
 def test_two_nodes_train_and_resume_in_the_container(local_slurm: LocalSlurm, workspace: Path) -> None:
-    short = ("gpus_per_node=1", "train_samples=40", "save_interval=10", "log_interval=5")
-    said = submit(local_slurm, workspace, rendered(workspace, *short))
+    script = rendered(workspace, "gpus_per_node=1", "train_samples=80", "save_interval=20", "log_interval=5")
+    said = submit(local_slurm, workspace, script)
     assert re.search(r"job \d+ on nid\[005001-005002\], restart 0, master nid005001:1\d{4}", said)
     losses = [float(loss) for loss in re.findall(r"lm loss: (\S+)", said)]
     assert losses[-1] < losses[0]
     checkpoints = workspace / "checkpoints" / NAME
-    assert (checkpoints / "latest").read_text() == "global_step20"
-    assert len(list((checkpoints / "global_step20").glob("zero_pp_rank_*"))) == 2
-    assert list((workspace / "tensorboard" / NAME).glob("events.out.tfevents.*"))
-    longer = ("gpus_per_node=1", "train_samples=80", "save_interval=10", "log_interval=5")
-    said = submit(local_slurm, workspace, rendered(workspace, *longer))
-    assert re.findall(r"iteration +(\d+)/ +40", said)[0] == "25"
     assert (checkpoints / "latest").read_text() == "global_step40"
+    assert len(list((checkpoints / "global_step40").glob("zero_pp_rank_*"))) == 2
+    assert list((workspace / "tensorboard" / NAME).glob("events.out.tfevents.*"))
+    # as if the job had been killed after step 20
+    shutil.rmtree(checkpoints / "global_step40")
+    (checkpoints / "latest").write_text("global_step20")
+    again = submit(local_slurm, workspace, script)
+    assert re.findall(r"iteration +(\d+)/ +40", again)[0] == "25"
+    assert re.findall(r"lm loss: (\S+)", again) == re.findall(r"lm loss: (\S+)", said)[4:]
 
 
 def test_torchrun_starts_a_rank_per_device_on_both_nodes(local_slurm: LocalSlurm, workspace: Path) -> None:
