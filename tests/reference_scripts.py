@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from encore import planner, render, settings
+from encore import planner, profiles, render, settings
 from encore.plan import Request
 from encore.userconfig import UserConfig
 
@@ -31,8 +31,9 @@ class Reference:
 
     def text(self) -> str:
         """Render it, independent of the machine and the user."""
-        account = _ACCOUNT if self.cluster in ("lumi", "leonardo") else None
-        workspace = "/srv/encore" if account is None else None
+        cluster = profiles.cluster(self.cluster)
+        account = _ACCOUNT if cluster.account_required else None
+        workspace = None if "{account}" in cluster.workspace else "/srv/encore"
         request = Request(
             self.name,
             self.cluster,
@@ -55,6 +56,7 @@ REFERENCES = (
     Reference("cuda/train-signal.sbatch", "146m14b400m", "cuda", settings=("launch=tasks",), trainer="deepspeedai"),
     Reference("cuda-pyxis/train.sbatch", "146m14b400m", "cuda-pyxis"),
     Reference("leonardo/train.sbatch", "146m14b400m", "leonardo"),
+    Reference("local-slurm/train.sbatch", "500k500k100k", "local-slurm", settings=("gpus_per_node=1",)),
     Reference("local/train.sh", "500k500k100k", "local"),
 )
 

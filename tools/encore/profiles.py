@@ -7,7 +7,7 @@ A cluster owns what its scheduler, nodes and fabric ask for; an image owns what 
 import datetime
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -144,6 +144,9 @@ class Cluster:
     environment: tuple[Variable, ...] = ()
     rank_environment: tuple[Variable, ...] = ()
     sbatch_options: tuple[str, ...] = ()
+    runtime_versions: dict[str, str] = field(default_factory=dict)  # product → the least version that works
+    slingshot: bool = False
+    all_reduce_gb_s: float | None = None  # bus bandwidth below which something is wrong; None: not known
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -151,6 +154,17 @@ class Cluster:
             seconds(self.time)
         if self.partition is not None and self.partition not in (self.partitions or {}):
             raise ValueError(f"partition {self.partition!r} is not among its partitions")
+
+
+@dataclass(frozen=True)
+class Base:
+    """What an image is built from: a registry's image by its tag, or an image file that is there on the machine."""
+
+    bootstrap: Literal["docker", "localimage"]
+    name: str
+    source: str
+    checked: datetime.date
+    digest: str | None = None  # None: not built from yet; tools/build_image.py fills it in
 
 
 @dataclass(frozen=True)
@@ -165,9 +179,10 @@ class Image:
     source: str
     checked: datetime.date
     squashfs: str | None = None  # the same image as enroot and pyxis read it
-    base: str | None = None
-    base_digest: str | None = None
-    digest: str | None = None
+    python: str | None = None  # of its base; what its requirements are pinned for
+    requirements: tuple[str, ...] = ()  # containers/requirements/NAME.txt
+    bases: tuple[Base, ...] = ()  # the first that this machine has, else the first that is pulled
+    digest: str | None = None  # of the file; None: not built yet
     options: tuple[str, ...] = ()
     binds: tuple[str, ...] = ()
     module_paths: tuple[str, ...] = ()

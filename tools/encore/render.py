@@ -12,6 +12,7 @@ from encore.plan import Plan
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 KIT = Path(__file__).resolve().parents[2]
+_PROBE = Path(__file__).resolve().parent / "probe.py"
 
 
 @dataclass(frozen=True)
@@ -24,32 +25,50 @@ class Origin:
 
 def train_script(plan: Plan, origin: Origin) -> str:
     """The script that trains `plan`: for sbatch, or for bash where the cluster has no scheduler."""
-    image = plan.software.image
-    binds = ",".join(dict.fromkeys([plan.paths.workspace, *_outside(plan), *(image.binds if image else ())]))
-    pyxis = plan.cluster.runtime == "pyxis"
-    mounts = ",".join(f"{path}:{path}" for path in binds.split(","))
-    return (
-        _environment()
-        .get_template("train.sbatch.j2")
-        .render(
-            version=__version__,
-            plan=plan,
-            made_by=origin.made_by,
-            kit=origin.kit,
-            image_path=_image_path(plan),
-            entry=_entry(plan),
-            binds=binds,
-            container_srun=f' --container-image="$IMAGE" --container-mounts={shlex.quote(mounts)}' if pyxis else "",
-            srun_options=" ".join(map(shlex.quote, plan.cluster.launch.srun_options)),
-            threads_per_rank=_threads_per_rank(plan),
-            tokenizer_files=[
-                f"{plan.paths.tokenizers}/{plan.data.tokenizer.name}/{file}" for file in ("vocab.json", "merges.txt")
-            ],
-            argument_lines=_argument_lines(command_line.trainer_args(plan)),
-            deepspeed_config=command_line.deepspeed_config(plan),
-            exit_signal=command_line.exit_signal(plan),
-        )
+    tokenizer = f"{plan.paths.tokenizers}/{plan.data.tokenizer.name}"
+    return _rendered(
+        "train.sbatch.j2",
+        plan,
+        origin,
+        job_name=plan.name,
+        program=_program(plan),
+        tokenizer_files=[f"{tokenizer}/{file}" for file in ("vocab.json", "merges.txt")],
+        argument_lines=_argument_lines(command_line.trainer_args(plan)),
+        deepspeed_config=command_line.deepspeed_config(plan),
+        exit_signal=command_line.exit_signal(plan),
     )
+
+
+def doctor_script(plan: Plan, origin: Origin) -> str:
+    """The script that finds out, in the job's own container and on its own nodes, what would fail."""
+    return _rendered(
+        "doctor.sbatch.j2",
+        plan,
+        origin,
+        job_name=f"doctor-{plan.name}",
+        program='"$CONFIG"/probe.py',
+        probe=_PROBE.read_text(encoding="utf-8"),
+        exit_signal=None,
+    )
+
+
+def _rendered(template: str, plan: Plan, origin: Origin, **values: object) -> str:
+    image = plan.software.image
+    folders = dict.fromkeys([plan.paths.workspace, *_outside(plan), *(image.binds if image else ())])
+    mounts = ",".join(f"{folder}:{folder}" for folder in folders)
+    pyxis = f' --container-image="$IMAGE" --container-mounts={shlex.quote(mounts)}'
+    known = {
+        "version": __version__,
+        "plan": plan,
+        "made_by": origin.made_by,
+        "kit": origin.kit,
+        "image_path": _image_path(plan),
+        "binds": ",".join(folders),
+        "container_srun": pyxis if plan.cluster.runtime == "pyxis" else "",
+        "srun_options": " ".join(map(shlex.quote, plan.cluster.launch.srun_options)),
+        "threads_per_rank": _threads_per_rank(plan),
+    }
+    return _environment().get_template(template).render(known | values)
 
 
 def _environment() -> jinja2.Environment:
@@ -78,12 +97,13 @@ def _image_path(plan: Plan) -> str | None:
     return f"{plan.paths.images}/{image.squashfs}"
 
 
-def _entry(plan: Plan) -> str:
-    """The trainer's program inside the image."""
-    image = plan.software.image
+def _program(plan: Plan) -> str:
+    """The trainer's program as a word of shell: inside the image, or in the kit where there is none."""
+    image, software = plan.software.image, plan.software
     if image is None:
-        return plan.software.pin.entry
-    return f"{image.trainers_folder}/{plan.software.trainer.name}-{plan.software.objective}/{plan.software.pin.entry}"
+        return f'"$ENCORE"/{shlex.quote(software.pin.entry)}'
+    folder = f"{image.trainers_folder}/{software.trainer.name}-{software.objective}"
+    return shlex.quote(f"{folder}/{software.pin.entry}")
 
 
 def _outside(plan: Plan) -> list[str]:

@@ -1,0 +1,67 @@
+"""Fixtures for tests that need a real Slurm: two virtual nodes shaped like LUMI's, and an ordinary user on them.
+
+Under CI the Slurm is set up by playbooks/setup_local.yml, as root, and a test that cannot run fails. Elsewhere a Slurm
+that the playbook has set up earlier is used as it is; without one these tests are reported as not run.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from local_machine import PYTHON, ROOT, UNDER_CI, LocalSlurm, User, not_run, play_local, slurm_is_there
+
+_LAST = "test_what_was_set_up_is_taken_away"
+
+
+@pytest.fixture(scope="session")
+def local_slurm() -> LocalSlurm:
+    """A running Slurm of two virtual nodes; set up under CI, else the one that is there."""
+    if UNDER_CI:
+        if os.geteuid() != 0:
+            not_run("setting up Slurm needs root")
+        play_local().ok()
+    elif not slurm_is_there():
+        not_run("no Slurm of playbooks/setup_local.yml runs here; apply that playbook as root to run the cluster tests")
+    name = "encore" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    return LocalSlurm(User(name, Path(pwd.getpwnam(name).pw_dir)))
+
+
+@pytest.fixture
+def users_folder(local_slurm: LocalSlurm, tmp_path: Path) -> Iterator[Path]:
+    """A folder of the user's own that every node can read; pytest's temporary folders are closed to others."""
+    folder = Path(f"/tmp/encore-tests-{os.getpid()}-{tmp_path.name}")
+    yield local_slurm.user.own(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def users_kit(local_slurm: LocalSlurm) -> Iterator[Path]:
+    """The kit as the ordinary user has it: a checkout of what is here, and the environment that Ansible runs in."""
+    kit = Path(f"/tmp/encore-tests-{os.getpid()}-kit")
+    listed = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, capture_output=True, check=True, text=True).stdout.split("\0"):
+        if (ROOT / name).is_file():
+            (kit / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, kit / name)
+    local_slurm.user.own(kit)
+    identity = ["-c", "user.name=encore", "-c", "user.email=encore@localhost"]
+    for command in (
+        ["git", "init", "--quiet"],
+        ["git", "add", "--all"],
+        ["git", *identity, "commit", "--quiet", "--message=As it is"],
+        [PYTHON, "-m", "venv", ".venv"],
+        [".venv/bin/pip", "install", "--quiet", "--editable", ".[cluster]"],
+    ):
+        done = local_slurm.user.run(*command, cwd=kit)
+        assert done.returncode == 0, done.stderr
+    yield kit
+    shutil.rmtree(kit, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes the Slurm away comes after all that need it."""
+    items.sort(key=lambda item: item.name == _LAST)

@@ -1,0 +1,56 @@
+"""The playbooks are well made: lint, shell, documented defaults, validation first, the kit's own names."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from encore import files
+from local_machine import ROOT
+
+PLAYBOOKS = ROOT / "playbooks"
+PROGRAMS = Path(sys.executable).parent
+ROLES = sorted(path.name for path in (PLAYBOOKS / "roles").iterdir())
+
+
+def test_playbooks_are_clean_at_the_production_profile() -> None:
+    done = subprocess.run(
+        [PROGRAMS / "ansible-lint", "--offline", "--nocolor", "--profile", "production", "playbooks"],
+        cwd=ROOT,
+        env=os.environ | {"PATH": f"{PROGRAMS}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("script", sorted(PLAYBOOKS.rglob("files/*.sh")), ids=lambda path: path.name)
+def test_scripts_of_roles_are_clean_shell(script: Path) -> None:
+    done = subprocess.run([PROGRAMS / "shellcheck", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_defaults_of_a_role_are_its_documented_interface(role: str) -> None:
+    lines = (PLAYBOOKS / "roles" / role / "defaults" / "main.yml").read_text(encoding="utf-8").splitlines()
+    variables = [i for i, line in enumerate(lines) if re.match(r"\w+:", line)]
+    assert variables and all(lines[i].startswith(f"{role}_") for i in variables)
+    for i in variables:
+        # a comment stands above the variable, or above the group that it belongs to
+        above = next(line for line in reversed(lines[:i]) if line.startswith("#") or not line)
+        assert above.startswith("# "), lines[i]
+
+
+@pytest.mark.parametrize("role", sorted(set(ROLES) - {"machine_packages"}))
+def test_a_role_validates_first(role: str) -> None:
+    first = yaml.safe_load((PLAYBOOKS / "roles" / role / "tasks" / "main.yml").read_text(encoding="utf-8"))[0]
+    assert first["ansible.builtin.import_tasks"] == "validate.yml"
+
+
+def test_the_kinds_of_folders_are_those_of_the_kit() -> None:
+    variables = yaml.safe_load((PLAYBOOKS / "roles/site/vars/main.yml").read_text(encoding="utf-8"))
+    assert tuple(variables["site_kinds"]) == files.FOLDER_KINDS

@@ -1,0 +1,207 @@
+"""setup_lumi.yml and setup_cuda.yml, applied by an ordinary user: the local Slurm, a folder and an image stand in."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from encore import files, profiles, registry, userconfig
+from local_machine import ROOT, LocalSlurm, Play, options
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """A cluster's file systems below one folder, a fork's repository, and an image, all on this machine."""
+
+    folder: Path
+    image: Path
+    digest: str
+    commit: str
+    slurm: LocalSlurm
+    kit: Path
+
+    def variables(self, **changes: Any) -> dict[str, Any]:
+        """What stands in for the cluster: names and places, nothing else."""
+        return {
+            "site_cluster": self.slurm.cluster,
+            "site_workspace": f"{self.folder}/scratch/encore",
+            "site_folders": {"images": f"{self.folder}/projappl/images", "caches": f"{self.folder}/flash/caches"},
+            "site_least_free_gib": 1,
+            "kit_extras": ["hub"],
+            "image_source": str(self.image),
+            "image_digest": self.digest,
+            "fork_trainer": "turkunlp",
+            "fork_repository": f"{self.folder}/fork.git",
+            "fork_commits": {"causal": self.commit},
+            "tokenizer_sources": {"gpt2": f"file://{self.kit}/tests/data/gpt2"},
+            "doctor_skip": ["data", "hub"],
+            "doctor_run": "7m100m100m",
+            "doctor_options": ["--set", "gpus_per_node=1"],
+        } | changes
+
+    def play(self, playbook: str, *arguments: str, slurm_conf: str = "", **changes: Any) -> Play:
+        """Apply a playbook as the ordinary user; `slurm_conf` is another place of Slurm's configuration."""
+        command = [self.kit / ".venv/bin/ansible-playbook", f"playbooks/{playbook}"]
+        environment = {"XDG_CONFIG_HOME": str(self.folder)} | ({"SLURM_CONF": slurm_conf} if slurm_conf else {})
+        done = self.slurm.user.run(
+            *command, *options(arguments, self.variables(**changes)), cwd=self.kit, **environment
+        )
+        return Play(done.returncode, done.stdout + done.stderr)
+
+
+@pytest.fixture
+def site(local_slurm: LocalSlurm, users_folder: Path, users_kit: Path) -> Site:
+    """A site with nothing set up yet."""
+    user = local_slurm.user
+    image = users_folder / "given.sif"
+    shutil.copy(local_slurm.base, image)
+    user.own(users_folder)
+    assert user.run("git", "clone", "--quiet", "--bare", users_kit, users_folder / "fork.git").returncode == 0
+    commit = user.run("git", "-C", users_folder / "fork.git", "rev-parse", "HEAD").stdout.strip()
+    return Site(users_folder, image, f"sha256:{files.sha256(image)}", commit, local_slurm, users_kit)
+
+
+def render_and_test(site: Site, name: str, *arguments: str) -> str:
+    """What Slurm says to the script of a run that the user renders with no other option than these."""
+    own = {"XDG_CONFIG_HOME": str(site.folder)}
+    render = [site.kit / ".venv/bin/python", "tools/render_sbatch.py", name, *arguments]
+    script = site.slurm.user.run(*render, cwd=site.kit, **own)
+    assert script.returncode == 0, script.stderr
+    done = site.slurm.user.run("sbatch", "--test-only", text=script.stdout, **own)
+    assert done.returncode == 0, done.stderr
+    return script.stdout
+
+
+def test_setup_lumi_makes_a_site_ready_and_a_second_run_changes_nothing(site: Site) -> None:
+    assert site.play("setup_lumi.yml", "--check").ok().changed > 0
+    assert sorted(path.name for path in site.folder.iterdir()) == ["fork.git", "given.sif"]
+
+    first = site.play("setup_lumi.yml").ok()
+    assert first.changed > 0 and "✓  account" in first.output and "✗" not in first.output
+    config = userconfig.load(site.folder / "encore/config.yml")
+    assert (config.cluster, config.account) == (site.slurm.cluster, site.slurm.account)
+    assert config.workspace == f"{site.folder}/scratch/encore"
+    for kind in files.FOLDER_KINDS:
+        assert Path(config.folders.get(kind, f"{config.workspace}/{kind}")).is_dir()
+    image = site.folder / "projappl/images" / profiles.images()["cpu"].file
+    assert f"sha256:{files.sha256(image)}" == site.digest
+    fork = site.folder / "scratch/encore/trainers/turkunlp-causal"
+    assert site.slurm.user.run("git", "-C", fork, "rev-parse", "HEAD").stdout.strip() == site.commit
+    for name, digest in registry.tokenizers()["gpt2"].files.items():
+        assert files.sha256(site.folder / "scratch/encore/tokenizers/gpt2" / name) == digest
+    assert str(image) in render_and_test(site, "7m100m100m", "--set", "gpus_per_node=1")
+
+    assert site.play("setup_lumi.yml").ok().changed == 0
+    assert site.play("setup_lumi.yml", "--check").ok().changed == 0
+
+
+def test_setup_cuda_makes_a_site_ready_with_a_copy_of_the_kit(site: Site) -> None:
+    there = {"site_cluster": "cuda", "fork_trainer": "bigscience", "kit_folder": f"{site.folder}/copy"}
+    assert site.play("setup_cuda.yml", **there).ok().changed > 0
+    assert (site.folder / "projappl/images" / profiles.images()["cuda"].file).is_file()
+    assert (site.folder / "copy/tools/render_sbatch.py").is_file()
+    (site.folder / "copy/tools/left_over.py").touch()
+    assert site.play("setup_cuda.yml", **there).ok().changed == 0
+
+    committed = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "--quiet", "--allow-empty"]
+    assert site.slurm.user.run(*committed, "--message=Later", cwd=site.kit).returncode == 0
+    assert site.play("setup_cuda.yml", **there).ok().changed > 0
+    assert not (site.folder / "copy/tools/left_over.py").exists()
+
+
+def test_setup_cuda_with_pyxis_takes_a_squashfs_image(site: Site) -> None:
+    # this Slurm has no pyxis, which the doctor would say
+    pyxis = {"site_cluster": "cuda-pyxis", "fork_trainer": "deepspeedai", "doctor_skip": ["data", "hub", "runtime"]}
+    site.play("setup_cuda.yml", **pyxis).ok()
+    assert (site.folder / "projappl/images" / str(profiles.images()["cuda"].squashfs)).is_file()
+    assert "--container-image" in render_and_test(site, "7m100m100m", "--set", "gpus_per_node=1")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"site_cluster": "lumo"}, 'no profile "lumo"; set site_cluster to one of cuda, cuda-pyxis'),
+        ({"site_cluster": "local"}, "local has no Slurm or no containers"),
+        ({"site_cluster": "lumi"}, "this Slurm is lumi-local, the profile lumi is for lumi"),
+        (
+            {"site_account": "project_400000000"},
+            '"project_400000000" is not an account of yours; set site_account to one',
+        ),
+        ({"site_account": "x; ls"}, "is not an account of yours"),
+        ({"site_folders": {"pictures": "/tmp"}}, "the kinds are data, tokenizers, images"),
+        ({"site_folders": "/tmp"}, "maps a kind of file to a folder"),
+        ({"site_workspace": "/not-mounted/encore"}, "cannot be made or written"),
+        ({"site_workspace": "/tmp/a folder"}, "cannot stand in a job script"),
+        ({"site_least_free_gib": 10**9}, "1000000000 GiB and 10000 files are needed"),
+        ({"site_least_free_gib": "50"}, "from the command line they arrive as text"),
+        ({"kit_python": "/bin/true-not"}, "/bin/true-not is no Python from 3.10 to 3.13"),
+        ({"kit_extras": "hub"}, "kit_extras a list of extras"),
+        ({"image_name": "gpu"}, "there is no image gpu; set image_name to one of rocm, cuda, cpu"),
+        ({"image_source": "given.sif"}, "is an absolute path, an address or build"),
+        ({"image_digest": "sha256:12"}, "64 hexadecimal digits"),
+        ({"fork_trainer": "turku"}, "there is no trainer turku; set fork_trainer to one of turkunlp"),
+        ({"fork_objectives": ["t5"]}, "it is a list of turkunlp's objectives"),
+        ({"fork_commits": {"causal": "main"}}, "give all 40 digits"),
+        ({"tokenizer_names": ["gpt3"]}, "tokenizer gpt3 has no hashes"),
+        ({"tokenizer_sources": {"gpt2": "/tmp"}}, "or no address in tokenizer_sources"),
+        ({"hub_login_required": "yes"}, "hub_login_required is yes"),
+        ({"user_config_file": "config.yml"}, "give an absolute path that ends in .yml"),
+        ({"doctor_skip": "hub"}, "doctor_skip and doctor_options are lists"),
+    ],
+)
+def test_a_wrong_variable_of_a_site_is_a_clear_line(site: Site, variables: dict[str, Any], said: str) -> None:
+    refusal = site.play("setup_lumi.yml", **variables).refusal()
+    assert said in refusal
+    assert sorted(path.name for path in site.folder.iterdir()) == ["fork.git", "given.sif"]
+
+
+def test_a_slurm_that_is_down_is_a_clear_line(site: Site) -> None:
+    down = site.play("setup_lumi.yml", slurm_conf=f"{site.folder}/slurm.conf")
+    assert "Slurm does not answer on localhost" in down.refusal()
+
+
+def test_an_image_of_another_digest_is_not_put_in_place(site: Site) -> None:
+    wrong = site.play("setup_lumi.yml", image_digest=f"sha256:{'0' * 64}")
+    assert wrong.returncode != 0 and f"is {site.digest}, not sha256:0000" in wrong.words
+    assert list((site.folder / "projappl/images").iterdir()) == []
+
+
+def test_an_image_that_is_nowhere_is_a_clear_line(site: Site) -> None:
+    missing = site.play("setup_lumi.yml", image_source="")
+    assert (
+        missing.returncode != 0
+        and "set image_source to a file, to an address to pull from, or to build" in " ".join(missing.output.split())
+    )
+
+
+def test_tokenizer_files_of_other_content_are_refused(site: Site) -> None:
+    other = site.slurm.user.own(site.folder / "other")
+    for name in ("vocab.json", "merges.txt"):
+        (other / name).write_text("{}", encoding="utf-8")
+    refused = site.play("setup_lumi.yml", tokenizer_sources={"gpt2": f"file://{other}"})
+    assert refused.returncode != 0 and "checksum" in refused.output
+    assert list((site.folder / "scratch/encore/tokenizers/gpt2").iterdir()) == []
+
+
+def test_a_quota_of_lustre_counts(tmp_path: Path) -> None:
+    """Lustre's two commands answer as its manual shows: nothing else of it can be had on one machine."""
+    (tmp_path / "stat").write_text("#!/bin/sh\necho lustre\n", encoding="utf-8")
+    (tmp_path / "lfs").write_text(
+        "#!/bin/sh\ncase $1 in\n"
+        'project) echo "  4650 P $3" ;;\n'
+        'quota) printf "%s\\n   1048576*  0 53687091200 -  1000  0 2000000 -\\n" "$5" ;;\nesac\n',
+        encoding="utf-8",
+    )
+    for program in ("stat", "lfs"):
+        (tmp_path / program).chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "playbooks/roles/site/files/free_space.sh", tmp_path / "scratch/encore"],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{tmp_path}/scratch/encore {51200 - 1} 1999000\n"

@@ -1,0 +1,108 @@
+"""The doctor's checks of this machine, on real files and commands that are really missing."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encore import checks, planner
+from encore.indexed import IndexedWriter
+from encore.plan import Plan, Request
+from encore.userconfig import UserConfig
+
+
+def plan(workspace: Path, cluster: str = "local", name: str = "500k500k100k") -> Plan:
+    return planner.resolve(Request(name, cluster, workspace=str(workspace)), UserConfig())
+
+
+def write_data(found: Plan) -> None:
+    for prefix in found.data.prefixes:
+        path = Path(found.paths.data) / prefix
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with IndexedWriter(path, np.dtype("uint16")) as writer:
+            writer.add_batch(np.arange(30, dtype=np.uint16), np.array([10, 20]))
+
+
+def test_data_that_is_there_is_right(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+    write_data(found)
+    findings = checks.data(found)
+    assert [finding.right for finding in findings] == [True, True]
+    assert "30 tokens in 2 documents" in findings[0].seen
+
+
+def test_missing_and_truncated_data_are_wrong_and_say_so(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+    assert all(finding.right is False and "does not exist" in finding.seen for finding in checks.data(found))
+    write_data(found)
+    index = Path(f"{found.paths.data}/{found.data.prefixes[0]}.idx")
+    index.write_bytes(index.read_bytes()[:-8])
+    assert [finding.right for finding in checks.data(found)] == [False, True]
+
+
+def test_data_that_is_not_what_its_manifest_says_is_wrong(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+    write_data(found)
+    manifest = Path(f"{found.paths.data}/{found.data.prefixes[0]}.json")
+    manifest.write_text(json.dumps({"tokens": 31, "documents": 2}))
+    assert [finding.right for finding in checks.data(found)] == [False, True]
+
+
+def test_a_tokenizer_is_known_by_its_hash(tmp_path: Path) -> None:
+    found = plan(tmp_path, "cuda", "146m14b400m")
+    folder = Path(found.paths.tokenizers) / "gpt2"
+    folder.mkdir(parents=True)
+    source = Path(__file__).parent / "data" / "gpt2"
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).write_bytes((source / name).read_bytes())
+    assert [finding.right for finding in checks.tokenizer(found)] == [True, True]
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    assert {f.what: f.right for f in checks.tokenizer(found)} == {"gpt2/vocab.json": True, "gpt2/merges.txt": False}
+
+
+def test_a_runtime_that_is_not_there_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (finding,) = checks.runtime(plan(tmp_path, "cuda", "146m14b400m"))
+    assert (finding.right, finding.seen) == (False, "not on this machine")
+
+
+@pytest.mark.parametrize(
+    ("says", "right"),
+    [
+        ("apptainer version 1.4.5", True),
+        ("apptainer version 1.1.9-1.el8", False),
+        ("singularity-ce version 4.1.3", True),
+        ("singularity version 3.8.7", True),
+        ("hello", False),
+    ],
+)
+def test_a_runtime_is_judged_by_its_product_and_version(
+    says: str, right: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "apptainer"
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (finding,) = checks.runtime(plan(tmp_path, "cuda", "146m14b400m"))
+    assert finding.right is right
+
+
+def test_slurm_that_is_not_there_is_one_wrong_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    findings = checks.examine(plan(tmp_path, "cuda", "146m14b400m"), skip=("hub",))
+    (queue,) = [finding for finding in findings if finding.what == "queue"]
+    assert queue.right is False and "sinfo is not on this machine" in queue.seen
+
+
+def test_a_workspace_that_cannot_be_written_is_wrong(tmp_path: Path) -> None:
+    (finding, *_) = checks.space(plan(Path("/proc/encore")))
+    assert finding.right is False
+
+
+def test_offline_the_hub_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    (finding,) = checks.hub(plan(tmp_path, "cuda", "146m14b400m"))
+    assert finding.right is None
