@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench render
+.PHONY: help demo test test-cluster lint bench render
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 $(VENV)/.train: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,12 +24,16 @@ demo: $(VENV)/.train  ## real text to a trained model on this machine, in minute
 	$(BIN)/python tools/run_demo.py
 
 test: $(VENV)/.dev  ## every check that this machine can run
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/cluster --ignore=tests/containers
+
+test-cluster: $(VENV)/.dev  ## as root: a real Slurm, playbooks, the CPU image, jobs on both nodes
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	CI=true $(BIN)/python -m pytest tests/containers tests/cluster
 
 lint: $(VENV)/.dev  ## ruff over Python, shellcheck over shell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/shellcheck .ci/run sbatch/*/*
+	$(BIN)/shellcheck .ci/run sbatch/*/* $$(git ls-files 'containers/*.sh' 'playbooks/*.sh')
 
 bench: $(VENV)/.dev  ## speed against the peers, each in one run
 	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit; done

@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from encore import planner, profiles, render, settings
 from encore.plan import Request
@@ -23,6 +24,7 @@ class Reference:
     cluster: str
     settings: tuple[str, ...] = ()
     trainer: str | None = None
+    template: Literal["train", "doctor"] = "train"
 
     @property
     def path(self) -> Path:
@@ -42,7 +44,8 @@ class Reference:
             trainer=self.trainer,
             settings=settings.parse(self.settings),
         )
-        return render.train_script(planner.resolve(request, UserConfig()), render.Origin(request.as_command(), _KIT))
+        rendered = render.doctor_script if self.template == "doctor" else render.train_script
+        return rendered(planner.resolve(request, UserConfig()), render.Origin(request.as_command(), _KIT))
 
 
 REFERENCES = (
@@ -58,6 +61,7 @@ REFERENCES = (
     Reference("leonardo/train.sbatch", "146m14b400m", "leonardo"),
     Reference("local-slurm/train.sbatch", "500k500k100k", "local-slurm", settings=("gpus_per_node=1",)),
     Reference("local/train.sh", "500k500k100k", "local"),
+    Reference("lumi/doctor.sbatch", "146m14b400m", "lumi", template="doctor"),
 )
 
 
