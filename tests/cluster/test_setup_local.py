@@ -117,7 +117,7 @@ def test_the_script_of_the_daemons_is_clean_shell(local_slurm: LocalSlurm) -> No
         ({"slurm_first_node_port": "17001"}, "are whole numbers"),
         ({"ordinary_user_name": "root"}, "give the name of a user without rights"),
         ({"base_image_file": "base.sif"}, "base_image_file an absolute path"),
-        ({"apptainer_mirror": "deb.debian.org"}, "give the address of a Debian mirror"),
+        ({"apptainer_mirror": "mirror.example"}, "give the address of a Debian mirror"),
     ],
 )
 def test_a_wrong_variable_of_the_local_set_up_is_a_clear_line(
