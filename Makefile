@@ -30,10 +30,11 @@ test-cluster: $(VENV)/.dev  ## as root: a real Slurm, playbooks, the CPU image, 
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
 	CI=true $(BIN)/python -m pytest tests/containers tests/cluster
 
-lint: $(VENV)/.dev  ## ruff over Python, shellcheck over shell
+lint: $(VENV)/.dev  ## ruff, shellcheck, ansible-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/shellcheck .ci/run sbatch/*/* $$(git ls-files 'containers/*.sh' 'playbooks/*.sh')
+	$(BIN)/ansible-lint --offline -q --profile production playbooks
 
 bench: $(VENV)/.dev  ## speed against the peers, each in one run
 	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit; done
