@@ -54,11 +54,11 @@ def idx_path(prefix: str | os.PathLike[str]) -> Path:
     return Path(f"{os.fspath(prefix)}.idx")
 
 
-class IndexedDataset:
-    """A memory-mapped, read-only .bin/.idx pair; raises DataError when the two are not whole and consistent.
+class Index:
+    """A memory-mapped, read-only .idx; raises DataError when it is not whole.
 
     sizes: int32 (n,), tokens per document. pointers: int64 (n,), byte offset of each. doc_idx: int64 (d,), first
-    sequence of each document, then n. tokens: (total,) of `dtype`, the whole .bin.
+    sequence of each document, then n.
     """
 
     def __init__(self, prefix: str | os.PathLike[str]) -> None:
@@ -70,19 +70,33 @@ class IndexedDataset:
         self.sizes: npt.NDArray[np.int32] = index[_HEADER.size : sizes_end].view("<i4")
         self.pointers: npt.NDArray[np.int64] = index[sizes_end:pointers_end].view("<i8")
         self.doc_idx: npt.NDArray[np.int64] = index[pointers_end:].view("<i8")
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def bin_bytes(self) -> int:
+        """How many bytes the .bin has to have."""
+        return int(self.pointers[-1]) + int(self.sizes[-1]) * self.dtype.itemsize if len(self) else 0
+
+
+class IndexedDataset(Index):
+    """A memory-mapped, read-only .bin/.idx pair; raises DataError when the two are not whole and consistent.
+
+    tokens: (total,) of `dtype`, the whole .bin.
+    """
+
+    def __init__(self, prefix: str | os.PathLike[str]) -> None:
+        super().__init__(prefix)
         self.tokens = self._map_tokens()
 
     def _map_tokens(self) -> Tokens:
         path = bin_path(self.prefix)
-        told = int(self.pointers[-1]) + int(self.sizes[-1]) * self.dtype.itemsize if len(self) else 0
-        found = _size(path)
+        found, told = _size(path), self.bin_bytes
         if found != told:
             what = "truncated" if found < told else "too long"
             raise DataError(f"{path} is {what}: {found:,} bytes where its .idx says {told:,}", _AGAIN)
         return _map(path, self.dtype)
-
-    def __len__(self) -> int:
-        return len(self.sizes)
 
     def __reduce__(self) -> tuple[type["IndexedDataset"], tuple[str]]:
         return IndexedDataset, (self.prefix,)  # a worker process maps the files itself
