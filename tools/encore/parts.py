@@ -148,7 +148,7 @@ def _joined_before(prefix: Path, remove_parts: bool) -> Joined:
     if found != told:
         raise OutputError(f"{target} exists, with {found:,} bytes instead of {told:,}", "move it away")
     if remove_parts and there:
-        raise OutputError(f"{target} is there, beside its parts", "verify it, then remove the parts yourself")
+        raise OutputError(f"{target} is there, and so are its parts", "remove one of the two; the .bin to join again")
     for left in (_unfinished(target), _journal(target)):
         left.unlink(missing_ok=True)
     return Joined(target, told, 0, checked)
