@@ -41,6 +41,7 @@ def write_pair(prefix: Path, gigabytes: float) -> None:
 
 def timed(*commands: list[str] | str, cwd: Path) -> float:
     """Seconds that these take, one after the other."""
+    os.sync()  # what came before is not to be paid for here
     start = time.perf_counter()
     for command in commands:
         subprocess.run(command, shell=isinstance(command, str), cwd=cwd, check=True, stderr=subprocess.DEVNULL)
