@@ -98,7 +98,7 @@ def _check(prefix: Path, parts: Sequence[Part], done: int) -> str:
             f"the {len(parts)} parts of {bin_path(prefix)} have {_total(parts):,} bytes, its .idx says {told:,}",
             "fetch the parts that are missing or not whole",
         )
-    if all(part.blake3 for part in parts):
+    if all(part.xxh3_128 for part in parts):
         return "hashes"
     return "index" if idx_path(prefix).exists() else "nothing"
 
@@ -121,8 +121,8 @@ def _append(prefix: Path, parts: Sequence[Part], done: int, remove_parts: bool, 
 
     def write(number: int) -> None:
         found = copying.copy(paths[number], 0, parts[number].bytes, _unfinished(target), ends[number], progress)
-        if parts[number].blake3 not in (None, found):
-            raise DataError(f"{paths[number]} is damaged: its BLAKE3 is not the manifest's", "fetch it again")
+        if parts[number].xxh3_128 not in (None, found):
+            raise DataError(f"{paths[number]} is damaged: its XXH3 is not the manifest's", "fetch it again")
 
     safe = done
     with open(_unfinished(target), "r+b" if done else "wb") as whole:
@@ -207,7 +207,7 @@ def _cut(dataset: IndexedDataset, prefix: Path, count: int | None, part_bytes: i
 def _split_before(prefix: Path, plan: Sequence[Part]) -> list[Part] | None:
     """The manifest, where these very parts are there."""
     manifest = part_lists.read_manifest(prefix) or []
-    same = [replace(part, blake3=None) for part in manifest] == list(plan)
+    same = [replace(part, xxh3_128=None) for part in manifest] == list(plan)
     there = all(_size(bin_path(prefix).with_name(part.name)) == part.bytes for part in plan)
     return manifest if same and there else None
 
@@ -235,7 +235,7 @@ def _write_parts(target: Path, plan: Sequence[Part], progress: Progress) -> list
 
     def write(number: int) -> Part:
         part = plan[number]
-        return replace(part, blake3=copying.copy(target, starts[number], part.bytes, written[number][0], 0, progress))
+        return replace(part, xxh3_128=copying.copy(target, starts[number], part.bytes, written[number][0], 0, progress))
 
     parts = list(mapped(write, range(len(plan)), COPIERS))
     for temporary, _ in written:  # all of them first: a rename between would make each fsync wait for it
