@@ -65,6 +65,15 @@ def byte_size(count: float) -> str:
     return f"{count:,.3g} TiB"
 
 
+def size(text: str) -> int:
+    """Bytes as people write them: 4GiB, 500MiB, 1.5TiB (powers of 1024), 5GB (of 1000), or a plain number."""
+    match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?) ?(?:([KMGT])(i?)B|B?)", text.strip(), re.IGNORECASE)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 4GiB, 500MB or a plain number of bytes")
+    power = " KMGT".index(match[2].upper()) if match[2] else 0
+    return round(float(match[1].replace("_", "")) * (1024 if match[3] else 1000) ** power)
+
+
 def duration(seconds: float) -> str:
     """A time for people: 63 s, 12 min, 21.3 h."""
     if seconds < 120:

@@ -1,0 +1,60 @@
+"""Copies of file ranges, hashed on the way.
+
+XXH3 (128 bits), because a copy that is checked should be about as fast as one that is not. It finds what a disk, a
+network or a mix-up of files does; against somebody who means harm only a cryptographic hash helps, and these cost too
+much: a core makes 1 GB/s of SHA-256 with the processor's own instructions, 3 to 5 of BLAKE3 and 40 of XXH3, where `cat`
+copies 2 to 2.5 within the page cache.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from xxhash import xxh3_128
+
+from encore.errors import DataError
+
+COPIERS = 2  # threads that each copy a range: as one hashes, the other reads or writes
+_CHUNK_BYTES = 1 << 20  # between reading, hashing and writing it stays in the processor's cache
+
+Progress = Callable[[int], object]  # told each number of bytes as they are done, from several threads
+
+
+def silent(count: int) -> None:
+    """The Progress of who does not show any."""
+
+
+def copy(source: Path, start: int, count: int, target: Path, at: int, progress: Progress = silent) -> str:
+    """Copy `count` bytes from `start` of one file to `at` of another; returns their XXH3 as hex.
+
+    Each byte is read once. Raises DataError when the source ends before.
+    """
+    digest, buffer = xxh3_128(), memoryview(bytearray(_CHUNK_BYTES))
+    reading = os.open(source, os.O_RDONLY)
+    writing = os.open(target, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        while count:
+            got = os.preadv(reading, [buffer[:count]], start)
+            if not got:
+                raise DataError(f"{source} became shorter while it was read", "fetch or write it again")
+            digest.update(buffer[:got])
+            _write_all(writing, buffer[:got], at)
+            progress(got)
+            start, at, count = start + got, at + got, count - got
+    finally:
+        os.close(reading)
+        os.close(writing)
+    return digest.hexdigest()
+
+
+def _write_all(target: int, data: memoryview, at: int) -> None:
+    """Write, and let the disk begin at once, so that an fsync in the end finds little left to do.
+
+    Linux starts to write what POSIX_FADV_DONTNEED names; what it drops from memory is on the disk already, which bytes
+    just written are not (source: Linux 6.1 mm/fadvise.c).
+    """
+    while data:
+        written = os.pwrite(target, data, at)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(target, at, written, os.POSIX_FADV_DONTNEED)
+        data, at = data[written:], at + written
