@@ -64,6 +64,12 @@ class Hub:
     """The server's state, for tests to fill and to look at."""
 
     def __init__(self) -> None:
+        self.url = ""
+        self.lock = threading.RLock()
+        self.reset()
+
+    def reset(self) -> None:
+        """As new."""
         self.repos: dict[str, Repo] = {}
         self.objects: dict[str, bytes] = {}
         self.parts: dict[str, dict[int, bytes]] = {}
@@ -72,8 +78,6 @@ class Hub:
         self.page = 1000
         self.pace_s = 0.0  # a pause before every block of a body, so that a kill can come between two
         self.in_xet: set[str] = set()
-        self.lock = threading.RLock()
-        self.url = ""
 
     def add(self, name: str, files: dict[str, bytes], kind: str = "model") -> Repo:
         repo = self.repos.setdefault(name, Repo(kind))
@@ -97,6 +101,7 @@ class Hub:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     hub: Hub
 
     def log_message(self, *_: Any) -> None:
@@ -115,7 +120,8 @@ class Handler(BaseHTTPRequestHandler):
         self.route, self.query = unquote(parts.path), parse_qs(parts.query)
         length = int(self.headers.get("Content-Length") or 0)
         self.body = self.read_chunked() if self.headers.get("Transfer-Encoding") else self.rfile.read(length)
-        self.hub.requests.append((self.command, self.route, dict(self.headers)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.hub.requests.append((self.command, self.route, headers))
         self.fault = self.hub.take_fault(self.command, self.route)
         if self.fault and isinstance(self.fault.kind, int):
             self.fail(self.fault.kind, "fault", **self.fault.headers)
