@@ -1,4 +1,4 @@
-"""Fixtures that several modules share: the finished demo, and a real Slurm of two virtual nodes.
+"""Fixtures that several modules share: the finished demo, a hub on loopback, a real Slurm of two virtual nodes.
 
 Under CI the Slurm is set up by playbooks/setup_local.yml, as root, and a test that cannot run fails. Elsewhere a Slurm
 that the playbook has set up earlier is used as it is; without one the tests that need it are reported as not run.
@@ -8,10 +8,13 @@ import os
 import pwd
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hub_bench import Bench
+from hub_server import running
 from hypothesis import settings
 from local_machine import UNDER_CI, LocalSlurm, User, not_run, play_local, runs_as_root, slurm_is_there
 
@@ -45,6 +48,23 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     ended = run_demo(home)
     assert ended.returncode == 0, ended.stderr[-3000:]
     return Demo(home, ended.stdout, ended.stderr)
+
+
+@pytest.fixture(scope="session")
+def warm_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """The command, ready to run against a hub on loopback, both started once for all."""
+    with running() as hub:
+        bench = Bench(hub, tmp_path_factory.mktemp("hub"))
+        yield bench
+        bench.close()
+
+
+@pytest.fixture
+def hub_bench(warm_bench: Bench, tmp_path: Path) -> Bench:
+    """The same with an empty hub and an empty folder."""
+    warm_bench.hub.reset()
+    warm_bench.home = tmp_path
+    return warm_bench
 
 
 @pytest.fixture(scope="session")

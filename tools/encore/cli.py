@@ -56,6 +56,15 @@ def amount(text: str) -> int:
     return round(float(match[1].replace("_", "")) * scale)
 
 
+def interval(text: str) -> float:
+    """A time as people write it, in seconds: 30s, 10m, 1.5h, 2d; at least a second."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", text.strip())
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
+    if seconds < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time of a second or more; write 30s, 10m or 1h")
+    return seconds
+
+
 def byte_size(count: float) -> str:
     """Bytes for people, in powers of 1024: 5.7 MiB, 1.9 GiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):
