@@ -53,8 +53,7 @@ def _step(path: Path) -> Path:
 
 def _of_transformers(path: Path) -> dict[str, Any]:
     folder = gpt2_files.read(path)
-    seen = {number: folder.layer(number) for number in (1, 3)}
-    dtype = seen[1]["word_embeddings.weight"].dtype
+    dtype = folder.layer(1)["word_embeddings.weight"].dtype
     return {
         "path": str(path),
         "format": "transformers GPT-2",
@@ -115,7 +114,7 @@ def _unreadable(source: Any, but: Iterable[int] = ()) -> list[str]:
     for number in source.numbers:
         try:
             if number not in but:
-                source.layer(number)
+                list(source.layer(number).values())
         except EncoreError as error:
             reasons.append(str(error))
     return reasons

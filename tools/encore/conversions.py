@@ -13,13 +13,11 @@ from typing import Any
 
 from encore import (
     __version__,
-    checkpoints,
     files,
     gpt2_files,
     gpt2_tokenizer,
     megatron_steps,
     megatron_targets,
-    tokenizer_files,
     weight_shards,
 )
 from encore.errors import CheckpointError, DataError, OutputError
@@ -51,14 +49,11 @@ def to_transformers(
         record["tokenizer"] = tokenizer.describe()["sha256"]
     with _appearing(out, record) as folder:
         writer = weight_shards.Writer(folder, shard_bytes)
-        dtype = None
-        for number, weights in step.layers():
-            if number == 1:
-                words = weights["word_embeddings.weight"]
-                weights, dtype = weights | {"word_embeddings.weight": words[:vocabulary]}, words.dtype
-            for name, value in gpt2_files.to_gpt2(weights, step.config, number):
+        for number in step.numbers:
+            for name, value in gpt2_files.to_gpt2(step.layer(number), step.config, number, vocabulary):
                 writer.add(name, value)
         writer.finish()
+        dtype = step.layer(1)["word_embeddings.weight"].dtype
         weight_shards.write_json(folder / "config.json", gpt2_files.config(step.config, vocabulary, dtype, end))
         weight_shards.write_json(folder / "generation_config.json", {"bos_token_id": end, "eos_token_id": end})
         if tokenizer:
@@ -74,7 +69,7 @@ def to_megatron(source: Path, out: Path, tensor: int, pipeline: int) -> Done:
     with _appearing(out, record) as folder:
         step = folder / "global_step0"
         step.mkdir()
-        dtype = megatron_targets.write_layers(step, into, model.layers())
+        dtype = megatron_targets.write_layers(step, into, model)
         megatron_targets.write_states(step, into, dtype, {})
         _point_at(step)
     note = "the folder holds no optimizer state: train with --finetune, or with --no-load-optim --no-load-rng "
@@ -91,7 +86,7 @@ def reshard(
     with _appearing(out, record) as folder:
         step = folder / _step_name(held)
         step.mkdir()
-        dtype = megatron_targets.write_layers(step, into, held.layers())
+        dtype = megatron_targets.write_layers(step, into, held)
         megatron_targets.write_states(step, into, dtype, held.states)
         _point_at(step)
     note = "optimizer and random states belong to the layout that wrote them and are not carried over: "

@@ -5,7 +5,7 @@ linear map, and its fused projection has all queries, then all keys, then all va
 head. Source: transformers 5.24 models/gpt2/modeling_gpt2.py; openai-community/gpt2 for names without "transformer.".
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from encore import checkpoints, gpt_layers, weight_shards
-from encore.checkpoints import Weights
 from encore.errors import CheckpointError
+from encore.gpt_layers import Layer
 from encore.train.model import ModelConfig
 
+Named = tuple[str, Tensor]
 LIVE_HEADS = "encore_live_heads"  # in config.json: heads beyond these are zero, there to make up the width
 _TANH, _EXACT = ("gelu_new", "gelu_pytorch_tanh"), ("gelu",)
 _BLOCK = {
@@ -62,11 +63,13 @@ def heads(model: ModelConfig) -> int:
     return width // model.kv_channels
 
 
-def to_gpt2(weights: Weights, model: ModelConfig, number: int) -> Iterator[tuple[str, Tensor]]:
+def to_gpt2(weights: Mapping[str, Tensor], model: ModelConfig, number: int, vocabulary: int) -> Iterator[Named]:
     """A layer's weights under GPT-2's names and in its form, one at a time, in storage of their own."""
     for ours, theirs in names(model, number).items():
         value = weights[ours]
-        if ".query_key_value." in ours:
+        if ours == "word_embeddings.weight":
+            value = value[:vocabulary]
+        elif ".query_key_value." in ours:
             rows = value.reshape(model.num_attention_heads, 3, model.kv_channels, *value.shape[1:]).transpose(0, 1)
             dead = heads(model) - model.num_attention_heads
             rows = torch.cat([rows, rows.new_zeros(3, dead, *rows.shape[2:])], 1) if dead else rows
@@ -79,20 +82,16 @@ def to_gpt2(weights: Weights, model: ModelConfig, number: int) -> Iterator[tuple
         yield f"transformer.{theirs}", value.clone(memory_format=torch.contiguous_format)
 
 
-def from_gpt2(weights: Weights, model: ModelConfig, number: int) -> Weights:
-    """The inverse: `weights` under GPT-2's names without "transformer."; heads of zeros go."""
-    found: Weights = {}
-    for ours, theirs in names(model, number).items():
-        value = weights[theirs]
-        if theirs.startswith("h.") and value.ndim == 2:
-            value = value.T
-        if ".query_key_value." in ours:
-            rows = value.reshape(3, -1, model.kv_channels, *value.shape[1:])
-            value = rows[:, : model.num_attention_heads].transpose(0, 1).flatten(0, 2)
-        elif ours == "self_attention.dense.weight":
-            value = value[:, : model.num_attention_heads * model.kv_channels]
-        found[ours] = value.contiguous()
-    return found
+def from_gpt2(value: Tensor, ours: str, theirs: str, model: ModelConfig) -> Tensor:
+    """The inverse for one weight, given both its names; heads of zeros go."""
+    if theirs.startswith("h.") and value.ndim == 2:
+        value = value.T
+    if ".query_key_value." in ours:
+        rows = value.reshape(3, -1, model.kv_channels, *value.shape[1:])
+        value = rows[:, : model.num_attention_heads].transpose(0, 1).flatten(0, 2)
+    elif ours == "self_attention.dense.weight":
+        value = value[:, : model.num_attention_heads * model.kv_channels]
+    return value
 
 
 @dataclass
@@ -113,23 +112,19 @@ class Folder:
         """Megatron's numbers of its layers."""
         return checkpoints.layer_numbers(self.config.num_layers)
 
-    def layer(self, number: int) -> Weights:
+    def layer(self, number: int) -> Layer:
         """A layer's weights. Raises CheckpointError where they are not what config.json promises."""
         wanted = names(self.config, number)
-        missing = [name for name in wanted.values() if name not in self.get]
-        if missing:
-            raise CheckpointError(f"{self.path} lacks {', '.join(missing)}", _HINT)
-        held = {name: self.get[name]() for name in wanted.values()}
-        try:
-            found = from_gpt2(held, self.config, number)
-        except (RuntimeError, IndexError) as error:
-            raise CheckpointError(f"{self.path}: layer {number} does not fit config.json: {error}", _HINT) from None
-        gpt_layers.check(found, self.config, number, str(self.path))
-        return found
 
-    def layers(self) -> Iterator[tuple[int, Weights]]:
-        """All layers, one at a time."""
-        return ((number, self.layer(number)) for number in self.numbers)
+        def read_one(ours: str) -> Tensor:
+            value = self.get[wanted[ours]]()
+            try:
+                return from_gpt2(value, ours, wanted[ours], self.config)
+            except (RuntimeError, IndexError) as error:
+                raise CheckpointError(f"{self.path}: {wanted[ours]} does not fit config.json: {error}", _HINT) from None
+
+        there = [ours for ours, theirs in wanted.items() if theirs in self.get]
+        return Layer(read_one, there, self.config, number)
 
 
 def is_folder(path: Path) -> bool:

@@ -4,14 +4,15 @@ Weights are keyed by Megatron-DeepSpeed's layer numbers and names, put together 
 checkpoint version 2 and later: what `encore.train.model.GPT.fill` takes.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from encore import checkpoints
-from encore.checkpoints import Inert, Weights
+from encore.checkpoints import Inert
 from encore.errors import CheckpointError, UsageError
 from encore.train.model import Block, Embedding, ModelConfig
 
@@ -72,51 +73,68 @@ def shapes(model: ModelConfig, number: int) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
 
-def check(weights: Weights, model: ModelConfig, number: int, where: str) -> None:
-    """Raises CheckpointError unless a layer holds exactly what it must."""
-    needed = shapes(model, number)
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    problems = [f"lacks {name}" for name in needed if name not in found]
-    problems += [f"has {name}, which a GPT has not" for name in found if name not in needed]
-    problems += [
-        f"{name} is {found[name]}, not {needed[name]}"
-        for name in needed
-        if name in found and found[name] != needed[name]
-    ]
-    if problems:
-        raise CheckpointError(f"{where}: layer {number} {'; '.join(problems)}", "take a checkpoint of a GPT")
+class Layer(Mapping[str, Tensor]):
+    """A layer whose weights are read one by one, when asked for, and not kept.
+
+    Raises CheckpointError unless it holds exactly what it must: for a name here, for a shape when it is read.
+    """
+
+    def __init__(self, read: Callable[[str], Tensor], found: Iterable[str], model: ModelConfig, number: int) -> None:
+        self._read, self._shapes, self._number = read, shapes(model, number), number
+        there = set(found)
+        problems = [f"lacks {name}" for name in self._shapes if name not in there]
+        problems += [f"has {name}, which a GPT has not" for name in sorted(there - self._shapes.keys())]
+        if problems:
+            raise CheckpointError(f"layer {number} {'; '.join(problems)}", "take a checkpoint of a GPT")
+
+    def __getitem__(self, name: str) -> Tensor:
+        value, needed = self._read(name), self._shapes[name]
+        if tuple(value.shape) != needed:
+            found = "×".join(map(str, value.shape))
+            raise CheckpointError(
+                f"layer {self._number}: {name} is {found}, not {'×'.join(map(str, needed))}",
+                "its arguments are not its own",
+            )
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
 
 
-def in_current_order(weights: Weights, heads: int, version: float) -> Weights:
+class Source(Protocol):
+    """A model that can be read layer by layer."""
+
+    path: Path
+    config: ModelConfig
+    numbers: list[int]
+
+    def layer(self, number: int) -> Layer:
+        """The layer of that number."""
+
+
+def in_current_order(name: str, value: Tensor, heads: int, version: float) -> Tensor:
     """The fused projection's rows as versions 2 and later have them, (head, q|k|v, channel), for one rank's heads.
 
     source: TurkuNLP 6732bc9 megatron/checkpointing.py, fix_query_key_value_ordering. Raises CheckpointError.
     """
-    if version >= 2:
-        return weights
+    if version >= 2 or not name.endswith(("query_key_value.weight", "query_key_value.bias")):
+        return value
     if version not in (0, 1):
         raise CheckpointError(f"checkpoint version {version} is not known", "known: 0, 1 and from 2 to 3")
-    ordered = dict(weights)
-    for name in weights:
-        if name.endswith(("query_key_value.weight", "query_key_value.bias")):
-            rows, rest = weights[name], weights[name].shape[1:]
-            if version == 0:
-                moved = rows.reshape(3, heads, -1, *rest).transpose(0, 1)
-            else:
-                moved = rows.reshape(heads, -1, 3, *rest).transpose(1, 2)
-            ordered[name] = moved.reshape(rows.shape)
-    return ordered
+    rest = value.shape[1:]
+    if version == 0:
+        return value.reshape(3, heads, -1, *rest).transpose(0, 1).reshape(value.shape)
+    return value.reshape(heads, -1, 3, *rest).transpose(1, 2).reshape(value.shape)
 
 
-def divided(weights: Weights, ranks: int) -> list[Weights]:
-    """Each tensor-parallel rank's part of a layer, in storage of its own."""
-    parts: list[Weights] = [{} for _ in range(ranks)]
-    for name, value in weights.items():
-        axis = checkpoints.split_axis(name)
-        pieces = [value] * ranks if axis is None else value.chunk(ranks, axis)
-        for part, piece in zip(parts, pieces, strict=True):
-            part[name] = piece.clone(memory_format=torch.contiguous_format)
-    return parts
+def share(name: str, value: Tensor, rank: int, ranks: int) -> Tensor:
+    """A tensor-parallel rank's part of a weight, in storage of its own."""
+    axis = checkpoints.split_axis(name)
+    part = value if axis is None else value.chunk(ranks, axis)[rank]
+    return part.clone(memory_format=torch.contiguous_format)
 
 
 def check_degrees(model: ModelConfig, tensor: int, pipeline: int) -> None:
@@ -142,14 +160,15 @@ def padded_size(vocabulary: int, arguments: Mapping[str, Any], tensor: int) -> i
     return -(-vocabulary // multiple) * multiple
 
 
-def with_padding(words: Tensor, vocabulary: int, size: int) -> Tensor:
-    """The word embeddings (rows, hidden) with `size` rows: those there are, and for further padding the words' mean.
+def padded_share(words: Tensor, vocabulary: int, size: int, rank: int, ranks: int) -> Tensor:
+    """A rank's rows of word embeddings of `size` rows: those there are, and for further padding the words' mean.
 
     Megatron's loss counts the padding's logits. A mean row's logit is the words' mean logit, so that by Jensen's
     inequality each weighs no more than the average word: rows of zeros would outweigh all words of GPT-2.
     """
-    missing = size - len(words)
-    if missing <= 0:
-        return words[:size]
-    mean = words[:vocabulary].double().mean(0, keepdim=True).to(words.dtype)
-    return torch.cat([words, mean.expand(missing, -1)])
+    rows = words[:size][rank * size // ranks : (rank + 1) * size // ranks]
+    missing = size // ranks - len(rows)
+    if not missing:
+        return rows.clone(memory_format=torch.contiguous_format)
+    total = sum(some.double().sum(0) for some in words[:vocabulary].split(4096))
+    return torch.cat([rows, (total / vocabulary).to(words.dtype).expand(missing, -1)])

@@ -83,9 +83,8 @@ def _logits(model: Folder | Step, tokens: Tensor) -> Tensor:
 
 def _megatron(step: Step) -> GPT:
     model = GPT.empty(step.config)
-    modules = model.layer_modules()
-    for number, weights in step.layers():
-        modules[number].load_state_dict(weights)
+    for number, module in model.layer_modules().items():
+        module.load_state_dict(dict(step.layer(number)))
     return model.float().eval()
 
 

@@ -8,6 +8,7 @@ Source: TurkuNLP 6732bc9 megatron/model/{gpt_model,language_model}.py, deepspeed
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from encore import checkpoints, gpt_layers, zero_partitions
 from encore.checkpoints import Weights
 from encore.errors import CheckpointError
+from encore.gpt_layers import Layer
 from encore.train.model import ModelConfig
 
 LAYERS, MODULES, OPTIMIZER = "layer files", "mp_rank files", "optimizer files"
@@ -25,7 +27,9 @@ _NUMBERED = re.compile(r"(\d+)\.(.+)")
 _BLOCK = re.compile(r"(?:encoder|transformer)\.layers\.(\d+)\.(.+)")
 _FINAL = re.compile(r"(?:encoder|transformer)\.final_layernorm\.(weight|bias)")
 
-Parts = Callable[[int], list[Weights]]
+# (layer number, tensor-parallel rank, name) → that weight; with None for the name all, of which the names count
+Part = Callable[[int, int, str | None], Weights]
+_DAMAGED = "it is damaged; take another"
 
 
 @dataclass
@@ -43,7 +47,7 @@ class Step:
     tensor: int
     pipeline: int
     weights_from: str
-    parts: Parts
+    part: Part
     differing: set[str] = field(default_factory=set)
 
     @property
@@ -56,24 +60,40 @@ class Step:
         """The numbers of its layers."""
         return checkpoints.layer_numbers(self.config.num_layers)
 
-    def layer(self, number: int) -> Weights:
-        """A layer's weights. Raises CheckpointError where they are not what the arguments promise."""
-        version = self.states.get("checkpoint_version", 0)
-        heads = self.config.num_attention_heads // self.tensor
-        ranks = [gpt_layers.in_current_order(part, heads, version) for part in self.parts(number)]
-        for name in ranks[0]:
-            if checkpoints.split_axis(name) is None and not all(torch.equal(r[name], ranks[0][name]) for r in ranks):
+    def layer(self, number: int) -> Layer:
+        """A layer's weights, put together one at a time. Raises CheckpointError."""
+        ranks = [set(self.part(number, rank, None)) for rank in range(self.tensor)]
+        if any(names != ranks[0] for names in ranks):
+            raise CheckpointError(f"{self.path}: the parts of layer {number} hold other weights each", _DAMAGED)
+        return Layer(partial(self._weight, number), ranks[0], self.config, number)
+
+    def _weight(self, number: int, name: str) -> Tensor:
+        first, axis = self._part(number, 0, name), checkpoints.split_axis(name)
+        if self.tensor == 1:
+            return first
+        if axis is None:
+            if not all(torch.equal(self._part(number, rank, name), first) for rank in range(1, self.tensor)):
                 self.differing.add(f"layer {number} {name}")
-        try:
-            whole = checkpoints.joined(ranks)
-        except (KeyError, RuntimeError, IndexError) as error:
-            raise CheckpointError(f"{self.path}: the ranks of layer {number} do not fit: {error}") from None
-        gpt_layers.check(whole, self.config, number, str(self.path))
+            return first
+        size, shape = first.shape[axis], list(first.shape)
+        shape[axis] *= self.tensor
+        whole = first.new_empty(shape)
+        for rank in range(self.tensor):
+            part = first if rank == 0 else self._part(number, rank, name)
+            if part.shape != first.shape:
+                raise CheckpointError(f"{self.path}: the parts of layer {number} {name} do not fit", _DAMAGED)
+            whole.narrow(axis, rank * size, size).copy_(part)
         return whole
 
-    def layers(self) -> Iterator[tuple[int, Weights]]:
-        """All layers, one at a time."""
-        return ((number, self.layer(number)) for number in self.numbers)
+    def _part(self, number: int, rank: int, name: str) -> Tensor:
+        version, heads = self.states.get("checkpoint_version", 0), self.config.num_attention_heads // self.tensor
+        value = self.part(number, rank, name)[name]
+        if checkpoints.split_axis(name) == 1 and value.ndim != 2:
+            raise CheckpointError(f"{self.path}: layer {number} {name} has {value.ndim} dimensions", _DAMAGED)
+        try:
+            return gpt_layers.in_current_order(name, value, heads, version)
+        except RuntimeError as error:
+            raise CheckpointError(f"{self.path}: layer {number} {name}: {error}", _DAMAGED) from None
 
 
 def find(path: Path) -> Path:
@@ -95,9 +115,9 @@ def read(path: Path, from_optimizer: bool = False) -> Step:
     config = gpt_layers.config(arguments)
     tensor, pipeline = degrees(states, arguments)
     if config.num_attention_heads % tensor:
-        raise CheckpointError(f"{path} has {config.num_attention_heads} heads in {tensor} parts", "it is damaged")
-    source, parts = _parts(path, states, config, tensor, pipeline, from_optimizer)
-    return Step(path, states, arguments, config, tensor, pipeline, source, parts)
+        raise CheckpointError(f"{path} has {config.num_attention_heads} heads in {tensor} parts", _DAMAGED)
+    source, part = _part_of(path, states, config, tensor, pipeline, from_optimizer)
+    return Step(path, states, arguments, config, tensor, pipeline, source, part)
 
 
 def degrees(states: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[int, int]:
@@ -105,7 +125,7 @@ def degrees(states: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[in
     tensor = arguments.get("tensor_model_parallel_size") or arguments.get("model_parallel_size") or 1
     pipeline = arguments.get("pipeline_model_parallel_size") or 1
     if type(tensor) is not int or type(pipeline) is not int or not (0 < tensor < 10**4 and 0 < pipeline < 10**4):
-        raise CheckpointError(f"the checkpoint states parallel degrees {tensor!r} and {pipeline!r}", "it is damaged")
+        raise CheckpointError(f"the checkpoint states parallel degrees {tensor!r} and {pipeline!r}", _DAMAGED)
     return tensor, pipeline
 
 
@@ -126,9 +146,9 @@ def weights_from(step: Path, states: Mapping[str, Any]) -> str | None:
     return OPTIMIZER if checkpoints.optimizer_files(step) else None
 
 
-def _parts(
+def _part_of(
     step: Path, states: dict[str, Any], config: ModelConfig, tensor: int, pipeline: int, from_optimizer: bool
-) -> tuple[str, Parts]:
+) -> tuple[str, Part]:
     source = OPTIMIZER if from_optimizer else weights_from(step, states)
     if source == LAYERS:
         return LAYERS, _of_layer_files(step, config, tensor)
@@ -139,7 +159,7 @@ def _parts(
     raise CheckpointError(f"{step} has neither layer files nor weights in mp_rank or optimizer files", "take another")
 
 
-def _of_layer_files(step: Path, config: ModelConfig, tensor: int) -> Parts:
+def _of_layer_files(step: Path, config: ModelConfig, tensor: int) -> Part:
     found = checkpoints.layer_files(step)
     numbers = checkpoints.layer_numbers(config.num_layers)
     if len(found) != len(numbers):
@@ -155,7 +175,7 @@ def _of_layer_files(step: Path, config: ModelConfig, tensor: int) -> Parts:
         if missing or len(ranks) != tensor:
             what = f"{', '.join(missing)} is missing" if missing else f"layer {number} has {len(ranks)} parts"
             raise CheckpointError(f"{step}: {what}, tensor-parallel degree {tensor}", "fetch the missing files")
-    return lambda number: [_weights(checkpoints.load(path, mapped=True), path) for path in paths[number]]
+    return lambda number, rank, name: _weights(checkpoints.load(paths[number][rank], mapped=True), paths[number][rank])
 
 
 def _gap(found: Mapping[int, Any], numbers: list[int]) -> str:
@@ -163,30 +183,30 @@ def _gap(found: Mapping[int, Any], numbers: list[int]) -> str:
     return f"{', '.join(missing[:3])} is missing" if missing else "it has too many"
 
 
-def _of_modules(step: Path, config: ModelConfig, tensor: int) -> Parts:
-    def rank(number: int, tensor_rank: int) -> Weights:
-        module = checkpoints.model_states(step, tensor_rank, mapped=True).get("module")
+def _of_modules(step: Path, config: ModelConfig, tensor: int) -> Part:
+    def part(number: int, rank: int, name: str | None) -> Weights:
+        module = checkpoints.model_states(step, rank, mapped=True).get("module")
         flat = dict(_flattened(module if isinstance(module, dict) else {}))
-        return {name: flat[full] for full, name in _named(flat, number, config).items()}
+        return {own: flat[full] for full, own in _named(flat, number, config).items()}
 
-    return lambda number: [rank(number, tensor_rank) for tensor_rank in range(tensor)]
+    return part
 
 
-def _of_optimizer(step: Path, config: ModelConfig, tensor: int, pipeline: int) -> Parts:
+def _of_optimizer(step: Path, config: ModelConfig, tensor: int, pipeline: int) -> Part:
     ranks = []
     for model_rank in range(tensor * pipeline):
         shapes = checkpoints.model_states(step, model_rank, mapped=True).get("param_shapes")
         ranks.append(zero_partitions.partitions(step, model_rank, shapes))
 
-    def rank(number: int, tensor_rank: int) -> Weights:
-        read: Weights = {}
-        for stage in ranks[tensor_rank::tensor]:  # the last has a copy of the tied embedding, the first comes first
-            wanted = _named(stage.shapes, number, config)
-            values = stage.read([full for full, name in wanted.items() if name not in read])
-            read |= {wanted[full]: value for full, value in values.items()}
-        return read
+    def part(number: int, rank: int, name: str | None) -> Weights:
+        found: Weights = {}
+        for stage in ranks[rank::tensor]:  # the last has a copy of the tied embedding, the first comes first
+            for full, own in _named(stage.shapes, number, config).items():
+                if own not in found and name in (None, own):
+                    found[own] = stage.read(full) if name else torch.empty(stage.shapes[full], device="meta")
+        return found
 
-    return lambda number: [rank(number, tensor_rank) for tensor_rank in range(tensor)]
+    return part
 
 
 def _weights(held: Any, path: Path) -> Weights:

@@ -12,15 +12,15 @@ import enum
 import sys
 import types
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from encore import checkpoints, gpt_layers
-from encore.checkpoints import Weights
 from encore.train.model import ModelConfig
 
 _PLAIN = (bool, int, float, str, type(None), torch.dtype)
@@ -57,18 +57,21 @@ def target(model: ModelConfig, vocabulary: int, arguments: Mapping[str, Any], te
     return Target(ModelConfig(**sizes), vocabulary, tensor, pipeline)
 
 
-def write_layers(step: Path, into: Target, layers: Iterable[tuple[int, Weights]]) -> torch.dtype:
-    """Write the layer files, one layer in memory at a time; the words' type comes back."""
-    dtype = torch.float32
-    for number, weights in layers:
-        if number == 1:
-            words = weights["word_embeddings.weight"]
-            dtype = words.dtype
-            padded = gpt_layers.with_padding(words, into.vocabulary, into.model.padded_vocab_size)
-            weights = weights | {"word_embeddings.weight": padded}
-        for rank, part in enumerate(gpt_layers.divided(weights, into.tensor)):
+def write_layers(step: Path, into: Target, source: gpt_layers.Source) -> torch.dtype:
+    """Write the layer files, one in memory at a time; the words' type comes back."""
+    for number in source.numbers:
+        layer = source.layer(number)
+        for rank in range(into.tensor):
+            part = {name: _share(name, layer[name], into, rank) for name in layer}
             checkpoints.put(step / checkpoints.layer_file(number, rank), part)
-    return dtype
+    return source.layer(1)["word_embeddings.weight"].dtype
+
+
+def _share(name: str, value: Tensor, into: Target, rank: int) -> Tensor:
+    if name == "word_embeddings.weight":
+        size = into.model.padded_vocab_size
+        return gpt_layers.padded_share(value, into.vocabulary, size, rank, into.tensor)
+    return gpt_layers.share(name, value, rank, into.tensor)
 
 
 def write_states(step: Path, into: Target, dtype: torch.dtype, before: Mapping[str, Any]) -> None:

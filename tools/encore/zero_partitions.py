@@ -5,9 +5,7 @@ Source: DeepSpeed 0.19.8 runtime/{bf16_optimizer,zero/stage_1_and_2}.py, checkpo
 """
 
 from dataclasses import dataclass, field
-from itertools import groupby
 from math import prod
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,8 @@ _HINT = "take a checkpoint of DeepSpeed's ZeRO stage 1 that is whole"
 
 @dataclass(frozen=True)
 class Fragment:
-    """A part of a parameter: `numel` values from `start` of a group's partition in a data-parallel rank's file."""
+    """A part of a parameter: `numel` values from `start` of a group's partition in one file."""
 
-    data_rank: int
     path: Path
     group: int
     start: int
@@ -38,17 +35,12 @@ class Partitions:
     shapes: dict[str, tuple[int, ...]]
     fragments: dict[str, list[Fragment]] = field(default_factory=dict)
 
-    def read(self, names: list[str]) -> dict[str, Tensor]:
-        """Parameters by name, in fp32; each file is opened once. Raises CheckpointError where a part is missing."""
-        pieces: dict[str, list[Tensor]] = {name: [] for name in names}
-        wanted = [(part.data_rank, name, part) for name in names for part in self.fragments.get(name, ())]
-        for path, parts in groupby(sorted(wanted, key=itemgetter(0)), lambda one: one[2].path):
-            groups = _state(path)["single_partition_of_fp32_groups"]
-            for _, name, part in parts:
-                pieces[name].append(groups[part.group][part.start : part.start + part.numel].float().clone())
-        return {name: self._whole(name, pieces[name]) for name in names}
-
-    def _whole(self, name: str, pieces: list[Tensor]) -> Tensor:
+    def read(self, name: str) -> Tensor:
+        """A parameter, in fp32. Raises CheckpointError where a part of it is missing."""
+        pieces = []
+        for part in self.fragments.get(name, ()):
+            flat = _state(part.path)["single_partition_of_fp32_groups"][part.group]
+            pieces.append(flat[part.start : part.start + part.numel].float().clone())
         found, needed = sum(len(piece) for piece in pieces), prod(self.shapes[name])
         if found != needed:
             raise CheckpointError(f"the optimizer files hold {found} of {needed} values of {name}", _HINT)
@@ -61,11 +53,11 @@ def partitions(step: Path, model_rank: int, parameter_shapes: Any) -> Partitions
         raise CheckpointError(f"{step} does not state its parameters' shapes", _HINT)
     found = Partitions({name: tuple(shape) for group in parameter_shapes for name, shape in group.items()})
     paths = {data: path for (model, data), path in checkpoints.optimizer_files(step).items() if model == model_rank}
-    for data_rank, path in sorted(paths.items()):
+    for _, path in sorted(paths.items()):
         for group, places in enumerate(_state(path)["param_slice_mappings"]):
             for name, place in places.items():
                 start, numel = _address(place, path)
-                found.fragments.setdefault(name, []).append(Fragment(data_rank, path, group, start, numel))
+                found.fragments.setdefault(name, []).append(Fragment(path, group, start, numel))
     return found
 
 
