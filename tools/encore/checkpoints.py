@@ -30,6 +30,7 @@ from encore.errors import CheckpointError, OutputError
 MODEL_STATES = "mp_rank_{:02d}_model_states.pt"
 _LAYER = "layer_{:02d}-model_{:02d}-model_states.pt"
 _LAYER_PATTERN = re.compile(r"layer_(\d+)-model_(\d+)-model_states\.pt")
+_OPTIMIZER_PATTERN = re.compile(r"(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_(\d+)_?optim_states\.pt")
 _STEP = re.compile(r"global_step(\d+)")
 _INERT = re.compile(r"(megatron|deepspeed|numpy)\.[\w.]+")
 _ROW_PARALLEL = ("self_attention.dense.weight", "mlp.dense_4h_to_h.weight")
@@ -59,8 +60,11 @@ class Newest:
     passed_over: tuple[str, ...]
 
 
-def load(path: Path) -> Any:
-    """What a .pt file holds, on the CPU. Raises CheckpointError for a torn file or one that holds what may not load."""
+def load(path: Path, mapped: bool = False) -> Any:
+    """What a .pt file holds, on the CPU. Raises CheckpointError for a torn file or one that holds what may not load.
+
+    mapped: tensors stay in the file until they are used, and must not outlive it.
+    """
     try:
         foreign = get_unsafe_globals_in_checkpoint(str(path))
         refused = [name for name in foreign if name != "argparse.Namespace" and not _INERT.fullmatch(name)]
@@ -71,7 +75,7 @@ def load(path: Path) -> Any:
             )
         allowed = [(Namespace if name == "argparse.Namespace" else _stand_in(name), name) for name in foreign]
         with safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except CheckpointError:
         raise
     except FileNotFoundError:
@@ -85,13 +89,14 @@ def _stand_in(name: str) -> type[Inert]:
     return type(name.rpartition(".")[2], (Inert,), {"name": name})
 
 
-def model_states(step: Path, tensor_rank: int = 0) -> dict[str, Any]:
-    """The arguments, counters and schedule of a checkpoint."""
-    states = load(step / MODEL_STATES.format(tensor_rank))
-    if not isinstance(states, dict) or "args" not in states:
-        raise CheckpointError(
-            f"{step / MODEL_STATES.format(tensor_rank)} holds no arguments", "take another checkpoint"
-        )
+def model_states(step: Path, model_rank: int = 0, mapped: bool = False) -> dict[str, Any]:
+    """The arguments, counters and schedule of a checkpoint; model rank = pipeline stage · tensor degree + tensor rank.
+
+    source: DeepSpeed 0.19.8 runtime/pipe/topology.py, PipelineParallelGrid.ds_model_rank
+    """
+    states = load(step / MODEL_STATES.format(model_rank), mapped)
+    if not isinstance(states, dict) or not isinstance(states.get("args"), dict | Namespace):
+        raise CheckpointError(f"{step / MODEL_STATES.format(model_rank)} holds no arguments", "take another checkpoint")
     return states
 
 
@@ -102,27 +107,44 @@ def arguments(states: dict[str, Any]) -> dict[str, Any]:
 
 def layers(step: Path) -> dict[int, Weights]:
     """The weights by layer number; what tensor-parallel ranks hold in parts is put together."""
+    return {number: joined([load(path) for path in paths]) for number, paths in layer_files(step).items()}
+
+
+def layer_files(step: Path) -> dict[int, list[Path]]:
+    """The weight files by layer number, each layer's by tensor-parallel rank."""
     found = [match for name in _names(step) if (match := _LAYER_PATTERN.fullmatch(name))]
-    parts: dict[int, list[Weights]] = {}
-    for match in found:
-        parts.setdefault(int(match[1]), []).append(load(step / match[0]))
-    return {number: _joined(ranks) for number, ranks in parts.items()}
+    parts: dict[int, list[Path]] = {}
+    for match in sorted(found, key=lambda match: (int(match[1]), int(match[2]))):
+        parts.setdefault(int(match[1]), []).append(step / match[0])
+    return parts
 
 
-def _joined(ranks: list[Weights]) -> Weights:
-    """source: TurkuNLP 6732bc9 megatron/mpu/layers.py (rows of column-parallel, columns of row-parallel weights)"""
-    joined = dict(ranks[0])
-    for name in joined if len(ranks) > 1 else ():
-        if name.endswith(_COLUMN_PARALLEL):
-            joined[name] = torch.cat([rank[name] for rank in ranks], 0)
-        elif name.endswith(_ROW_PARALLEL):
-            joined[name] = torch.cat([rank[name] for rank in ranks], 1)
-    return joined
+def split_axis(name: str) -> int | None:
+    """Along which axis tensor-parallel ranks divide a weight; None: each has all of it.
+
+    source: TurkuNLP 6732bc9 megatron/mpu/layers.py (rows of column-parallel, columns of row-parallel weights)
+    """
+    return 0 if name.endswith(_COLUMN_PARALLEL) else 1 if name.endswith(_ROW_PARALLEL) else None
 
 
-def optimizer_file(data_rank: int, bf16: bool, tensor_rank: int = 0) -> str:
+def joined(ranks: list[Weights]) -> Weights:
+    """What tensor-parallel ranks hold in parts, put together."""
+    whole = dict(ranks[0])
+    for name in whole if len(ranks) > 1 else ():
+        if (axis := split_axis(name)) is not None:
+            whole[name] = torch.cat([rank[name] for rank in ranks], axis)
+    return whole
+
+
+def optimizer_files(step: Path) -> dict[tuple[int, int], Path]:
+    """The optimizer-state files by (model rank, data rank), under the names that DeepSpeed has used."""
+    found = [match for name in _names(step) if (match := _OPTIMIZER_PATTERN.fullmatch(name))]
+    return {(int(match[2]), int(match[1])): step / match[0] for match in found}
+
+
+def optimizer_file(data_rank: int, bf16: bool, model_rank: int = 0) -> str:
     """The name of an optimizer-state file, as DeepSpeed calls it."""
-    return f"{'bf16_' if bf16 else ''}zero_pp_rank_{data_rank}_mp_rank_{tensor_rank:02d}_optim_states.pt"
+    return f"{'bf16_' if bf16 else ''}zero_pp_rank_{data_rank}_mp_rank_{model_rank:02d}_optim_states.pt"
 
 
 def layer_file(number: int, tensor_rank: int = 0) -> str:
@@ -167,13 +189,18 @@ def incomplete(step: Path, optimizer: bool = True) -> str | None:
 
 def _expected(states: dict[str, Any], optimizer: bool) -> Iterator[str]:
     saved = arguments(states)
-    layer_count = saved["num_layers"]
-    for tensor_rank in range(states.get("mp_world_size", 1)):
-        yield MODEL_STATES.format(tensor_rank)
-        for number in (1, *range(3, 3 + layer_count), 4 + layer_count):
-            yield layer_file(number, tensor_rank)
+    for model_rank in range(states.get("mp_world_size", 1)):
+        yield MODEL_STATES.format(model_rank)
         for data_rank in range(states.get("dp_world_size", 1) if optimizer else 0):
-            yield optimizer_file(data_rank, bool(saved.get("bf16")), tensor_rank)
+            yield optimizer_file(data_rank, bool(saved.get("bf16")), model_rank)
+    for tensor_rank in range(saved.get("tensor_model_parallel_size") or states.get("mp_world_size", 1)):
+        for number in layer_numbers(saved["num_layers"]):
+            yield layer_file(number, tensor_rank)
+
+
+def layer_numbers(layer_count: int) -> list[int]:
+    """Megatron-DeepSpeed's numbers of the layers with weights: 1 embedding, from 3 the blocks, final layernorm."""
+    return [1, *range(3, 3 + layer_count), 4 + layer_count]
 
 
 def _names(folder: Path) -> list[str]:

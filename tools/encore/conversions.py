@@ -1,0 +1,170 @@
+"""Whole conversions between Megatron-DeepSpeed's layout and transformers', each into a folder that appears at once.
+
+A conversion is written under a temporary name beside OUT and renamed when all of it is on disk, conversion.json last: a
+killed one leaves OUT as it was, and the same command then ends with the same bytes.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from encore import (
+    __version__,
+    files,
+    gpt2_files,
+    gpt2_tokenizer,
+    megatron_steps,
+    megatron_targets,
+    weight_shards,
+)
+from encore.errors import CheckpointError, DataError, OutputError
+from encore.megatron_steps import Step
+from encore.tokenizer_files import Tokenizer
+
+RECORD = "conversion.json"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished conversion: where it is, and what the user should know of it."""
+
+    path: Path
+    record: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def to_transformers(
+    source: Path, out: Path, tokenizer: Tokenizer | None, shard_bytes: int, from_optimizer: bool = False
+) -> Done:
+    """A Megatron-DeepSpeed checkpoint as a transformers folder. Raises CheckpointError, DataError, OutputError."""
+    step = megatron_steps.read(source, from_optimizer)
+    vocabulary = _vocabulary(step, tokenizer)
+    end = tokenizer.eod if tokenizer else None
+    gpt2_files.heads(step.config)
+    record = _record("to-transformers", step.path, weights_from=step.weights_from, vocabulary=vocabulary)
+    if tokenizer:
+        record["tokenizer"] = tokenizer.describe()["sha256"]
+    with _appearing(out, record) as folder:
+        writer = weight_shards.Writer(folder, shard_bytes)
+        for number in step.numbers:
+            for name, value in gpt2_files.to_gpt2(step.layer(number), step.config, number, vocabulary):
+                writer.add(name, value)
+        writer.finish()
+        dtype = step.layer(1)["word_embeddings.weight"].dtype
+        weight_shards.write_json(folder / "config.json", gpt2_files.config(step.config, vocabulary, dtype, end))
+        weight_shards.write_json(folder / "generation_config.json", {"bos_token_id": end, "eos_token_id": end})
+        if tokenizer:
+            gpt2_tokenizer.write(tokenizer, folder, step.config.max_position_embeddings)
+    return Done(out, record, _notes(step))
+
+
+def to_megatron(source: Path, out: Path, tensor: int, pipeline: int) -> Done:
+    """A transformers GPT-2 folder in Megatron-DeepSpeed's layout. Raises CheckpointError, UsageError, OutputError."""
+    model = gpt2_files.read(source)
+    into = megatron_targets.target(model.config, model.vocabulary, {}, tensor, pipeline)
+    record = _record("to-megatron", source, tp=tensor, pp=pipeline, vocabulary=model.vocabulary)
+    with _appearing(out, record) as folder:
+        step = folder / "global_step0"
+        step.mkdir()
+        dtype = megatron_targets.write_layers(step, into, model)
+        megatron_targets.write_states(step, into, dtype, {})
+        _point_at(step)
+    note = "the folder holds no optimizer state: train with --finetune, or with --no-load-optim --no-load-rng "
+    return Done(out / "global_step0", record, (note + "--override-lr-scheduler",))
+
+
+def reshard(
+    source: Path, out: Path, tensor: int, pipeline: int, tokenizer: Tokenizer | None, from_optimizer: bool = False
+) -> Done:
+    """A Megatron-DeepSpeed checkpoint at other parallel degrees. Raises CheckpointError, UsageError, OutputError."""
+    held = megatron_steps.read(source, from_optimizer)
+    into = megatron_targets.target(held.config, _vocabulary(held, tokenizer), held.arguments, tensor, pipeline)
+    record = _record("reshard", held.path, weights_from=held.weights_from, tp=tensor, pp=pipeline)
+    with _appearing(out, record) as folder:
+        step = folder / _step_name(held)
+        step.mkdir()
+        dtype = megatron_targets.write_layers(step, into, held)
+        megatron_targets.write_states(step, into, dtype, held.states)
+        _point_at(step)
+    note = "optimizer and random states belong to the layout that wrote them and are not carried over: "
+    notes = (*_notes(held), note + "go on with --no-load-optim --no-load-rng, or with --finetune")
+    return Done(out / _step_name(held), record, notes)
+
+
+def _vocabulary(step: Step, tokenizer: Tokenizer | None) -> int:
+    """The size without padding, as the checkpoint and the tokenizer agree on it."""
+    given = tokenizer.vocabulary_size if tokenizer else None
+    if step.vocabulary is None and given is None:
+        raise CheckpointError(f"{step.path} does not state its vocabulary without padding", "give its --tokenizer")
+    if given is not None and (given != (step.vocabulary or given) or given > step.config.padded_vocab_size):
+        stated = step.vocabulary or f"at most {step.config.padded_vocab_size}"
+        raise DataError(f"tokenizer {tokenizer.name} has {given} entries, {step.path} {stated}", "give its own")
+    return step.vocabulary or given
+
+
+def _notes(step: Step) -> tuple[str, ...]:
+    notes = []
+    if step.weights_from == megatron_steps.OPTIMIZER:
+        notes.append("the weights are the optimizer's own, in fp32")
+    if step.differing:
+        first = ", ".join(sorted(step.differing)[:3])
+        notes.append(
+            f"tensor-parallel ranks have different copies of {len(step.differing)} weights ({first}); the first "
+            "rank's are taken"
+        )
+    return tuple(notes)
+
+
+def _step_name(step: Step) -> str:
+    iteration = step.states.get("iteration")
+    return f"global_step{iteration if type(iteration) is int and iteration >= 0 else 0}"
+
+
+def _record(kind: str, source: Path, **more: Any) -> dict[str, Any]:
+    return {"conversion": kind, "source": str(source.absolute()), "encore": __version__, **more}
+
+
+def _point_at(step: Path) -> None:
+    """`latest` names the step."""
+    files.fsync(step)
+    files.write_text(step.parent / "latest", step.name)
+
+
+@contextlib.contextmanager
+def _appearing(out: Path, record: dict[str, Any]) -> Iterator[Path]:
+    """A folder to fill, which becomes OUT when it is full and on disk; only an equal conversion is replaced."""
+    with files.exclusive(out):
+        _check_free(out, record)
+        folder, replaced = (out.with_name(f".{out.name}.{state}") for state in ("unfinished", "replaced"))
+        for left in (folder, replaced):
+            if left.exists():
+                shutil.rmtree(left)
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+            weight_shards.write_json(folder / RECORD, record)
+            for path in folder.iterdir():
+                files.fsync(path)
+            files.fsync(folder)
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+        if out.exists():
+            out.rename(replaced)
+        folder.rename(out)
+        files.fsync(out.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _check_free(out: Path, record: dict[str, Any]) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        same = weight_shards.read_json(out / RECORD) == record
+    except (CheckpointError, NotADirectoryError):
+        same = False
+    if not same:
+        raise OutputError(f"{out} is there already and is not this conversion", "choose another folder or remove it")

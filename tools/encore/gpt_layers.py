@@ -1,0 +1,174 @@
+"""The layers of a Megatron GPT: what each must hold, how tensor-parallel ranks share it, what pads the vocabulary.
+
+Weights are keyed by Megatron-DeepSpeed's layer numbers and names, put together over ranks, in the row order of
+checkpoint version 2 and later: what `encore.train.model.GPT.fill` takes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from encore import checkpoints
+from encore.checkpoints import Inert
+from encore.errors import CheckpointError, UsageError
+from encore.train.model import Block, Embedding, ModelConfig
+
+_SIZES = ("num_layers", "hidden_size", "num_attention_heads", "max_position_embeddings", "padded_vocab_size")
+_ABSOLUTE = 2  # megatron.enums.PositionEmbeddingType.absolute
+# What other models of the forks have, and the value that means they have it not.
+# source: arguments.py of TurkuNLP 6732bc9 and of deepspeedai/Megatron-DeepSpeed
+_OTHER_MODELS: dict[str, tuple[Any, ...]] = {
+    "swiglu": (False, None),
+    "normalization": ("layernorm", "LayerNorm", None),
+    "apply_layernorm_1p": (False, None),
+    "add_bias_linear": (True, None),
+    "use_rotary_position_embeddings": (False, None),
+    "untie_embeddings_and_output_weights": (False, None),
+    "num_experts": ([1], 1, None),
+    "multi_query_attention": (False, None),
+}
+
+
+def config(arguments: Mapping[str, Any]) -> ModelConfig:
+    """The shape of the model that was trained with these arguments. Raises CheckpointError for one that is no such GPT.
+
+    source: TurkuNLP 6732bc9 megatron/arguments.py (defaults), model/transformer.py (--openai-gelu is the tanh form)
+    """
+    known = dict(arguments)
+    wrong = [name for name in _SIZES if type(known.get(name)) is not int or known[name] < 1]
+    if wrong:
+        given = ", ".join(f"{name} {known.get(name)!r}" for name in wrong)
+        raise CheckpointError(f"the checkpoint's arguments say {given}", "take a checkpoint of a GPT")
+    foreign = [f"{name} {known[name]}" for name, own in _OTHER_MODELS.items() if known.get(name) not in own]
+    position = known.get("position_embedding_type")
+    if position is not None and _position(position) not in ("absolute", _ABSOLUTE):
+        foreign.append(f"position_embedding_type {_position(position)}")
+    if foreign:
+        raise CheckpointError(f"the checkpoint's model has {', '.join(foreign)}", "take one with learned positions")
+    heads, hidden = known["num_attention_heads"], known["hidden_size"]
+    known["kv_channels"] = known.get("kv_channels") or hidden // heads
+    known["ffn_hidden_size"] = known.get("ffn_hidden_size") or 4 * hidden
+    known["bias_gelu_fusion"] = bool(known.get("bias_gelu_fusion", True) or known.get("openai_gelu"))
+    return ModelConfig.of(known)
+
+
+def _position(kind: Any) -> Any:
+    if isinstance(kind, Inert):
+        return kind.values[0] if kind.values else None
+    return getattr(kind, "name", kind)
+
+
+def shapes(model: ModelConfig, number: int) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of a layer's weights."""
+    with torch.device("meta"):
+        if number == 1:
+            module: nn.Module = Embedding(model)
+        elif number == 4 + model.num_layers:
+            module = nn.LayerNorm(model.hidden_size)
+        else:
+            module = Block(model)
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+
+
+class Layer(Mapping[str, Tensor]):
+    """A layer whose weights are read one by one, when asked for, and not kept.
+
+    Raises CheckpointError unless it holds exactly what it must: for a name here, for a shape when it is read.
+    """
+
+    def __init__(self, read: Callable[[str], Tensor], found: Iterable[str], model: ModelConfig, number: int) -> None:
+        self._read, self._shapes, self._number = read, shapes(model, number), number
+        there = set(found)
+        problems = [f"lacks {name}" for name in self._shapes if name not in there]
+        problems += [f"has {name}, which a GPT has not" for name in sorted(there - self._shapes.keys())]
+        if problems:
+            raise CheckpointError(f"layer {number} {'; '.join(problems)}", "take a checkpoint of a GPT")
+
+    def __getitem__(self, name: str) -> Tensor:
+        value, needed = self._read(name), self._shapes[name]
+        if tuple(value.shape) != needed:
+            found = "×".join(map(str, value.shape))
+            raise CheckpointError(
+                f"layer {self._number}: {name} is {found}, not {'×'.join(map(str, needed))}",
+                "its arguments are not its own",
+            )
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+
+class Source(Protocol):
+    """A model that can be read layer by layer."""
+
+    path: Path
+    config: ModelConfig
+    numbers: list[int]
+
+    def layer(self, number: int) -> Layer:
+        """The layer of that number."""
+
+
+def in_current_order(name: str, value: Tensor, heads: int, version: float) -> Tensor:
+    """The fused projection's rows as versions 2 and later have them, (head, q|k|v, channel), for one rank's heads.
+
+    source: TurkuNLP 6732bc9 megatron/checkpointing.py, fix_query_key_value_ordering. Raises CheckpointError.
+    """
+    if version >= 2 or not name.endswith(("query_key_value.weight", "query_key_value.bias")):
+        return value
+    if version not in (0, 1):
+        raise CheckpointError(f"checkpoint version {version} is not known", "known: 0, 1 and from 2 to 3")
+    rest = value.shape[1:]
+    if version == 0:
+        return value.reshape(3, heads, -1, *rest).transpose(0, 1).reshape(value.shape)
+    return value.reshape(heads, -1, 3, *rest).transpose(1, 2).reshape(value.shape)
+
+
+def share(name: str, value: Tensor, rank: int, ranks: int) -> Tensor:
+    """A tensor-parallel rank's part of a weight, in storage of its own."""
+    axis = checkpoints.split_axis(name)
+    part = value if axis is None else value.chunk(ranks, axis)[rank]
+    return part.clone(memory_format=torch.contiguous_format)
+
+
+def check_degrees(model: ModelConfig, tensor: int, pipeline: int) -> None:
+    """Raises UsageError where the model cannot be laid out over so many ranks."""
+    for name, value in (("heads", model.num_attention_heads), ("feed-forward size", model.ffn_hidden_size)):
+        if tensor < 1 or value % tensor:
+            raise UsageError(f"--tp {tensor} does not divide the {name}, {value}", "choose a divisor of it")
+    if not 1 <= pipeline <= model.num_layers:
+        raise UsageError(f"--pp {pipeline} does not fit {model.num_layers} layers", "each stage needs one at least")
+
+
+def padded_size(vocabulary: int, arguments: Mapping[str, Any], tensor: int) -> int:
+    """The vocabulary as Megatron pads it for so many tensor-parallel ranks.
+
+    source: TurkuNLP 6732bc9 megatron/tokenizer/tokenizer.py, _vocab_size_with_padding. Raises UsageError.
+    """
+    fixed = arguments.get("pad_vocab_size_to")
+    if fixed is not None:
+        if fixed < vocabulary or fixed % tensor:
+            raise UsageError(f"--tp {tensor} does not divide pad_vocab_size_to {fixed}", "choose a divisor of it")
+        return fixed
+    multiple = (arguments.get("make_vocab_size_divisible_by") or 128) * tensor
+    return -(-vocabulary // multiple) * multiple
+
+
+def padded_share(words: Tensor, vocabulary: int, size: int, rank: int, ranks: int) -> Tensor:
+    """A rank's rows of word embeddings of `size` rows: those there are, and for further padding the words' mean.
+
+    Megatron's loss counts the padding's logits. A mean row's logit is the words' mean logit, so that by Jensen's
+    inequality each weighs no more than the average word: rows of zeros would outweigh all words of GPT-2.
+    """
+    rows = words[:size][rank * size // ranks : (rank + 1) * size // ranks]
+    missing = size // ranks - len(rows)
+    if not missing:
+        return rows.clone(memory_format=torch.contiguous_format)
+    total = sum(some.double().sum(0) for some in words[:vocabulary].split(4096))
+    return torch.cat([rows, (total / vocabulary).to(words.dtype).expand(missing, -1)])

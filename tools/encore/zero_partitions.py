@@ -1,0 +1,78 @@
+"""The fp32 weights that DeepSpeed's ZeRO stage 1 keeps in its optimizer-state files, put together by parameter.
+
+Each data-parallel rank's file holds one partition of the flattened parameters, and where in it each lies.
+Source: DeepSpeed 0.19.8 runtime/{bf16_optimizer,zero/stage_1_and_2}.py, checkpoint/ds_to_universal.py.
+"""
+
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from encore import checkpoints
+from encore.errors import CheckpointError
+
+_HINT = "take a checkpoint of DeepSpeed's ZeRO stage 1 that is whole"
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A part of a parameter: `numel` values from `start` of a group's partition in one file."""
+
+    path: Path
+    group: int
+    start: int
+    numel: int
+
+
+@dataclass
+class Partitions:
+    """Where the parameters of one model rank lie: their shapes and, in the order of data ranks, their fragments."""
+
+    shapes: dict[str, tuple[int, ...]]
+    fragments: dict[str, list[Fragment]] = field(default_factory=dict)
+
+    def read(self, name: str) -> Tensor:
+        """A parameter, in fp32. Raises CheckpointError where a part of it is missing."""
+        pieces = []
+        for part in self.fragments.get(name, ()):
+            flat = _state(part.path)["single_partition_of_fp32_groups"][part.group]
+            pieces.append(flat[part.start : part.start + part.numel].float().clone())
+        found, needed = sum(len(piece) for piece in pieces), prod(self.shapes[name])
+        if found != needed:
+            raise CheckpointError(f"the optimizer files hold {found} of {needed} values of {name}", _HINT)
+        return torch.cat(pieces).view(self.shapes[name])
+
+
+def partitions(step: Path, model_rank: int, parameter_shapes: Any) -> Partitions:
+    """Where one model rank's parameters lie, `parameter_shapes` being its model states' own. Raises CheckpointError."""
+    if not isinstance(parameter_shapes, list) or not all(isinstance(group, dict) for group in parameter_shapes):
+        raise CheckpointError(f"{step} does not state its parameters' shapes", _HINT)
+    found = Partitions({name: tuple(shape) for group in parameter_shapes for name, shape in group.items()})
+    paths = {data: path for (model, data), path in checkpoints.optimizer_files(step).items() if model == model_rank}
+    for _, path in sorted(paths.items()):
+        for group, places in enumerate(_state(path)["param_slice_mappings"]):
+            for name, place in places.items():
+                start, numel = _address(place, path)
+                found.fragments.setdefault(name, []).append(Fragment(path, group, start, numel))
+    return found
+
+
+def _state(path: Path) -> dict[str, Any]:
+    held = checkpoints.load(path, mapped=True)
+    state = held.get("optimizer_state_dict") if isinstance(held, dict) else None
+    needed = ("single_partition_of_fp32_groups", "param_slice_mappings")
+    if not isinstance(state, dict) or not all(isinstance(state.get(name), list) for name in needed):
+        raise CheckpointError(f"{path} holds no fp32 weights with their places", _HINT)
+    return state
+
+
+def _address(place: Any, path: Path) -> tuple[int, int]:
+    """start and numel of a fragment_address, whose class is not there."""
+    values = place.values[0] if isinstance(place, checkpoints.Inert) and place.values else None
+    if not isinstance(values, dict) or not all(type(values.get(name)) is int for name in ("start", "numel")):
+        raise CheckpointError(f"{path} does not say where its parameters lie", _HINT)
+    return values["start"], values["numel"]
