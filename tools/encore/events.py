@@ -61,7 +61,8 @@ def read(path: Path, block_bytes: int = records.BLOCK_BYTES) -> EventFile:
     order = np.argsort(tags.astype(narrow), kind="stable")
     bounds = np.searchsorted(tags[order], np.arange(1, len(reader.tags)))
     spans = zip(reader.tags, np.split(order, bounds), strict=True)
-    return EventFile({tag: Series(steps[span], values[span], times[span]) for tag, span in spans}, damage)
+    series = {tag: Series(steps[span], values[span], times[span]) for tag, span in spans if len(span)}
+    return EventFile(series, damage)
 
 
 class _Rows(NamedTuple):
