@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("--x", choices=runs.AXES, default="steps", help="axis to draw along (default: %(default)s)")
     show.add_argument("--smoothing", type=_weight, default=0.0, metavar="W", help="moving average, 0 (off) to 0.99")
     show.add_argument("--log-y", action="store_true", help="logarithmic y axis")
-    show.add_argument("--title", help="the page's title (default: the runs' names)")
+    show.add_argument("--title", help="the page's title (default: the run's name)")
     return parser
 
 
@@ -112,7 +112,7 @@ def _write_table(found: list[Run], path: Path | None) -> None:
 def _write_page(found: list[Run], path: Path, args: argparse.Namespace) -> None:
     from encore import webpage
 
-    title = args.title or ", ".join(run.name for run in found)
+    title = args.title or (found[0].name if len(found) == 1 else f"{len(found)} runs")
     files.write_text(path, webpage.page(found, title, View(args.x, args.smoothing, args.log_y)))
 
 

@@ -143,7 +143,7 @@
       },
       axes: [
         { ...axis, space: 70, size: 34, values: (u, ticks) => ticks.map(short) },
-        { ...axis, size: 62, values: (u, ticks) => ticks.map((tick) => (tick === null ? "" : short(tick))) },
+        { ...axis, size: 54, values: (u, ticks) => ticks.map((tick) => (tick === null ? "" : short(tick))) },
       ],
       cursor: {
         y: false,
@@ -267,7 +267,7 @@
 
   function tabulate() {
     at("last").hidden = !charts.length;
-    at("where").textContent = `at ${state.axis === "hours" ? "hour" : state.axis.slice(0, -1)}`;
+    at("where").textContent = `at ${state.axis}`;
     const rows = [];
     for (const { tag } of charts) {
       for (const curve of data.curves[tag]) {
