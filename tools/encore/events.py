@@ -17,6 +17,7 @@ import numpy as np
 
 from encore import records, summaries
 from encore.records import Block, Damage
+from encore.summaries import Scalar
 
 # no event with a scalar is shorter, and in none so long can the step reach beyond the end
 _LEAST_BYTES = 20
@@ -24,6 +25,7 @@ _TIME_KEY, _STEP_KEY = 0x09, 0x10
 _WORD_BYTES = 8
 _LEARN = 256
 _NO_TAG = -1
+_PLUGIN = "scalars"
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,13 @@ class _Place:
 
 @dataclass
 class _Reader:
-    """What is known of a file so far: its tags and their numbers, the plugin of each, and the forms of summaries.
+    """What is known of a file so far: its tags and their numbers, those of the scalars plugin, the summaries' forms.
 
     Forms are grouped by where they have the value; among these, a form's bytes tell the tag.
     """
 
     tags: dict[str, int] = field(default_factory=dict)
-    plugins: dict[str, str] = field(default_factory=dict)
+    of_plugin: set[str] = field(default_factory=set)
     forms: dict[_Place, dict[bytes, int]] = field(default_factory=dict)
 
     def rows(self, block: Block) -> tuple[_Rows, Damage | None]:
@@ -119,6 +121,12 @@ class _Reader:
             pending, batch = pending[batch:], batch * 4
         damage = block.damage if intact == len(starts) else block.damage_at(intact, "a record is not an event")
         return _in_order(rows, learned, intact), damage
+
+    def _is_scalar(self, scalar: Scalar) -> bool:
+        """Whether it is one by its kind or its plugin, which only the first value of a tag may name."""
+        if scalar.plugin == _PLUGIN:
+            self.of_plugin.add(scalar.tag)
+        return scalar.simple or scalar.plugin == _PLUGIN or (not scalar.plugin and scalar.tag in self.of_plugin)
 
     def _recognised(self, block: Block, rows: _Rows, starts: np.ndarray, pending: np.ndarray) -> np.ndarray:
         """Fill in the rows of known forms; returns those that are left."""
@@ -137,7 +145,7 @@ class _Reader:
         event = summaries.event(data, int(block.starts[record]), end)
         found = []
         for scalar in event.scalars:
-            if not scalar.simple and self.plugins.setdefault(scalar.tag, scalar.plugin) != "scalars":
+            if not self._is_scalar(scalar):
                 continue
             tag = self.tags.setdefault(scalar.tag, len(self.tags))
             found.append((record, tag, event.step, event.wall_time, scalar.value))

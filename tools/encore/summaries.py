@@ -19,7 +19,6 @@ _TENSOR_TYPES = {
     3: ("<i4", 7, _VARINT),
     9: ("<i8", 10, _VARINT),
     19: ("<f2", 13, _VARINT),
-    22: ("<u4", 16, _VARINT),
 }
 
 
