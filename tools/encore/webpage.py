@@ -8,7 +8,7 @@ import base64
 import datetime
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,8 @@ def _curve(curve: Curve, run: int, start_s: float, most: int) -> dict[str, Any]:
     finite = curve.values[np.isfinite(curve.values)]
     hours = (curve.times_s - start_s) / 3600
     places = {axis: curve.axis(axis) for axis in curves.AXES}
-    parts = np.array_split(np.arange(len(curve)), min(len(curve), most))
-    ends = np.array([part[-1] for part in parts])
+    starts = np.arange(min(len(curve), most)) * len(curve) // min(len(curve), most)
+    ends = np.append(starts[1:], len(curve)) - 1
     last = {axis: None if np.ma.getmaskarray(column)[-1] else int(column[-1]) for axis, column in places.items()}
     value = float(curve.values[-1])
     drawn: dict[str, Any] = {
@@ -100,10 +100,9 @@ def _curve(curve: Curve, run: int, start_s: float, most: int) -> dict[str, Any]:
         "hours": np.round(hours[ends], 5).tolist(),
         **{axis: _places(column, ends) for axis, column in places.items()},
     }
-    if len(parts) == len(curve):
+    if len(starts) == len(curve):
         return drawn | {"values": _rounded(curve.values), "low": None, "high": None}
-    columns = {"values": np.mean, "low": np.min, "high": np.max}
-    return drawn | {name: _rounded(_of_parts(curve.values, parts, of)) for name, of in columns.items()}
+    return drawn | {name: _rounded(column) for name, column in _of_parts(curve.values, starts).items()}
 
 
 def _places(column: np.ma.MaskedArray, rows: np.ndarray) -> list[int | None] | None:
@@ -111,10 +110,13 @@ def _places(column: np.ma.MaskedArray, rows: np.ndarray) -> list[int | None] | N
     return found if any(place is not None for place in found) else None
 
 
-def _of_parts(values: np.ndarray, parts: Sequence[np.ndarray], of: Callable[[np.ndarray], np.floating]) -> np.ndarray:
-    """A number per part, of its finite values; NaN where it has none."""
-    finite = (values[part][np.isfinite(values[part])] for part in parts)
-    return np.array([of(part) if len(part) else np.nan for part in finite])
+def _of_parts(values: np.ndarray, starts: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean, lowest and highest of the finite values of each part; NaN where it has none."""
+    finite = np.isfinite(values)
+    known = np.where(finite, values, np.nan)
+    with np.errstate(invalid="ignore"):
+        means = np.add.reduceat(np.where(finite, values, 0), starts) / np.add.reduceat(finite.astype(float), starts)
+    return {"values": means, "low": np.fmin.reduceat(known, starts), "high": np.fmax.reduceat(known, starts)}
 
 
 def _rounded(values: np.ndarray) -> list[float | None]:
