@@ -1,4 +1,4 @@
-"""Pictures of runs: the loss curve from a run's TensorBoard events."""
+"""Pictures of runs, from their TensorBoard events: the loss of one, or curves of several beside each other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.util import tensor_util
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from encore import files
+from encore import curves, files, runs, tags
+from encore.curves import Curve
 from encore.errors import DataError
+from encore.runs import Run, View
 
 _FEW = 40
-_TRAIN_TAG = "lm-loss-training/lm loss vs tokens"
-_VALID_TAG = "lm-loss-validation/{}/lm loss validation vs tokens"
 
 
 @dataclass(frozen=True)
-class Curve:
+class LossCurve:
     """A loss over training: tokens seen, nats per token, seconds since the epoch at which each was logged."""
 
     label: str
@@ -29,44 +29,32 @@ class Curve:
     times_s: tuple[float, ...]
 
 
-def training_curve(tensorboard: Path) -> Curve:
+def training_curve(tensorboard: Path) -> LossCurve:
     """The training loss of a run; raises DataError where the folder holds none."""
-    return _curve(_events(tensorboard), _TRAIN_TAG, "training")
+    curve = _read(tensorboard).get(tags.TRAINING_LOSS)
+    if curve is None:
+        hint = "give the --tensorboard-dir of a run that has logged"
+        raise DataError(f"{tensorboard} holds no {tags.TRAINING_LOSS!r}", hint)
+    loss = _loss(curve, "training")
+    if not loss.tokens:
+        raise DataError(f"{tensorboard} does not tell at which tokens its losses were", "draw it against steps")
+    return loss
 
 
-def validation_curves(tensorboard: Path) -> list[Curve]:
+def validation_curves(tensorboard: Path) -> list[LossCurve]:
     """The validation losses of a run, one curve per validation set; empty before the first validation."""
-    events = _events(tensorboard)
-    before, after = _VALID_TAG.split("{}")
-    tags = [tag for tag in _tags(events) if tag.startswith(before) and tag.endswith(after)]
-    return [_curve(events, tag, tag[len(before) : -len(after)]) for tag in tags]
+    found = _read(tensorboard)
+    losses = [_loss(curve, name) for tag, curve in found.items() if (name := tags.validation_set(tag))]
+    return [loss for loss in losses if loss.tokens]
 
 
-def _events(tensorboard: Path) -> EventAccumulator:
-    events = EventAccumulator(str(tensorboard), size_guidance={"scalars": 0, "tensors": 0})
-    events.Reload()
-    return events
+def _read(tensorboard: Path) -> dict[str, Curve]:
+    return runs.read(tensorboard.name, tensorboard).curves
 
 
-def _tags(events: EventAccumulator) -> list[str]:
-    # TensorBoard reads scalars that carry their plugin's metadata as tensors
-    return [*events.Tags()["scalars"], *events.Tags()["tensors"]]
-
-
-def _curve(events: EventAccumulator, tag: str, label: str) -> Curve:
-    if tag not in _tags(events):
-        raise DataError(f"{events.path} holds no {tag!r}", "give the --tensorboard-dir of a run that has logged")
-    if tag in events.Tags()["scalars"]:
-        points = [(event.step, event.value, event.wall_time) for event in events.Scalars(tag)]
-    else:
-        points = [
-            (event.step, float(tensor_util.make_ndarray(event.tensor_proto)), event.wall_time)
-            for event in events.Tensors(tag)
-        ]
-    # a resumed run logs some steps again: the last time counts
-    latest = sorted({point[0]: point for point in points}.values())
-    steps, losses, times = zip(*latest, strict=True)
-    return Curve(label, steps, losses, times)
+def _loss(curve: Curve, label: str) -> LossCurve:
+    known = curve.known_along("tokens")
+    return LossCurve(label, *(tuple(column.tolist()) for column in (known.tokens, known.values, known.times_s)))
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:
@@ -75,7 +63,7 @@ def smoothed(losses: Sequence[float]) -> list[float]:
     return [sum(losses[max(0, i - window) : i]) / (i - max(0, i - window)) for i in range(1, len(losses) + 1)]
 
 
-def draw_loss(curves: list[Curve], title: str, target: Path, unique_tokens: int | None = None) -> None:
+def draw_loss(curves: list[LossCurve], title: str, target: Path, unique_tokens: int | None = None) -> None:
     """Draw losses against tokens into `target` (PNG, SVG or PDF by its ending); epoch borders where they are known."""
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for color, curve in zip(plt.rcParams["axes.prop_cycle"].by_key()["color"], curves, strict=False):
@@ -92,6 +80,49 @@ def draw_loss(curves: list[Curve], title: str, target: Path, unique_tokens: int 
     axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter())
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    with files.atomic(target) as temporary:
-        figure.savefig(temporary, dpi=150, format=target.suffix.lstrip("."))
+    _save(figure, target)
+
+
+def draw_runs(compared: Sequence[Run], shown: Sequence[str], target: Path, view: View) -> None:
+    """Draw a panel per tag with every run's curve into `target` (PNG, SVG or PDF by its ending)."""
+    columns = min(len(shown), 2 if len(shown) <= 4 else 3)
+    rows = -(-len(shown) // columns)
+    size = (max(8, 5.4 * columns), 0.6 + 3.6 * rows)
+    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for axes, tag in zip(grid.flat, shown, strict=False):
+        _draw_panel(axes, compared, tag, view)
+    for axes in grid.flat[len(shown) :]:
+        axes.set_visible(False)
+    handles = [plt.Line2D([], [], color=_color(i), label=run.name) for i, run in enumerate(compared)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+    _save(figure, target)
+
+
+def _draw_panel(axes: Axes, compared: Sequence[Run], tag: str, view: View) -> None:
+    for number, run in enumerate(compared):
+        if tag in run.curves:
+            places, values = run.along(tag, view.axis)
+            marker = "o" if len(values) == 1 else None
+            if view.smoothing:
+                axes.plot(places, values, color=_color(number), alpha=0.25, linewidth=0.8)
+            smooth = curves.moving_average(values, view.smoothing)
+            axes.plot(places, smooth, color=_color(number), marker=marker, markersize=4, linewidth=1.4)
+    axes.set_title(tag, fontsize="medium", parse_math=False)
+    axes.set(xlabel=view.axis, yscale="log" if view.log_y else "linear")
+    if view.axis != runs.HOURS:
+        axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter())
+    axes.grid(color="0.92")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _color(number: int) -> str:
+    return f"C{number % 10}"
+
+
+def _save(figure: Figure, target: Path) -> None:
+    """Write a picture whole; the same picture is the same bytes."""
+    ending = target.suffix.lstrip(".")
+    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with files.atomic(target) as temporary, matplotlib.rc_context({"svg.hashsalt": "encore"}):
+        figure.savefig(temporary, dpi=150, format=ending, metadata=dates.get(ending))
     plt.close(figure)

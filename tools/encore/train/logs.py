@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from encore import tags
 from encore.errors import EncoreError
 
 
@@ -115,7 +116,7 @@ class Logs:
         line = f"{name} loss at {where} | lm loss value: {loss:.6E} | lm loss PPL: {perplexity:.6E} | "
         rule = "-" * (len(line) + 1)
         self._say(f"{rule}\n{line}\n{rule}")
-        tag = f"lm-loss-validation/{name}/lm loss validation"
+        tag = tags.VALIDATION_LOSS.format(name)
         self._scalars(tag, loss, progress, flops=True)
         if self._args.log_validation_ppl_to_tensorboard:
             self._scalars(f"{tag} ppl", perplexity, progress, flops=True)
@@ -124,13 +125,13 @@ class Logs:
         iteration, samples = progress.iteration, progress.train_samples
         tokens = samples * self._args.seq_length
         for unit, count in (("samples", samples), ("tokens", tokens)):
-            self._writer.add_scalar(f"steps-vs-{unit}/y=steps,x={unit}", iteration, count)
-            self._writer.add_scalar(f"steps-vs-{unit}/y={unit},x=steps", count, iteration)
+            self._writer.add_scalar(tags.STEPS_VS.format(unit=unit), iteration, count)
+            self._writer.add_scalar(tags.VS_STEPS.format(unit=unit), count, iteration)
         if self._args.log_learning_rate_to_tensorboard:
             self._scalars("learning-rate/learning-rate", step.learning_rate, progress)
         if self._args.log_batch_size_to_tensorboard:
             self._scalars("batch-size/batch-size", self._args.global_batch_size, progress, tokens=False)
-        self._scalars("lm-loss-training/lm loss", step.loss.item(), progress, flops=True)
+        self._scalars(tags.TRAINING_LOSS, step.loss.item(), progress, flops=True)
         self._scalars("grad-norm/grad-norm", step.gradient_norm.item(), progress)
         self._scalars("num-zeros/num-zeros", 0, progress)
 
@@ -154,9 +155,9 @@ class Logs:
             return
         samples = progress.train_samples
         self._writer.add_scalar(tag, value, progress.iteration)
-        self._writer.add_scalar(f"{tag} vs samples", value, samples)
+        self._writer.add_scalar(tag + tags.SUFFIXES["samples"], value, samples)
         if tokens:
-            self._writer.add_scalar(f"{tag} vs tokens", value, samples * self._args.seq_length)
+            self._writer.add_scalar(tag + tags.SUFFIXES["tokens"], value, samples * self._args.seq_length)
         if flops:
             gigaflops = 6 * samples * self._args.seq_length * self._parameters / 1e9
-            self._writer.add_scalar(f"{tag} vs gigaflos (without embeddings)", value, gigaflops)
+            self._writer.add_scalar(tag + tags.FLOPS_SUFFIX, value, gigaflops)

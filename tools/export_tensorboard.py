@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Turn TensorBoard folders into tables, pictures and a page of curves that opens without server or network.
+
+Each folder that holds event files is a run; a folder of such folders stands for all of them. --out says by its ending
+what is written, and may name several files:
+
+  .csv .parquet .jsonl   run, tag, step, samples, tokens, wall_time, value: a row per point
+  .html                  one file with zoomable curves of every run and tag
+  .png .svg .pdf         a panel per tag
+
+Without --out, CSV goes to stdout. Where event files of a run overlap, because it was resumed, the value that was
+written later counts. Megatron writes a number up to four times, against steps, samples, tokens and FLOPs: it becomes
+one curve with columns for samples and tokens where the files show exactly what they were, else these are empty; --raw
+leaves every tag as it is. A damaged or cut-off event file is read up to the damage, with a warning that says where.
+
+examples:
+  tools/export_tensorboard.py demo/workspace/tensorboard/500k500k100k --out curves.html
+  tools/export_tensorboard.py demo/workspace/tensorboard --out curves.csv curves.parquet
+  tools/export_tensorboard.py tensorboard_146m14b400m tensorboard_146m14b14b --tags 'lm-loss-*' --out loss.png
+"""
+
+import argparse
+import fnmatch
+import sys
+from pathlib import Path
+
+from encore import cli, files, runs
+from encore.errors import UnknownNameError, UsageError
+from encore.runs import Run, View
+
+_TABLES = (".csv", ".parquet", ".jsonl")
+_PICTURES = (".png", ".svg", ".pdf")
+_PAGE = ".html"
+_MOST_PANELS = 24
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = cli.parser(__doc__)
+    parser.add_argument(
+        "folders", type=Path, nargs="+", metavar="FOLDER", help="event files, or folders of such folders"
+    )
+    parser.add_argument("--out", type=Path, nargs="+", default=[], metavar="FILE", help="what to write, by its ending")
+    parser.add_argument("--tags", nargs="+", metavar="PATTERN", help="only these tags; * and ? as in file names")
+    parser.add_argument("--raw", action="store_true", help="every tag as it was written, axes not made columns")
+    show = parser.add_argument_group("pictures, and what the page shows first")
+    show.add_argument("--x", choices=runs.AXES, default="steps", help="axis to draw along (default: %(default)s)")
+    show.add_argument("--smoothing", type=_weight, default=0.0, metavar="W", help="moving average, 0 (off) to 0.99")
+    show.add_argument("--log-y", action="store_true", help="logarithmic y axis")
+    show.add_argument("--title", help="the page's title (default: the run's name)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; see the exit codes in encore.cli."""
+    args = build_parser().parse_args(argv)
+    for path in args.out:
+        if path.suffix not in (*_TABLES, *_PICTURES, _PAGE):
+            raise UsageError(
+                f"cannot write {path}", f"end the name in one of {' '.join((*_TABLES, _PAGE, *_PICTURES))}"
+            )
+    found = [runs.read(name, folder, not args.raw) for name, folder in runs.folders(args.folders).items()]
+    for run in found:
+        for damage in run.damage:
+            cli.warn(f"{damage}; what is before it was kept")
+    chosen = _chosen(found, args.tags)
+    if not args.out:
+        _write_table(chosen, None)
+    for path in args.out:
+        if path.suffix in _TABLES:
+            _write_table(chosen, path)
+        elif path.suffix == _PAGE:
+            _write_page(chosen, path, args)
+        else:
+            _draw(chosen, path, args)
+        cli.say(f"wrote {path} ({cli.byte_size(path.stat().st_size)})")
+    return 0
+
+
+def _weight(text: str) -> float:
+    weight = float(text)
+    if not 0 <= weight <= 0.99:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 0.99")
+    return weight
+
+
+def _chosen(found: list[Run], patterns: list[str] | None) -> list[Run]:
+    """The runs with the tags that match, those without any left out."""
+    if not patterns:
+        return found
+    names = {tag for run in found for tag in run.curves}
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise UnknownNameError("tag", pattern, names)
+    chosen = [
+        run.only([tag for tag in run.curves if any(fnmatch.fnmatchcase(tag, p) for p in patterns)]) for run in found
+    ]
+    return [run for run in chosen if run.curves]
+
+
+def _write_table(found: list[Run], path: Path | None) -> None:
+    from encore import tables  # pyarrow is not needed for pages and pictures
+
+    table = tables.of_runs(found)
+    if path is None:
+        tables.write_csv(table, sys.stdout.buffer)
+        return
+    with files.atomic(path) as temporary, open(temporary, "wb") as out:
+        tables.WRITERS[path.suffix](table, out)
+
+
+def _write_page(found: list[Run], path: Path, args: argparse.Namespace) -> None:
+    from encore import webpage
+
+    title = args.title or (found[0].name if len(found) == 1 else f"{len(found)} runs")
+    files.write_text(path, webpage.page(found, title, View(args.x, args.smoothing, args.log_y)))
+
+
+def _draw(found: list[Run], path: Path, args: argparse.Namespace) -> None:
+    from encore import figures  # matplotlib is slow to load
+
+    shown = sorted({tag for run in found for tag in run.curves})
+    if len(shown) > _MOST_PANELS:
+        raise UsageError(f"{len(shown)} tags do not fit into {path}", "choose some, as in --tags 'lm-loss-*'")
+    figures.draw_runs(found, shown, path, View(args.x, args.smoothing, args.log_y))
+
+
+if __name__ == "__main__":
+    cli.run(main)
