@@ -41,10 +41,16 @@ def test_it_shows_text_the_plan_against_what_was_measured_and_a_picture(demo: De
     assert "| bash" in demo.talk
 
 
+def test_its_model_is_transformers_too_and_its_curves_are_a_page(demo: Demo) -> None:
+    assert (demo.home / "demo" / "transformers" / "model.safetensors").is_file()
+    assert re.search(r"^same +True$", demo.output, re.MULTILINE)
+    assert "lm-loss-training/lm loss" in (demo.home / "demo" / "curves.html").read_text(encoding="utf-8")
+
+
 def test_a_second_run_reuses_what_is_there(demo: Demo) -> None:
     before = files(demo.home / "demo")
     again = run_demo(demo.home)
     assert again.returncode == 0
     after = files(demo.home / "demo")
-    assert {name for name in before if before[name] != after.get(name)} <= {"loss.png"}
+    assert {name for name in before if before[name] != after.get(name)} <= {"loss.png", "curves.html"}
     assert set(after) == set(before)

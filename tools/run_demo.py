@@ -39,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     plan = planner.resolve(Request(args.name, "local", workspace=str(workspace)), UserConfig())
     text, tokenizer = args.folder / "pydocs.jsonl", workspace / "tokenizers" / plan.data.tokenizer.name
     step = Path(plan.paths.checkpoints) / f"global_step{plan.training.steps}"
-    picture = args.folder / "loss.png"
+    picture, page = args.folder / "loss.png", args.folder / "curves.html"
+    converted = args.folder / "transformers"
     if not text.exists():
         cli.say(f"# {pydocs.write_jsonl(text):,} documents of Python's own documentation → {text}")
     if not (tokenizer / "vocab.json").exists():
@@ -58,8 +59,13 @@ def main(argv: list[str] | None = None) -> int:
         "--unique-tokens",
         plan.unique_tokens,
     )
+    run("export_tensorboard.py", plan.paths.tensorboard, "--out", page, "--x", "tokens")
     run("sample_text.py", step, "--tokenizer", tokenizer, "--prompt", _PROMPT)
-    print(summary(plan, text, step, picture))
+    if not converted.exists():
+        run("convert_checkpoint.py", "to-transformers", step, converted, "--tokenizer", tokenizer)
+    run("convert_checkpoint.py", "verify", step, converted)
+    made = [("checkpoint", step), ("for transformers", f"{converted}/"), ("loss curve", picture), ("all curves", page)]
+    print(summary(plan, step, [("text", text), ("tokenized data", f"{plan.paths.data}/"), *made]))
     return 0
 
 
@@ -101,8 +107,8 @@ def run(tool: str, *arguments: object, pipe_to_bash: bool = False) -> None:
         raise EncoreError(f"tools/{tool} ended with exit code {code}", "its message is above")
 
 
-def summary(plan: Plan, text: Path, step: Path, picture: Path) -> str:
-    """The plan against what was measured, and where everything lies."""
+def summary(plan: Plan, step: Path, made: list[tuple[str, object]]) -> str:
+    """The plan against what was measured, and where everything that was made lies."""
     training = figures.training_curve(Path(plan.paths.tensorboard))
     valid = figures.validation_curves(Path(plan.paths.tensorboard))
     seconds = training.times_s[-1] - training.times_s[0]
@@ -115,17 +121,10 @@ def summary(plan: Plan, text: Path, step: Path, picture: Path) -> str:
         ("FLOP/s", f"{plan.cost.flops_exact / plan.cost.hours / 3600:.2g}", f"{flops / seconds:.2g}"),
         ("checkpoint", cli.byte_size(plan.cost.checkpoint_bytes), cli.byte_size(size(step))),
     ]
-    files = [
-        ("text", text),
-        ("tokenized data", f"{plan.paths.data}/"),
-        ("checkpoint", step),
-        ("TensorBoard", f"{plan.paths.tensorboard}/"),
-        ("loss curve", picture),
-    ]
     last = f"training loss {figures.smoothed(training.losses)[-1]:.3f}" + "".join(
         f", {v.label} {v.losses[-1]:.3f}" for v in valid
     )
-    return f"\n{cli.table(rows, ('', 'plan', 'measured'))}\n\n{last} after {plan.epochs:g} epochs\n\n{cli.table(files)}"
+    return f"\n{cli.table(rows, ('', 'plan', 'measured'))}\n\n{last} after {plan.epochs:g} epochs\n\n{cli.table(made)}"
 
 
 def size(folder: Path) -> int:
