@@ -1,12 +1,12 @@
 """Throughput of `bins.py split` and `cat`, which verify, against `split` and `cat`, which do not, in one run.
 
-Aim: at least 0.8 of theirs. Each is a whole process, timed until its output is on the disk: ours syncs by itself, theirs
-is synced with `sync`. What is read is in the page cache in every case. On a disk ours can be the faster one, for it lets
-the disk begin while it copies; on a tmpfs (--folder /dev/shm), where no disk is waited for, hashing costs most. Rates
-are GB/s of the .bin; each figure is the median of the rounds, and so is each ratio, since a busy machine slows the parts
-of a round alike. Three times --gb of disk are needed.
+Aim: at least 0.8 of theirs. Each is a whole process, timed until its output is on the disk: ours syncs by itself,
+theirs is synced with `sync`. What is read is in the page cache in every case. On a disk ours can be the faster one, for
+it lets the disk begin while it copies; on a tmpfs (--folder /dev/shm), where no disk is waited for, hashing costs most.
+Rates are GB/s of the .bin; each figure is the median of the rounds, and so is each ratio, since a busy machine slows
+the parts of a round alike. Three times --gb of disk are needed, and more memory than that.
 
-    python tests/bench/bench_bins.py                                  4 GB in 40 parts, as the paper's, six rounds
+    python tests/bench/bench_bins.py                                  2 GB in 40 parts, six rounds
     python tests/bench/bench_bins.py --gb 8 --folder /scratch/me
 """
 
@@ -74,7 +74,7 @@ def one_round(folder: Path, turn: int) -> dict[str, float]:
 def main() -> None:
     """Print the medians and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gb", type=float, default=4, help="size of the .bin")
+    parser.add_argument("--gb", type=float, default=2, help="size of the .bin")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--folder", type=Path, help="where to write; default: the folder for temporary files")
     args = parser.parse_args()

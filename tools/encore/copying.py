@@ -15,6 +15,7 @@ from xxhash import xxh3_128
 from encore.errors import DataError
 
 COPIERS = 2  # threads that each copy a range: as one hashes, the other reads or writes
+_SPAN_BYTES = 32 << 20  # that the disk is told to begin with at once
 _CHUNK_BYTES = 1 << 20  # between reading, hashing and writing it stays in the processor's cache
 
 Progress = Callable[[int], object]  # told each number of bytes as they are done, from several threads
@@ -29,7 +30,7 @@ def copy(source: Path, start: int, count: int, target: Path, at: int, progress: 
 
     Each byte is read once. Raises DataError when the source ends before.
     """
-    digest, buffer = xxh3_128(), memoryview(bytearray(_CHUNK_BYTES))
+    digest, buffer, unsaid = xxh3_128(), memoryview(bytearray(_CHUNK_BYTES)), at
     reading = os.open(source, os.O_RDONLY)
     writing = os.open(target, os.O_WRONLY | os.O_CREAT, 0o666)
     try:
@@ -41,6 +42,9 @@ def copy(source: Path, start: int, count: int, target: Path, at: int, progress: 
             _write_all(writing, buffer[:got], at)
             progress(got)
             start, at, count = start + got, at + got, count - got
+            if at - unsaid >= _SPAN_BYTES or not count:
+                _start_writing_back(writing, unsaid, at - unsaid)
+                unsaid = at
     finally:
         os.close(reading)
         os.close(writing)
@@ -48,13 +52,16 @@ def copy(source: Path, start: int, count: int, target: Path, at: int, progress: 
 
 
 def _write_all(target: int, data: memoryview, at: int) -> None:
-    """Write, and let the disk begin at once, so that an fsync in the end finds little left to do.
+    while data:
+        written = os.pwrite(target, data, at)
+        data, at = data[written:], at + written
+
+
+def _start_writing_back(target: int, at: int, count: int) -> None:
+    """Let the disk begin, so that an fsync in the end finds little left to do.
 
     Linux starts to write what POSIX_FADV_DONTNEED names; what it drops from memory is on the disk already, which bytes
     just written are not (source: Linux 6.1 mm/fadvise.c).
     """
-    while data:
-        written = os.pwrite(target, data, at)
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(target, at, written, os.POSIX_FADV_DONTNEED)
-        data, at = data[written:], at + written
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(target, at, count, os.POSIX_FADV_DONTNEED)
