@@ -4,6 +4,7 @@ Reads a JSON line per run (argv, cwd, env, signal, after_s) on stdin, and answer
 a process of its own that runs the command's own main, so that a SIGKILL ends it as it would end any.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -25,7 +26,10 @@ def load() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     from encore import figures, hub  # noqa: F401 — slow imports, once
+    from encore.errors import HubError
 
+    with contextlib.suppress(HubError):
+        hub.commit_of(hub.Repository("nobody/nothing"))  # the first request imports more
     # 10 MiB, of which the library hands on whole ones only: small, so that a fault or a kill comes between two
     hub._library().constants.DOWNLOAD_CHUNK_SIZE = BLOCK
     return module
