@@ -1,7 +1,8 @@
 """Runs tools/hub.py many times a second: a process that has imported everything forks a child for each run.
 
-Reads a JSON line per run (argv, cwd, env, signal, after_s) on stdin, and answers with one (code, seconds). The child is
-a process of its own that runs the command's own main, so that a SIGKILL ends it as it would end any.
+Reads a JSON line per run (argv, cwd, env; signal, and after how long or when which file appears) on stdin, and answers
+with one (code, seconds). The child is a process of its own that runs the command's own main, so that a SIGKILL ends it
+as it would end any.
 """
 
 import contextlib
@@ -59,14 +60,15 @@ def child(command: ModuleType, run: dict[str, Any]) -> None:
 
 def wait(pid: int, run: dict[str, Any], started: float) -> int:
     """The exit code; negative the signal that ended it."""
-    due = started + run["after_s"] if run["signal"] else None
+    sent = not run["signal"]
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
-        if due is not None and time.monotonic() >= due:
+        due = Path(run["when"]).exists() if run["when"] else time.monotonic() >= started + run["after_s"]
+        if due and not sent:
             os.kill(pid, run["signal"])
-            due = None
+            sent = True
         time.sleep(0.002)
 
 

@@ -191,7 +191,8 @@ def prepared(args: argparse.Namespace) -> uploads.Push:
     if args.create and not getattr(args, "dry_run", False):
         hub.create(repository, args.private)
     card = functools.partial(model_card.text, plan, request, args.folder)
-    return uploads.Push(args.folder, repository, card, tuple(args.patterns), cli.say)
+    tries = 2 if args.command == "sync" else 5  # the next round is a try too
+    return uploads.Push(args.folder, repository, card, tuple(args.patterns), cli.say, tries)
 
 
 def push(args: argparse.Namespace) -> int:
