@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from encore import hub, pulling, released
-from encore.errors import HubError, UnknownNameError, UsageError
+from encore.errors import HubBusyError, HubError, UnknownNameError, UsageError
 from hub_bench import ROOT, Bench
 
 RUN, REPO = "146m14b400m", "datablations/lm1-misc"
@@ -29,7 +29,7 @@ def command(tmp_path: Path, *argv: str, **environment: str) -> subprocess.Comple
 
 
 def test_list_needs_neither_network_nor_library(tmp_path: Path) -> None:
-    probe = "import sys; sys.modules['huggingface_hub'] = None; sys.argv[0] = 'hub.py'; sys.path.insert(0, {!r});"
+    probe = "import sys; sys.modules |= dict.fromkeys(('huggingface_hub', 'numpy', 'torch')); sys.path.insert(0, {!r});"
     program = probe.format(str(ROOT / "tools")) + "import hub; from encore import cli; cli.run(hub.main)"
     argv = [sys.executable, "-c", program, "list", "--json"]
     ended = subprocess.run(argv, cwd=tmp_path, check=False, capture_output=True, text=True)
@@ -165,10 +165,10 @@ def test_what_names_mean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_refusal_is_a_hub_error_with_a_next_step() -> None:
-    for status, kind in ((401, HubError), (403, HubError), (404, HubError), (429, hub.HubUnreachableError)):
+    for status, kind in ((401, HubError), (403, HubError), (404, HubError), (429, HubBusyError)):
         error = hub._refusal(status, "x/y")
         assert type(error) is kind and str(status) in str(error) and error.hint
-    assert type(hub._refusal(503, "x/y")) is hub.HubUnreachableError
+    assert type(hub._refusal(503, "x/y")) is HubBusyError
     assert not issubclass(HubError, UsageError)
 
 

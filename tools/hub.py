@@ -3,8 +3,8 @@
 
 list and where need no network; where asks the Hub too, if it answers, whether a run is really where the registry
 says. pull takes a run's checkpoint (--what for more), or a data set's files, into OUT: verified, resumed, with
-hub-manifest.json last. push sends what changed, sync does so again and again. Log in with `hf auth login` or HF_TOKEN;
-HF_ENDPOINT names a mirror, HF_HUB_OFFLINE=1 keeps from asking.
+hub-manifest.json last. push sends what changed, sync does so again and again; neither removes anything there. Log in
+with `hf auth login` or HF_TOKEN; HF_ENDPOINT names a mirror, HF_HUB_OFFLINE=1 keeps from asking.
 
 examples:
   tools/hub.py list                                      the paper's repositories
@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--patterns", nargs="+", default=[], metavar="GLOB", help="only such files: '*tfevents*'")
         command.add_argument("--create", action="store_true", help="make the repository if it is not there")
         command.add_argument("--private", action="store_true", help="with --create: only for you to see")
+        command.add_argument("--cluster", help="where it was trained, for the card; default: your configuration")
         for part in ("params", "tokens", "unique"):
             command.add_argument(f"--{part}", metavar="AMOUNT", help=f"an ambiguous name's {part} part, for the card")
     sync.add_argument("--every", type=cli.interval, default=600.0, metavar="TIME", help="30s, 10m, 1h; default: 10m")
@@ -185,7 +186,7 @@ def prepared(args: argparse.Namespace) -> uploads.Push:
         raise UsageError(f"--repo {args.repo!r} is not OWNER/NAME", f"leave it out for YOU/{args.run}")
     config = userconfig.load()
     choice = names.Choice(args.params, args.tokens, args.unique)
-    request = Request(args.run, userconfig.default_cluster(config), choice=choice)
+    request = Request(args.run, args.cluster or userconfig.default_cluster(config), choice=choice)
     plan = planner.resolve(request, config)
     repository = hub.Repository(args.repo) if args.repo else hub.Repository(f"{hub.user()}/{args.run}")
     if args.create and not getattr(args, "dry_run", False):
@@ -225,7 +226,7 @@ def sync(args: argparse.Namespace) -> int:
         try:
             count, sent = job.run()
             cli.say(f"{time.strftime('%F %T')} {job.repository.name}: sent {count} files, {sent:,} bytes")
-        except HubUnreachableError as error:
+        except (HubUnreachableError, FileNotFoundError) as error:  # the latter: a file went while it was sent
             cli.say(f"{time.strftime('%F %T')} {error}; the next try comes in {cli.duration(args.every)}")
         time.sleep(args.every)
 

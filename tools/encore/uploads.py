@@ -1,7 +1,7 @@
 """A folder brought to the Hub: only what changed, in commits that a reader sees whole or not at all.
 
 What is on the Hub is known by its listing (size, then hash), so that a push that was cut off, at any moment, goes on
-where it was when it is run again, and one that has nothing to do makes no commit.
+where it was when it is run again, and one that has nothing to do makes no commit. Nothing is removed from the Hub.
 """
 
 import os
@@ -95,7 +95,8 @@ class Push:
         while True:
             try:
                 for batch in _batches(self.changes()):
-                    hub.commit(self.repository, [file.addition() for file in batch], _message(batch))
+                    there = [file.addition() for file in batch if file.where.is_file()]
+                    hub.commit(self.repository, there, _message(batch))
                     sent_files, sent_bytes = sent_files + len(batch), sent_bytes + sum(file.size for file in batch)
                     failed = 0
                 return sent_files + self._add_card(), sent_bytes
