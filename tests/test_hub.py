@@ -52,6 +52,7 @@ def test_lists_are_filtered(hub_bench: Bench) -> None:
     ended = hub_bench.run("list", "nothing like this")
     assert (ended.code, ended.out, ended.err) == (0, "", "nothing matches\n")
     assert hub_bench.run("list", "--corpus", "bookcorpus").code == 2
+    assert "unknown repository 'lm1-mics'; valid: lm1-misc" in hub_bench.run("list", "--repo", "lm1-mics").err
 
 
 def test_where_asks_the_hub_and_offers_steps_and_kinds(hub_bench: Bench) -> None:

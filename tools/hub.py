@@ -26,20 +26,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from encore import (
-    cli,
-    downloads,
-    hub,
-    joins,
-    model_card,
-    names,
-    planner,
-    pulling,
-    released,
-    run_files,
-    uploads,
-    userconfig,
-)
+from encore import cli, downloads, hub, joins, model_card, names, planner, pulling, released, uploads, userconfig
+from encore import run_files as kinds
 from encore.errors import HubUnreachableError, UsageError
 from encore.plan import Request
 from tqdm import tqdm
@@ -63,13 +51,11 @@ def build_parser() -> argparse.ArgumentParser:
     where.add_argument("run", metavar="RUN")
     pull.add_argument("name", metavar="RUN|DATASET[/PREFIX]", help="a run, or a data set or the files of one prefix")
     pull.add_argument("--step", metavar="N|latest|all", help="of the checkpoints; default: the only one there is")
-    pull.add_argument("--what", nargs="+", choices=[*run_files.WHATS, "all"], default=["checkpoint"], metavar="WHAT",
-                      help=f"{', '.join(run_files.WHATS)} or all; default: checkpoint")  # fmt: skip
+    pull.add_argument("--what", nargs="+", choices=[*kinds.WHATS, "all"], default=["checkpoint"], metavar="WHAT",
+                      help=f"{', '.join(kinds.WHATS)} or all; default: checkpoint")  # fmt: skip
     pull.add_argument("--out", type=Path, help="folder; default: the run's or data set's name")
     pull.add_argument("--revision", default="main", help="branch, tag or commit; default: main")
-    pull.add_argument(
-        "--jobs", type=int, choices=range(1, 33), default=4, metavar="N", help="files at once; default: 4"
-    )
+    pull.add_argument("--jobs", type=int, choices=range(1, 33), default=4, metavar="N", help="files at once, 1 to 32")
     pull.add_argument("--remove-parts", action="store_true", help="of a data set, each as soon as it is joined")
     for command in (push, sync):
         command.add_argument("run", metavar="RUN")
@@ -109,18 +95,11 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 def show_list(args: argparse.Namespace) -> int:
     """Repositories, or runs with their places."""
-    known = released.repositories(args.kind, args.corpus)
     if args.runs or args.repo:
-        unstated = args.repo is None and args.kind is None and args.corpus is None
-        rows = [
-            {"run": place.run, "repository": place.repository, "attribution": place.attribution}
-            for places in released.runs().values()
-            for place in places
-            if args.match in place.run
-            and (place.repository in known if place.repository else unstated)
-            and args.repo in (None, place.repository)
-        ]
+        places = released.matching_runs(args.match, args.kind, args.corpus, args.repo)
+        rows = [{"run": p.run, "repository": p.repository, "attribution": p.attribution} for p in places]
     else:
+        known = released.repositories(args.kind, args.corpus)
         rows = [vars(entry) for name, entry in known.items() if args.match in name]
     show(rows, args.json)
     return 0
@@ -143,7 +122,7 @@ def show_where(args: argparse.Namespace) -> int:
 
 def pull(args: argparse.Namespace) -> int:
     """Bring files; with --dry-run say which."""
-    whats = run_files.WHATS if "all" in args.what else tuple(args.what)
+    whats = kinds.WHATS if "all" in args.what else tuple(args.what)
     order = pulling.order(args.name, args.repo, args.revision, pulling.Wanted(whats, args.step), args.out)
     if not args.dry_run:
         joins.resume(order, args.remove_parts)
