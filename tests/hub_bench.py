@@ -45,9 +45,19 @@ class Bench:
             env=self.environment,
         )
 
-    def run(self, *argv: str, cwd: Path | None = None, signal: int = 0, after_s: float = 0.0, **env: str) -> Ended:
+    def run(
+        self,
+        *argv: str,
+        cwd: Path | None = None,
+        signal: int = 0,
+        after_s: float = 0.0,
+        when: Path | None = None,
+        **env: str,
+    ) -> Ended:
+        """Run the command; `signal` is sent `after_s`, or as soon as the file `when` is there."""
         out, err = self.home / "out", self.home / "err"
-        run: dict[str, Any] = {"argv": argv, "cwd": str(cwd or self.home), "env": env, "signal": signal}
+        run: dict[str, Any] = {"argv": argv, "cwd": str(self.home), "env": env, "signal": signal}
+        run["when"] = str(when) if when else None
         run |= {"after_s": after_s, "out": str(out), "err": str(err)}
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps(run) + "\n")

@@ -1,9 +1,11 @@
 """Runs tools/hub.py many times a second: a process that has imported everything forks a child for each run.
 
-Reads a JSON line per run (argv, cwd, env, signal, after_s) on stdin, and answers with one (code, seconds). The child is
-a process of its own that runs the command's own main, so that a SIGKILL ends it as it would end any.
+Reads a JSON line per run (argv, cwd, env; signal, and after how long or when which file appears) on stdin, and answers
+with one (code, seconds). The child is a process of its own that runs the command's own main, so that a SIGKILL ends it
+as it would end any.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -25,7 +27,10 @@ def load() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     from encore import figures, hub  # noqa: F401 — slow imports, once
+    from encore.errors import HubError
 
+    with contextlib.suppress(HubError):
+        hub.commit_of(hub.Repository("nobody/nothing"))  # the first request imports more
     # 10 MiB, of which the library hands on whole ones only: small, so that a fault or a kill comes between two
     hub._library().constants.DOWNLOAD_CHUNK_SIZE = BLOCK
     return module
@@ -55,14 +60,15 @@ def child(command: ModuleType, run: dict[str, Any]) -> None:
 
 def wait(pid: int, run: dict[str, Any], started: float) -> int:
     """The exit code; negative the signal that ended it."""
-    due = started + run["after_s"] if run["signal"] else None
+    sent = not run["signal"]
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
-        if due is not None and time.monotonic() >= due:
+        due = Path(run["when"]).exists() if run["when"] else time.monotonic() >= started + run["after_s"]
+        if due and not sent:
             os.kill(pid, run["signal"])
-            due = None
+            sent = True
         time.sleep(0.002)
 
 

@@ -249,7 +249,7 @@ def test_two_pulls_into_one_folder_do_not_meet(bench: Bench) -> None:
 
 
 def test_a_file_in_xet_storage_comes_by_the_librarys_own_way(bench: Bench) -> None:
-    """The hub here has no Xet; the library then takes the plain way, and what it leaves is verified and put in place."""
+    """The hub here has no Xet: the library takes the plain way, and what it leaves is verified and put in place."""
     bench.hub.in_xet = {BIG}
     bench.hub.fault("GET", "/cdn/", "wrong")
     environment = {k: v for k, v in bench.environment.items() if k != "HF_HUB_DISABLE_XET"}

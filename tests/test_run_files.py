@@ -55,6 +55,7 @@ def test_the_record_of_the_newest_comes_with_the_newest_alone() -> None:
     paths = [*STEPS, "latest", "logs/1.out"]
     assert run_files.select(paths, ("checkpoint",), "200") == [STEPS[2], "latest"]
     assert run_files.select(paths, ("checkpoint",), "9") == [STEPS[0]]
+    assert run_files.select(["latest", "a.sh"], ("checkpoint",), None) == ["latest"]
     assert run_files.select(paths, ("logs",), None) == ["logs/1.out"]
     assert run_files.select(paths, run_files.WHATS, "all") == paths
 

@@ -5,6 +5,7 @@ names, everything that changed a short time ago, links, and whatever the kit doe
 kill: a folder first gets a name that no reader takes for a checkpoint, and what is left of it goes with the next call.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISREG
 
 from encore import checkpoints, files
 from encore.errors import CheckpointError, OutputError, UsageError
@@ -24,6 +26,11 @@ _WRITTEN_BY_DEEPSPEED = re.compile(
     r"|(bf16_|fp16_)?zero_pp_rank_\d+_mp_rank_\d+_optim_states\.pt"
 )
 _OLD_FORMAT = b"\x80\x02"  # torch before 1.6 wrote no zip files
+_LEFT_BY = {
+    "unfinished": "a write that was killed",
+    "replaced": "an older version, of a write that was killed",
+    "pruned": "a deletion that was killed",
+}
 WHOLE, WEIGHTS, TORN, ORPHANED, LEFTOVER, UNKNOWN = "whole", "weights only", "torn", "orphaned", "leftover", "unknown"
 
 
@@ -82,9 +89,18 @@ def _matching(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, re
 def _entry(path: Path, step: int) -> Entry:
     try:
         state, reason = _state(path)
-        return Entry(path, step, state, _bytes(path), reason)
+        return Entry(path, step, state, _bytes(path), _joined(reason, _beyond_latest(path, step)))
     except PermissionError as error:
-        return Entry(path, step, UNKNOWN, 0, f"{error.filename} may not be read")
+        return _unreadable(path, step, error)
+
+
+def _unreadable(path: Path, step: int, error: PermissionError) -> Entry:
+    return Entry(path, step, UNKNOWN, 0, f"{error.filename} may not be read")
+
+
+def _beyond_latest(path: Path, step: int) -> str:
+    match = _STEP.fullmatch(checkpoints.latest(path.parent) or "")
+    return f"newer than {match[0]}, which `latest` names" if match and step > int(match[1]) else ""
 
 
 def _state(step: Path) -> tuple[str, str]:
@@ -111,18 +127,21 @@ def _state(step: Path) -> tuple[str, str]:
 
 
 def _bytes(path: Path) -> int:
-    """What removing it would free: links are not followed, and a file that has another name stays."""
-    stats = (entry.lstat() for entry in _walk(path))
-    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
+    """What removing it would free: links lead to nothing here, and a file that has another name stays."""
+    return sum(stat.st_size for stat in _stats(path) if stat.st_nlink == 1 and S_ISREG(stat.st_mode))
 
 
-def _walk(path: Path) -> Iterator[Path]:
-    for folder, _, names in os.walk(path, onerror=_raise):
-        yield from (Path(folder, name) for name in names)
+def _stats(path: Path) -> Iterator[os.stat_result]:
+    """Of a folder and all that is in it, but for what vanishes meanwhile, for a run may be at work here."""
+    for folder, _, names in os.walk(path, onerror=_unless_gone):
+        for each in (Path(folder), *(Path(folder, name) for name in names)):
+            with contextlib.suppress(FileNotFoundError):
+                yield each.lstat()
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _protected(folder: Path, entries: Sequence[Entry]) -> dict[Path, str]:
@@ -152,12 +171,16 @@ def _judge(entry: Entry, kept: str | None, rule: Rule) -> Entry:
         kept = _active(entry.path, rule)
         if kept is None:
             return replace(entry, delete=True)
-    return replace(entry, reason="; ".join(filter(None, (entry.reason, kept))))
+    return replace(entry, reason=_joined(entry.reason, kept))
+
+
+def _joined(*reasons: str | None) -> str:
+    return "; ".join(filter(None, reasons))
 
 
 def _active(path: Path, rule: Rule) -> str | None:
     """When it was last changed, where that is so short a time ago that it may still be written."""
-    changed = max(entry.lstat().st_mtime for entry in (path, *_walk(path)))
+    changed = max((stat.st_mtime for stat in _stats(path)), default=0)
     ago = time.time() - changed
     return f"changed {max(ago, 0) / 60:.0f} minutes ago" if ago < rule.idle_s else None
 
@@ -165,7 +188,10 @@ def _active(path: Path, rule: Rule) -> str | None:
 def _leftover(path: Path, match: re.Match[str], rule: Rule) -> Entry:
     """What a killed write or deletion left, under a name that no reader takes for a checkpoint."""
     whole, step, kind = path.with_name(match[1]), int(match[2]), match[3]
-    found = Entry(path, step, LEFTOVER, _bytes(path), _LEFT_BY[kind])
+    try:
+        found = Entry(path, step, LEFTOVER, _bytes(path), _LEFT_BY[kind])
+    except PermissionError as error:
+        return _unreadable(path, step, error)
     if kind == "pruned":
         return replace(found, delete=True)
     if not whole.exists() and path.with_name(f".{whole.name}.replaced").exists():

@@ -109,8 +109,9 @@ def folders_of(run: str, top: Sequence[str], alone: bool, where: str) -> tuple[s
 def run_order(run: str, found: Found, wanted: Wanted, out: Path) -> Order:
     """The wanted files of a run, to lie below `out` as they do below its folder."""
     listed = [file for folder in found.folders for file in hub.tree(found.repository, found.commit, folder)]
-    local = {run_files.check_inside(file.path).removeprefix(f"{run}/"): file for file in listed}
-    chosen = run_files.select(list(local), wanted.whats, wanted.step)
+    # the run's own folder comes first, and last into the table: its files win over others of the same local name
+    local = {run_files.check_inside(file.path).removeprefix(f"{run}/"): file for file in reversed(listed)}
+    chosen = run_files.select(sorted(local), wanted.whats, wanted.step)
     if not chosen:
         there = sorted({run_files.what(path) for path in local})
         raise HubError(

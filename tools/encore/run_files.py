@@ -75,7 +75,7 @@ def select(paths: Collection[str], whats: Collection[str], asked_step: str | Non
     kinds = {path: what(path) for path in paths}
     checkpoints = [path for path in paths if kinds[path] == "checkpoint"]
     wanted = chosen_steps(checkpoints, asked_step) if "checkpoint" in whats else []
-    newest = bool(wanted) and wanted[-1:] == steps(checkpoints)[-1:]
+    newest = wanted[-1:] == steps(checkpoints)[-1:]
 
     def taken(path: str) -> bool:
         if kinds[path] != "checkpoint":

@@ -1,7 +1,7 @@
 """A folder brought to the Hub: only what changed, in commits that a reader sees whole or not at all.
 
 What is on the Hub is known by its listing (size, then hash), so that a push that was cut off, at any moment, goes on
-where it was when it is run again, and one that has nothing to do makes no commit.
+where it was when it is run again, and one that has nothing to do makes no commit. Nothing is removed from the Hub.
 """
 
 import os
@@ -20,7 +20,6 @@ _BEING_WRITTEN_S = 600.0
 _FILES_PER_COMMIT = 500
 _SMALL_BYTES = 10 << 20  # the Hub takes larger files out of line
 _SMALL_BYTES_PER_COMMIT = 100 << 20
-_TRIES = 5
 _LEFT_OUT = (".*", "*.tmp", "*.lock", "hub-manifest.json")
 
 
@@ -49,7 +48,8 @@ class LocalFile:
 class Push:
     """What goes where; the hashes that were taken stay for the next round.
 
-    card: makes the text of README.md, asked only where neither side has one.
+    card: makes the text of README.md, asked only where neither side has one. tries: rounds without progress before it
+    gives up.
     """
 
     folder: Path
@@ -57,6 +57,7 @@ class Push:
     card: Callable[[], str]
     patterns: Sequence[str] = ()
     say: Callable[[str], None] = lambda _: None
+    tries: int = 5
     _hashes: dict[tuple[LocalFile, bool], str] = field(default_factory=dict)
 
     def changes(self) -> list[LocalFile]:
@@ -90,20 +91,21 @@ class Push:
 
     def run(self) -> tuple[int, int]:
         """Bring the Hub up to date; returns the files and bytes that were sent. Tries again while the Hub is away."""
-        tries = sent_files = sent_bytes = 0
+        failed = sent_files = sent_bytes = 0
         while True:
             try:
                 for batch in _batches(self.changes()):
-                    hub.commit(self.repository, [file.addition() for file in batch], _message(batch))
+                    there = [file.addition() for file in batch if file.where.is_file()]
+                    hub.commit(self.repository, there, _message(batch))
                     sent_files, sent_bytes = sent_files + len(batch), sent_bytes + sum(file.size for file in batch)
-                    tries = 0
+                    failed = 0
                 return sent_files + self._add_card(), sent_bytes
             except HubUnreachableError as error:
-                tries += 1
-                if tries >= _TRIES:
+                failed += 1
+                if failed >= self.tries:
                     raise
                 self.say(f"{error}; trying again")
-                time.sleep(min(0.5 * 2**tries, 30.0))
+                time.sleep(min(0.5 * 2**failed, 30.0))
 
     def _add_card(self) -> int:
         names = {file.path for file in hub.tree(self.repository, hub.commit_of(self.repository))}
