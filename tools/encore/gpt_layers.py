@@ -16,6 +16,9 @@ from encore.checkpoints import Inert
 from encore.errors import CheckpointError, UsageError
 from encore.train.model import Block, Embedding, ModelConfig
 
+Read = Callable[[str, tuple[int, int] | None], Tensor]
+WORDS = "word_embeddings.weight"
+_SLICE_ROWS = 4096
 _SIZES = ("num_layers", "hidden_size", "num_attention_heads", "max_position_embeddings", "padded_vocab_size")
 _ABSOLUTE = 2  # megatron.enums.PositionEmbeddingType.absolute
 # What other models of the forks have, and the value that means they have it not.
@@ -76,32 +79,44 @@ def shapes(model: ModelConfig, number: int) -> dict[str, tuple[int, ...]]:
 class Layer(Mapping[str, Tensor]):
     """A layer whose weights are read one by one, when asked for, and not kept.
 
-    Raises CheckpointError unless it holds exactly what it must: for a name here, for a shape when it is read.
+    `read(name, span)` gives a weight, or what lies in `span` along the axis that tensor-parallel ranks divide, then in
+    storage of its own. Raises CheckpointError unless all is what it must be: names here, shapes when they are read.
     """
 
-    def __init__(self, read: Callable[[str], Tensor], found: Iterable[str], model: ModelConfig, number: int) -> None:
-        self._read, self._shapes, self._number = read, shapes(model, number), number
+    def __init__(self, read: Read, found: Iterable[str], model: ModelConfig, number: int) -> None:
+        self._read, self._number = read, number
+        self.shapes = shapes(model, number)
         there = set(found)
-        problems = [f"lacks {name}" for name in self._shapes if name not in there]
-        problems += [f"has {name}, which a GPT has not" for name in sorted(there - self._shapes.keys())]
+        problems = [f"lacks {name}" for name in self.shapes if name not in there]
+        problems += [f"has {name}, which a GPT has not" for name in sorted(there - self.shapes.keys())]
         if problems:
             raise CheckpointError(f"layer {number} {'; '.join(problems)}", "take a checkpoint of a GPT")
 
     def __getitem__(self, name: str) -> Tensor:
-        value, needed = self._read(name), self._shapes[name]
+        return self._checked(name, None, self.shapes[name])
+
+    def part(self, name: str, start: int, stop: int) -> Tensor:
+        """From `start` to before `stop` along the divided axis, contiguous and in storage of its own."""
+        needed = list(self.shapes[name])
+        needed[checkpoints.split_axis(name) or 0] = stop - start
+        return self._checked(name, (start, stop), tuple(needed))
+
+    def _checked(self, name: str, span: tuple[int, int] | None, needed: tuple[int, ...]) -> Tensor:
+        hint = "its arguments are not its own"
+        try:
+            value = self._read(name, span)
+        except (RuntimeError, IndexError) as error:  # torch's, for parts that do not fit together
+            raise CheckpointError(f"layer {self._number}: {name} does not fit: {error}", hint) from None
         if tuple(value.shape) != needed:
-            found = "×".join(map(str, value.shape))
-            raise CheckpointError(
-                f"layer {self._number}: {name} is {found}, not {'×'.join(map(str, needed))}",
-                "its arguments are not its own",
-            )
+            found, wanted = ("×".join(map(str, shape)) for shape in (value.shape, needed))
+            raise CheckpointError(f"layer {self._number}: {name} is {found}, not {wanted}", hint)
         return value
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._shapes)
+        return iter(self.shapes)
 
     def __len__(self) -> int:
-        return len(self._shapes)
+        return len(self.shapes)
 
 
 class Source(Protocol):
@@ -130,11 +145,13 @@ def in_current_order(name: str, value: Tensor, heads: int, version: float) -> Te
     return value.reshape(heads, -1, 3, *rest).transpose(1, 2).reshape(value.shape)
 
 
-def share(name: str, value: Tensor, rank: int, ranks: int) -> Tensor:
+def share(layer: Layer, name: str, rank: int, ranks: int) -> Tensor:
     """A tensor-parallel rank's part of a weight, in storage of its own."""
     axis = checkpoints.split_axis(name)
-    part = value if axis is None else value.chunk(ranks, axis)[rank]
-    return part.clone(memory_format=torch.contiguous_format)
+    if axis is None:
+        return layer[name].clone(memory_format=torch.contiguous_format)
+    size = layer.shapes[name][axis] // ranks
+    return layer.part(name, rank * size, (rank + 1) * size)
 
 
 def check_degrees(model: ModelConfig, tensor: int, pipeline: int) -> None:
@@ -160,15 +177,25 @@ def padded_size(vocabulary: int, arguments: Mapping[str, Any], tensor: int) -> i
     return -(-vocabulary // multiple) * multiple
 
 
-def padded_share(words: Tensor, vocabulary: int, size: int, rank: int, ranks: int) -> Tensor:
-    """A rank's rows of word embeddings of `size` rows: those there are, and for further padding the words' mean.
+def words_share(layer: Layer, vocabulary: int, size: int, rank: int, ranks: int) -> Tensor:
+    """A rank's rows of word embeddings padded to `size` rows: those there are, and for new padding the words' mean.
 
     Megatron's loss counts the padding's logits. A mean row's logit is the words' mean logit, so that by Jensen's
     inequality each weighs no more than the average word: rows of zeros would outweigh all words of GPT-2.
     """
-    rows = words[:size][rank * size // ranks : (rank + 1) * size // ranks]
-    missing = size // ranks - len(rows)
-    if not missing:
-        return rows.clone(memory_format=torch.contiguous_format)
-    total = sum(some.double().sum(0) for some in words[:vocabulary].split(4096))
-    return torch.cat([rows, (total / vocabulary).to(words.dtype).expand(missing, -1)])
+    start, stop = rank * size // ranks, (rank + 1) * size // ranks
+    there, width = layer.shapes[WORDS]
+    if stop <= there:
+        return layer.part(WORDS, start, stop)
+    sums = [words.double().sum(0) for _, words in _slices(layer, 0, vocabulary)]
+    rows = torch.empty(stop - start, width, dtype=layer.part(WORDS, 0, 1).dtype)
+    rows[:] = sum(sums) / vocabulary
+    for at, words in _slices(layer, start, there):
+        rows[at - start : at - start + len(words)] = words
+    return rows
+
+
+def _slices(layer: Layer, start: int, stop: int) -> Iterator[tuple[int, Tensor]]:
+    """Word embeddings a few at a time."""
+    for at in range(start, stop, _SLICE_ROWS):
+        yield at, layer.part(WORDS, at, min(at + _SLICE_ROWS, stop))

@@ -67,33 +67,34 @@ class Step:
             raise CheckpointError(f"{self.path}: the parts of layer {number} hold other weights each", _DAMAGED)
         return Layer(partial(self._weight, number), ranks[0], self.config, number)
 
-    def _weight(self, number: int, name: str) -> Tensor:
+    def _weight(self, number: int, name: str, span: tuple[int, int] | None) -> Tensor:
         first, axis = self._part(number, 0, name), checkpoints.split_axis(name)
         if self.tensor == 1:
-            return first
-        if axis is None:
-            if not all(torch.equal(self._part(number, rank, name), first) for rank in range(1, self.tensor)):
-                self.differing.add(f"layer {number} {name}")
-            return first
+            return first if span is None else checkpoints.part(first, name, *span)
+        if axis is not None:
+            return self._joined(number, name, axis, first, span)
+        if not all(torch.equal(self._part(number, rank, name), first) for rank in range(1, self.tensor)):
+            self.differing.add(f"layer {number} {name}")
+        return first
+
+    def _joined(self, number: int, name: str, axis: int, first: Tensor, span: tuple[int, int] | None) -> Tensor:
+        """What the ranks hold of a divided weight between the ends of `span`, of all of it with None."""
         size, shape = first.shape[axis], list(first.shape)
-        shape[axis] *= self.tensor
-        whole = first.new_empty(shape)
-        for rank in range(self.tensor):
+        start, stop = span or (0, size * self.tensor)
+        shape[axis] = stop - start
+        # a whole one of a block by columns, as GPT-2's form has them, so that turning it over copies nothing
+        by_columns = span is None and len(shape) == 2 and number != 1
+        held = first.new_empty(shape[::-1]).T if by_columns else first.new_empty(shape)
+        for rank in range(start // size, -(-stop // size)):
             part = first if rank == 0 else self._part(number, rank, name)
-            if part.shape != first.shape:
-                raise CheckpointError(f"{self.path}: the parts of layer {number} {name} do not fit", _DAMAGED)
-            whole.narrow(axis, rank * size, size).copy_(part)
-        return whole
+            begin, end = max(start, rank * size), min(stop, (rank + 1) * size)
+            held.narrow(axis, begin - start, end - begin).copy_(part.narrow(axis, begin - rank * size, end - begin))
+        return held
 
     def _part(self, number: int, rank: int, name: str) -> Tensor:
         version, heads = self.states.get("checkpoint_version", 0), self.config.num_attention_heads // self.tensor
         value = self.part(number, rank, name)[name]
-        if checkpoints.split_axis(name) == 1 and value.ndim != 2:
-            raise CheckpointError(f"{self.path}: layer {number} {name} has {value.ndim} dimensions", _DAMAGED)
-        try:
-            return gpt_layers.in_current_order(name, value, heads, version)
-        except RuntimeError as error:
-            raise CheckpointError(f"{self.path}: layer {number} {name}: {error}", _DAMAGED) from None
+        return gpt_layers.in_current_order(name, value, heads, version)
 
 
 def find(path: Path) -> Path:
