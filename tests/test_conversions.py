@@ -236,8 +236,10 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
         ({"scale_attn_by_inverse_layer_idx": True}, "inverse_layer"),
         ({"n_layer": "2"}, "n_layer '2'"),
         ({"n_layer": 3}, "layer 5 lacks"),
-        ({"n_embd": 64}, "not"),
-        ({"n_inner": 65}, "dense_h_to_4h.weight does not fit"),
+        ({"n_embd": 64}, "200×32, not 200×64"),
+        ({"vocab_size": 199}, "200×32, not 199×32"),
+        ({"n_head": 5, "n_embd": 40, "n_positions": 24}, "not"),
+        ({"n_inner": 65}, "64×32, not 65×32"),
         ({gpt2_files.LIVE_HEADS: 5}, "5 of 4 heads"),
     ],
 )

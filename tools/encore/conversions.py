@@ -12,6 +12,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from encore import (
     __version__,
     files,
@@ -100,8 +102,12 @@ def _add(writer: weight_shards.Writer, step: Step, number: int, vocabulary: int,
     layer, sizes = step.layer(number), gpt_layers.shapes(step.config, number)
     for ours, theirs in gpt2_files.names(step.config, number).items():
         writer.make_room(prod(sizes[ours]) * itemsize)
-        value = gpt2_files.to_gpt2(layer[ours], ours, theirs, step.config, vocabulary)
-        writer.add(f"transformer.{theirs}", value)
+        writer.add(f"transformer.{theirs}", _turned(layer, ours, theirs, step, vocabulary))
+
+
+def _turned(layer: gpt_layers.Layer, ours: str, theirs: str, step: Step, vocabulary: int) -> Tensor:
+    value = layer.part(ours, 0, vocabulary) if ours == gpt_layers.WORDS else layer[ours]
+    return gpt2_files.to_gpt2(value, ours, theirs, step.config)
 
 
 def _vocabulary(step: Step, tokenizer: Tokenizer | None) -> int:

@@ -62,10 +62,8 @@ def heads(model: ModelConfig) -> int:
     return width // model.kv_channels
 
 
-def to_gpt2(value: Tensor, ours: str, theirs: str, model: ModelConfig, vocabulary: int) -> Tensor:
+def to_gpt2(value: Tensor, ours: str, theirs: str, model: ModelConfig) -> Tensor:
     """A weight in GPT-2's form, given both its names: contiguous, copied once at most."""
-    if ours == "word_embeddings.weight":
-        return value[:vocabulary].contiguous()
     if ".query_key_value." in ours:
         rows = value.reshape(model.num_attention_heads, 3, model.kv_channels, *value.shape[1:])
         if dead := heads(model) - model.num_attention_heads:
@@ -112,7 +110,11 @@ class Folder:
         wanted = names(self.config, number)
 
         def read_one(ours: str, span: tuple[int, int] | None) -> Tensor:
-            whole = from_gpt2(self.get[wanted[ours]](), ours, wanted[ours], self.config)
+            try:
+                whole = from_gpt2(self.get[wanted[ours]](), ours, wanted[ours], self.config)
+            except (RuntimeError, IndexError):  # the fused rows do not divide into heads
+                raise CheckpointError(f"{self.path}: {wanted[ours]} does not fit config.json", _HINT) from None
+            gpt_layers.check_shape(whole, gpt_layers.shapes(self.config, number)[ours], number, ours)
             return whole if span is None else checkpoints.part(whole, ours, *span)
 
         there = [ours for ours, theirs in wanted.items() if theirs in self.get]

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from encore import checkpoints
 from encore.checkpoints import Inert
 from encore.errors import CheckpointError, UsageError
-from encore.train.model import Block, Embedding, ModelConfig
+from encore.train.model import ModelConfig
 
 Read = Callable[[str, tuple[int, int] | None], Tensor]
 WORDS = "word_embeddings.weight"
@@ -65,26 +65,40 @@ def _position(kind: Any) -> Any:
 
 
 def shapes(model: ModelConfig, number: int) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of a layer's weights."""
-    with torch.device("meta"):
-        if number == 1:
-            module: nn.Module = Embedding(model)
-        elif number == 4 + model.num_layers:
-            module = nn.LayerNorm(model.hidden_size)
-        else:
-            module = Block(model)
-    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    """The names and shapes of a layer's weights, as `encore.train.model` has them."""
+    width, inner, wide = model.hidden_size, model.num_attention_heads * model.kv_channels, model.ffn_hidden_size
+    if number == 1:
+        return {
+            WORDS: (model.padded_vocab_size, width),
+            "position_embeddings.weight": (model.max_position_embeddings, width),
+        }
+    if number == 4 + model.num_layers:
+        return {"weight": (width,), "bias": (width,)}
+    matrices = {
+        "self_attention.query_key_value": (3 * inner, width),
+        "self_attention.dense": (width, inner),
+        "mlp.dense_h_to_4h": (wide, width),
+        "mlp.dense_4h_to_h": (width, wide),
+    }
+    norms = [
+        f"{norm}.{kind}" for norm in ("input_layernorm", "post_attention_layernorm") for kind in ("weight", "bias")
+    ]
+    return (
+        dict.fromkeys(norms, (width,))
+        | {f"{name}.weight": shape for name, shape in matrices.items()}
+        | {f"{name}.bias": shape[:1] for name, shape in matrices.items()}
+    )
 
 
 class Layer(Mapping[str, Tensor]):
     """A layer whose weights are read one by one, when asked for, and not kept.
 
     `read(name, span)` gives a weight, or what lies in `span` along the axis that tensor-parallel ranks divide, then in
-    storage of its own. Raises CheckpointError unless all is what it must be: names here, shapes when they are read.
+    storage of its own; it checks the whole's shape. Raises CheckpointError unless the names are exactly a GPT's.
     """
 
     def __init__(self, read: Read, found: Iterable[str], model: ModelConfig, number: int) -> None:
-        self._read, self._number = read, number
+        self._read = read
         self.shapes = shapes(model, number)
         there = set(found)
         problems = [f"lacks {name}" for name in self.shapes if name not in there]
@@ -93,30 +107,24 @@ class Layer(Mapping[str, Tensor]):
             raise CheckpointError(f"layer {number} {'; '.join(problems)}", "take a checkpoint of a GPT")
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._checked(name, None, self.shapes[name])
+        return self._read(name, None)
 
     def part(self, name: str, start: int, stop: int) -> Tensor:
         """From `start` to before `stop` along the divided axis, contiguous and in storage of its own."""
-        needed = list(self.shapes[name])
-        needed[checkpoints.split_axis(name) or 0] = stop - start
-        return self._checked(name, (start, stop), tuple(needed))
-
-    def _checked(self, name: str, span: tuple[int, int] | None, needed: tuple[int, ...]) -> Tensor:
-        hint = "its arguments are not its own"
-        try:
-            value = self._read(name, span)
-        except (RuntimeError, IndexError) as error:  # torch's, for parts that do not fit together
-            raise CheckpointError(f"layer {self._number}: {name} does not fit: {error}", hint) from None
-        if tuple(value.shape) != needed:
-            found, wanted = ("×".join(map(str, shape)) for shape in (value.shape, needed))
-            raise CheckpointError(f"layer {self._number}: {name} is {found}, not {wanted}", hint)
-        return value
+        return self._read(name, (start, stop))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.shapes)
 
     def __len__(self) -> int:
         return len(self.shapes)
+
+
+def check_shape(value: Tensor, needed: tuple[int, ...], number: int, name: str) -> None:
+    """Raises CheckpointError where a weight is not of the shape that the arguments promise."""
+    if tuple(value.shape) != needed:
+        found, wanted = ("×".join(map(str, shape)) for shape in (value.shape, needed))
+        raise CheckpointError(f"layer {number}: {name} is {found}, not {wanted}", "its arguments are not its own")
 
 
 class Source(Protocol):

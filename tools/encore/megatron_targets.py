@@ -62,8 +62,8 @@ def write_layers(step: Path, into: Target, source: gpt_layers.Source) -> torch.d
     for number in source.numbers:
         layer = source.layer(number)
         for rank in range(into.tensor):
-            part = {name: _share(layer, name, into, rank) for name in layer}
-            checkpoints.put(step / checkpoints.layer_file(number, rank), part)
+            path = step / checkpoints.layer_file(number, rank)  # a part is let go as soon as it is written
+            checkpoints.put(path, {name: _share(layer, name, into, rank) for name in layer})
     return source.layer(1)["position_embeddings.weight"].dtype
 
 
