@@ -1,15 +1,21 @@
 """Checkpoints: genuine ones are read, torn ones passed over, and nothing that a file says is executed."""
 
 import argparse
+import functools
+import operator
 import os
 import pickle
 import resource
 import subprocess
+import sys
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.utils.cpp_extension
 from encore import checkpoints
 from encore.errors import CheckpointError, OutputError
 from hypothesis import given
@@ -70,7 +76,7 @@ class Exploit:
         return self.call  # type: ignore[return-value]
 
 
-def exploits(canary: Path) -> dict[str, Exploit]:
+def exploits(canary: Path) -> dict[str, object]:
     command, code = f"touch {canary}", f"__import__('os').system('touch {canary}')"
     return {
         "os.system": Exploit(os.system, command),
@@ -81,6 +87,19 @@ def exploits(canary: Path) -> dict[str, Exploit]:
         "torch.load": Exploit(torch.load, "x"),
         "import": Exploit(__import__, "antigravity"),
         "pathlib": Exploit(os.mkdir, str(canary)),
+        "functools.partial": Exploit(functools.partial(os.system, command)),
+        "operator": Exploit(operator.methodcaller("upper"), "text"),
+        "map": Exploit(map, os.system, (command,)),
+        "a pickle in torch's storage": Exploit(torch.storage._load_from_bytes, pickle.dumps(Exploit(exec, code))),
+        "torch's wrapper": Exploit(torch._utils._rebuild_wrapper_subclass, os.system, command, *[()] * 7),
+        "torch's own type": Exploit(torch._tensor._rebuild_from_type_v2, os.system, dict, (command,), {}),
+        "torch's device": Exploit(torch._utils._rebuild_device_tensor_from_numpy, Exploit(exec, code), "f", "cpu", 0),
+        "torch's parameter": Exploit(torch._utils._rebuild_parameter, Exploit(exec, code), False, {}),
+        "torch's hub": Exploit(torch.hub.load, "evil/repository", "model"),
+        "torch's compiler": Exploit(torch.utils.cpp_extension.load_inline, "x", "int x;"),
+        "numpy's objects": Exploit(np.array, [Exploit(os.system, command)], object),
+        "numpy's reconstruct": Exploit(np.copy, np.array([Exploit(os.system, command)], dtype=object)),
+        "a module": torch.nn.Linear(1, 1).register_forward_hook(print) and torch.nn.Linear(1, 1),
     }
 
 
@@ -99,6 +118,28 @@ def test_no_exploit_runs_and_each_is_refused_by_name(name: str, hidden_in: str, 
     if name == "os.system":
         assert "system" in str(caught.value)
     assert not canary.exists()
+
+
+@pytest.mark.parametrize("name", exploits(Path("x")))
+@pytest.mark.parametrize("mapped", [False, True])
+def test_no_exploit_runs_from_the_old_file_format_nor_a_mapped_file(name: str, mapped: bool, tmp_path: Path) -> None:
+    canary, path = tmp_path / "canary", tmp_path / "evil.pt"
+    held = {"optimizer_state_dict": {"state": OrderedDict(step=exploits(canary)[name]), "x": torch.ones(2)}}
+    torch.save(held, path, _use_new_zipfile_serialization=mapped)
+    with pytest.raises(CheckpointError):
+        checkpoints.load(path, mapped)
+    assert not canary.exists()
+
+
+def test_the_exploits_are_real(tmp_path: Path) -> None:
+    """Loaded without care they leave their mark: refusing them proves something."""
+    code = "import sys, torch; torch.load(sys.argv[1], weights_only=False)"
+    harmful = ("os.system", "exec", "functools.partial", "a pickle in torch's storage", "numpy's reconstruct")
+    for index, name in enumerate(harmful):
+        canary, path = tmp_path / f"canary{index}", tmp_path / "evil.pt"
+        torch.save({"args": exploits(canary)[name]}, path)
+        subprocess.run([sys.executable, "-c", code, path], check=False, capture_output=True)
+        assert canary.exists(), name
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])

@@ -6,13 +6,13 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from encore import checkpoints, conversions, gpt2_files, megatron_steps, tokenizer_files, weight_shards
+from encore import checkpoints, conversions, files, gpt2_files, megatron_steps, tokenizer_files, weight_shards
 from encore.errors import CheckpointError, DataError, OutputError, UsageError
 from encore.train.model import GPT, ModelConfig
 from hypothesis import given, settings
@@ -66,6 +66,15 @@ def models(draw: st.DrawFn) -> tuple[ModelConfig, int, int, int]:
     return config, draw(st.integers(1, 256)), draw(fitting), draw(fitting)
 
 
+@pytest.fixture
+def unsynced() -> Iterator[None]:
+    """Round trips need no disk that outlives a power cut."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "fsync", lambda path: None)
+        yield
+
+
+@pytest.mark.usefixtures("unsynced")
 @settings(max_examples=25)
 @given(
     model=models(),
@@ -94,22 +103,23 @@ def test_to_transformers_and_back_is_the_same_bit_for_bit(
     assert back.config == replace(config, padded_vocab_size=back.config.padded_vocab_size)
 
 
+@pytest.mark.usefixtures("unsynced")
 @settings(max_examples=25)
 @given(model=models(), dtype=st.sampled_from([torch.float32, torch.bfloat16]), stages=st.integers(1, 4))
 def test_resharding_there_and_back_is_the_same_bit_for_bit(
     model: tuple[ModelConfig, int, int, int], dtype: torch.dtype, stages: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """With the padding too, for the wider degree has room for the narrower's."""
+    """With the padding too, as far as both degrees have room for it."""
     config, vocabulary, tensor, other = model
-    tensor, other = sorted((tensor, other))
     config = replace(config, padded_vocab_size=-(-vocabulary // (64 * tensor)) * 64 * tensor)
     folder, pipeline = tmp_path_factory.mktemp("reshard"), min(stages, config.num_layers)
     layers = weights(config, dtype=dtype)
     step = write(folder, config, layers, tensor, checkpoint_info={"original_vocab_size": vocabulary})
     there = conversions.reshard(step, folder / "there", other, pipeline, None)
+    room = min(config.padded_vocab_size, megatron_steps.read(there.path).config.padded_vocab_size)
     back = megatron_steps.read(conversions.reshard(there.path, folder / "back", tensor, 1, None).path)
     assert (back.tensor, back.config.padded_vocab_size) == (tensor, config.padded_vocab_size)
-    assert differing(read_all(back), layers, config.padded_vocab_size) == []
+    assert room >= vocabulary and differing(read_all(back), layers, room) == []
 
 
 def test_the_vocabulary_is_cut_exactly_and_shards_are_bounded(tmp_path: Path) -> None:
@@ -225,9 +235,11 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
         ({"tie_word_embeddings": False}, "tie_word_embeddings"),
         ({"scale_attn_by_inverse_layer_idx": True}, "inverse_layer"),
         ({"n_layer": "2"}, "n_layer '2'"),
-        ({"n_layer": 3}, "lacks h.2."),
-        ({"n_embd": 64}, "not"),
-        ({"n_inner": 65}, "64, not 65"),
+        ({"n_layer": 3}, "layer 5 lacks"),
+        ({"n_embd": 64}, "200×32, not 200×64"),
+        ({"vocab_size": 199}, "200×32, not 199×32"),
+        ({"n_head": 5, "n_embd": 40, "n_positions": 24}, "not"),
+        ({"n_inner": 65}, "64×32, not 65×32"),
         ({gpt2_files.LIVE_HEADS: 5}, "5 of 4 heads"),
     ],
 )
@@ -269,12 +281,14 @@ def test_one_weight_is_in_memory_at_a_time(tensor: int, tmp_path: Path, monkeypa
     config = replace(SMALL, num_layers=6, hidden_size=64, kv_channels=16, ffn_hidden_size=256, padded_vocab_size=1024)
     step = write(tmp_path, config, weights(config), tensor)
     largest = max(path.stat().st_size for path in step.glob("layer_*"))
-    before, peaks = live_bytes(), []
+    gc.collect()
+    gc.freeze()  # what was there before is not looked at again
+    peaks: list[int] = []
 
     def counted(function: Callable[..., object]) -> Callable[..., object]:
         def run(*given: object, **named: object) -> object:
             result = function(*given, **named)
-            peaks.append(live_bytes() - before)
+            peaks.append(live_bytes())
             return result
 
         return run
@@ -289,6 +303,7 @@ def test_one_weight_is_in_memory_at_a_time(tensor: int, tmp_path: Path, monkeypa
     done = conversions.reshard(step, tmp_path / "out", 2, 1, None)
     assert len(peaks) > 80
     assert max(peaks) <= 1.3 * largest + max(path.stat().st_size for path in done.path.glob("layer_*"))
+    gc.unfreeze()
 
 
 def live_bytes() -> int:
@@ -318,6 +333,8 @@ def convert(kind, out):
     else:
         conversions.to_megatron(Path(sys.argv[2]), out, 2, 1)
 
+for kind in ("to-transformers", "reshard", "to-megatron"):  # what is imported late is imported here
+    convert(kind, Path(sys.argv[2]).parent / f"warm-{{kind}}")
 for line in sys.stdin:
     kind, out, delay = line.split()
     child = os.fork()
@@ -360,6 +377,7 @@ def test_a_killed_conversion_ends_in_the_same_bytes(
 ) -> None:
     status, seconds = warm(kind, tmp_path / "whole")
     assert status == 0
+    seconds = min(seconds, *(warm(kind, tmp_path / f"timed{turn}")[1] for turn in range(3)))
     expected, chosen, killed = digest(tmp_path / "whole"), random.Random(0), 0
     for turn in range(kills):
         out = tmp_path / f"{turn}" / "out"
@@ -368,4 +386,4 @@ def test_a_killed_conversion_ends_in_the_same_bytes(
         assert warm(kind, out)[0] == 0
         assert digest(out) == expected
         assert [path.name for path in out.parent.iterdir()] == ["out"]
-    assert killed >= kills * 0.7
+    assert killed >= kills / 2

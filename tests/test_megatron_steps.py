@@ -112,6 +112,15 @@ def test_a_missing_partition_is_named(tmp_path: Path) -> None:
         read_all(megatron_steps.read(path))
 
 
+@pytest.mark.parametrize("tensor", [1, 2])
+@pytest.mark.parametrize("name", ["ffn_hidden_size", "padded_vocab_size", "hidden_size", "max_position_embeddings"])
+def test_weights_of_another_shape_are_refused(name: str, tensor: int, tmp_path: Path) -> None:
+    for size in (16, 512):
+        step = write(tmp_path / str(size), SMALL, random_weights(SMALL), tensor, args={name: size})
+        with pytest.raises(CheckpointError, match=r"layer \d: [\w.]+ is [\d×]+, not "):
+            read_all(megatron_steps.read(step))
+
+
 def test_a_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:
     step = write(tmp_path, SMALL, {})
     with pytest.raises(CheckpointError, match="neither layer files nor"):

@@ -7,7 +7,7 @@ weights and the arguments, no optimizer or random states, for those belong to th
 --no-load-optim --no-load-rng, or begin with --finetune.
 
 verify computes the logits of both sides in fp32, Megatron's by the built-in trainer's model, transformers' by its own,
-and exits with 1 where they differ by more than 1e-5 of the largest logit.
+and exits with 1 where they differ by more than 1e-5 of the largest logit; inspect does where weights cannot be read.
 
 examples:
   tools/convert_checkpoint.py inspect checkpoints/global_step21553
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
 
         known = checkpoint_facts.facts(args.path)
         cli.print_json(known) if args.json else print(cli.table(checkpoint_facts.rows(known)))
-        return 0
+        return 1 if known["unreadable"] else 0
     shown: dict[str, object] = {}
     if args.act != "verify":
         done = convert(args)

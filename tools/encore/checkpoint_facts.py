@@ -61,7 +61,7 @@ def _of_transformers(path: Path) -> dict[str, Any]:
         "parameters": _parameters(folder.config, folder.vocabulary),
         "vocabulary": folder.vocabulary,
         "model": asdict(folder.config),
-        "missing": _unreadable(folder),
+        "unreadable": _unreadable(folder),
     }
 
 
@@ -82,18 +82,17 @@ def _of_megatron(path: Path) -> dict[str, Any]:
         "weights_from": megatron_steps.weights_from(path, states),
         "optimizer_files": len(checkpoints.optimizer_files(path)),
         "model": asdict(model),
+        "layer_3": {name: list(shape) for name, shape in gpt_layers.shapes(model, 3).items()},
     }
     missing = _missing(path, states, tensor, pipeline)
     known["vocabulary"] = megatron_steps.vocabulary(states, arguments, model)
     known["parameters"] = _parameters(model, known["vocabulary"])
     try:
         step = megatron_steps.read(path)
-        block = step.layer(3)
-        known["dtype"] = str(block["input_layernorm.weight"].dtype).removeprefix("torch.")
-        known["layer_3"] = {name: list(value.shape) for name, value in block.items()}
-        missing += _unreadable(step, {3})
+        known["dtype"] = str(step.layer(3)["input_layernorm.weight"].dtype).removeprefix("torch.")
+        known["unreadable"] = _unreadable(step)
     except EncoreError as error:
-        missing.append(str(error))
+        known["unreadable"] = [str(error)]
     return known | {"missing": missing, "arguments": {name: _json(value) for name, value in sorted(arguments.items())}}
 
 
@@ -108,13 +107,14 @@ def _missing(path: Path, states: dict[str, Any], tensor: int, pipeline: int) -> 
     return missing
 
 
-def _unreadable(source: Any, but: Iterable[int] = ()) -> list[str]:
-    """Layers that cannot be read, and why; each is let go before the next."""
+def _unreadable(source: gpt_layers.Source) -> list[str]:
+    """Layers that cannot be read, and why; each weight is let go before the next."""
     reasons = []
     for number in source.numbers:
         try:
-            if number not in but:
-                list(source.layer(number).values())
+            layer = source.layer(number)
+            for name in layer:
+                layer[name]
         except EncoreError as error:
             reasons.append(str(error))
     return reasons

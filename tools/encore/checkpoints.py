@@ -127,6 +127,11 @@ def split_axis(name: str) -> int | None:
     return 0 if name.endswith(_COLUMN_PARALLEL) else 1 if name.endswith(_ROW_PARALLEL) else None
 
 
+def part(value: Tensor, name: str, start: int, stop: int) -> Tensor:
+    """From `start` to before `stop` of a weight along its split axis, in storage of its own."""
+    return value.narrow(split_axis(name) or 0, start, stop - start).clone(memory_format=torch.contiguous_format)
+
+
 def joined(ranks: list[Weights]) -> Weights:
     """What tensor-parallel ranks hold in parts, put together."""
     whole = dict(ranks[0])

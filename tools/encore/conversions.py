@@ -8,14 +8,18 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from encore import (
     __version__,
     files,
     gpt2_files,
     gpt2_tokenizer,
+    gpt_layers,
     megatron_steps,
     megatron_targets,
     weight_shards,
@@ -49,11 +53,10 @@ def to_transformers(
         record["tokenizer"] = tokenizer.describe()["sha256"]
     with _appearing(out, record) as folder:
         writer = weight_shards.Writer(folder, shard_bytes)
+        dtype = step.layer(1)["position_embeddings.weight"].dtype
         for number in step.numbers:
-            for name, value in gpt2_files.to_gpt2(step.layer(number), step.config, number, vocabulary):
-                writer.add(name, value)
+            _add(writer, step, number, vocabulary, dtype.itemsize)
         writer.finish()
-        dtype = step.layer(1)["word_embeddings.weight"].dtype
         weight_shards.write_json(folder / "config.json", gpt2_files.config(step.config, vocabulary, dtype, end))
         weight_shards.write_json(folder / "generation_config.json", {"bos_token_id": end, "eos_token_id": end})
         if tokenizer:
@@ -92,6 +95,19 @@ def reshard(
     note = "optimizer and random states belong to the layout that wrote them and are not carried over: "
     notes = (*_notes(held), note + "go on with --no-load-optim --no-load-rng, or with --finetune")
     return Done(out / _step_name(held), record, notes)
+
+
+def _add(writer: weight_shards.Writer, step: Step, number: int, vocabulary: int, itemsize: int) -> None:
+    """Hand a layer to the writer, which makes room for each weight before it is read."""
+    layer, sizes = step.layer(number), gpt_layers.shapes(step.config, number)
+    for ours, theirs in gpt2_files.names(step.config, number).items():
+        writer.make_room(prod(sizes[ours]) * itemsize)
+        writer.add(f"transformer.{theirs}", _turned(layer, ours, theirs, step, vocabulary))
+
+
+def _turned(layer: gpt_layers.Layer, ours: str, theirs: str, step: Step, vocabulary: int) -> Tensor:
+    value = layer.part(ours, 0, vocabulary) if ours == gpt_layers.WORDS else layer[ours]
+    return gpt2_files.to_gpt2(value, ours, theirs, step.config)
 
 
 def _vocabulary(step: Step, tokenizer: Tokenizer | None) -> int:

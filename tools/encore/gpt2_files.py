@@ -5,7 +5,7 @@ linear map, and its fused projection has all queries, then all keys, then all va
 head. Source: transformers 5.24 models/gpt2/modeling_gpt2.py; openai-community/gpt2 for names without "transformer.".
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from encore.errors import CheckpointError
 from encore.gpt_layers import Layer
 from encore.train.model import ModelConfig
 
-Named = tuple[str, Tensor]
 LIVE_HEADS = "encore_live_heads"  # in config.json: heads beyond these are zero, there to make up the width
 _TANH, _EXACT = ("gelu_new", "gelu_pytorch_tanh"), ("gelu",)
 _BLOCK = {
@@ -63,23 +62,17 @@ def heads(model: ModelConfig) -> int:
     return width // model.kv_channels
 
 
-def to_gpt2(weights: Mapping[str, Tensor], model: ModelConfig, number: int, vocabulary: int) -> Iterator[Named]:
-    """A layer's weights under GPT-2's names and in its form, one at a time, in storage of their own."""
-    for ours, theirs in names(model, number).items():
-        value = weights[ours]
-        if ours == "word_embeddings.weight":
-            value = value[:vocabulary]
-        elif ".query_key_value." in ours:
-            rows = value.reshape(model.num_attention_heads, 3, model.kv_channels, *value.shape[1:]).transpose(0, 1)
-            dead = heads(model) - model.num_attention_heads
-            rows = torch.cat([rows, rows.new_zeros(3, dead, *rows.shape[2:])], 1) if dead else rows
-            value = rows.flatten(0, 2)
-        elif ours == "self_attention.dense.weight":
-            dead = model.hidden_size - value.shape[1]
-            value = torch.cat([value, value.new_zeros(len(value), dead)], 1) if dead else value
-        if theirs.startswith("h.") and value.ndim == 2:
-            value = value.T
-        yield f"transformer.{theirs}", value.clone(memory_format=torch.contiguous_format)
+def to_gpt2(value: Tensor, ours: str, theirs: str, model: ModelConfig) -> Tensor:
+    """A weight in GPT-2's form, given both its names: contiguous, copied once at most."""
+    if ".query_key_value." in ours:
+        rows = value.reshape(model.num_attention_heads, 3, model.kv_channels, *value.shape[1:])
+        if dead := heads(model) - model.num_attention_heads:
+            rows = torch.cat([rows, rows.new_zeros(dead, *rows.shape[1:])])
+        columns = rows.movedim(1, 0).movedim(3, 0) if value.ndim == 2 else rows.movedim(1, 0)
+        return columns.reshape(*value.shape[1:], -1).contiguous()
+    if ours == "self_attention.dense.weight" and (dead := model.hidden_size - value.shape[1]):
+        value = torch.cat([value, value.new_zeros(len(value), dead)], 1)
+    return value.T.contiguous() if theirs.startswith("h.") and value.ndim == 2 else value.contiguous()
 
 
 def from_gpt2(value: Tensor, ours: str, theirs: str, model: ModelConfig) -> Tensor:
@@ -116,12 +109,13 @@ class Folder:
         """A layer's weights. Raises CheckpointError where they are not what config.json promises."""
         wanted = names(self.config, number)
 
-        def read_one(ours: str) -> Tensor:
-            value = self.get[wanted[ours]]()
+        def read_one(ours: str, span: tuple[int, int] | None) -> Tensor:
             try:
-                return from_gpt2(value, ours, wanted[ours], self.config)
-            except (RuntimeError, IndexError) as error:
-                raise CheckpointError(f"{self.path}: {wanted[ours]} does not fit config.json: {error}", _HINT) from None
+                whole = from_gpt2(self.get[wanted[ours]](), ours, wanted[ours], self.config)
+            except (RuntimeError, IndexError):  # the fused rows do not divide into heads
+                raise CheckpointError(f"{self.path}: {wanted[ours]} does not fit config.json", _HINT) from None
+            gpt_layers.check_shape(whole, gpt_layers.shapes(self.config, number)[ours], number, ours)
+            return whole if span is None else checkpoints.part(whole, ours, *span)
 
         there = [ours for ours, theirs in wanted.items() if theirs in self.get]
         return Layer(read_one, there, self.config, number)

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from encore import checkpoints
 from encore.checkpoints import Inert
 from encore.errors import CheckpointError, UsageError
-from encore.train.model import Block, Embedding, ModelConfig
+from encore.train.model import ModelConfig
 
+Read = Callable[[str, tuple[int, int] | None], Tensor]
+WORDS = "word_embeddings.weight"
+_SLICE_ROWS = 4096
 _SIZES = ("num_layers", "hidden_size", "num_attention_heads", "max_position_embeddings", "padded_vocab_size")
 _ABSOLUTE = 2  # megatron.enums.PositionEmbeddingType.absolute
 # What other models of the forks have, and the value that means they have it not.
@@ -62,46 +65,66 @@ def _position(kind: Any) -> Any:
 
 
 def shapes(model: ModelConfig, number: int) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of a layer's weights."""
-    with torch.device("meta"):
-        if number == 1:
-            module: nn.Module = Embedding(model)
-        elif number == 4 + model.num_layers:
-            module = nn.LayerNorm(model.hidden_size)
-        else:
-            module = Block(model)
-    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    """The names and shapes of a layer's weights, as `encore.train.model` has them."""
+    width, inner, wide = model.hidden_size, model.num_attention_heads * model.kv_channels, model.ffn_hidden_size
+    if number == 1:
+        return {
+            WORDS: (model.padded_vocab_size, width),
+            "position_embeddings.weight": (model.max_position_embeddings, width),
+        }
+    if number == 4 + model.num_layers:
+        return {"weight": (width,), "bias": (width,)}
+    matrices = {
+        "self_attention.query_key_value": (3 * inner, width),
+        "self_attention.dense": (width, inner),
+        "mlp.dense_h_to_4h": (wide, width),
+        "mlp.dense_4h_to_h": (width, wide),
+    }
+    norms = [
+        f"{norm}.{kind}" for norm in ("input_layernorm", "post_attention_layernorm") for kind in ("weight", "bias")
+    ]
+    return (
+        dict.fromkeys(norms, (width,))
+        | {f"{name}.weight": shape for name, shape in matrices.items()}
+        | {f"{name}.bias": shape[:1] for name, shape in matrices.items()}
+    )
 
 
 class Layer(Mapping[str, Tensor]):
     """A layer whose weights are read one by one, when asked for, and not kept.
 
-    Raises CheckpointError unless it holds exactly what it must: for a name here, for a shape when it is read.
+    `read(name, span)` gives a weight, or what lies in `span` along the axis that tensor-parallel ranks divide, then in
+    storage of its own; it checks the whole's shape. Raises CheckpointError unless the names are exactly a GPT's.
     """
 
-    def __init__(self, read: Callable[[str], Tensor], found: Iterable[str], model: ModelConfig, number: int) -> None:
-        self._read, self._shapes, self._number = read, shapes(model, number), number
+    def __init__(self, read: Read, found: Iterable[str], model: ModelConfig, number: int) -> None:
+        self._read = read
+        self.shapes = shapes(model, number)
         there = set(found)
-        problems = [f"lacks {name}" for name in self._shapes if name not in there]
-        problems += [f"has {name}, which a GPT has not" for name in sorted(there - self._shapes.keys())]
+        problems = [f"lacks {name}" for name in self.shapes if name not in there]
+        problems += [f"has {name}, which a GPT has not" for name in sorted(there - self.shapes.keys())]
         if problems:
             raise CheckpointError(f"layer {number} {'; '.join(problems)}", "take a checkpoint of a GPT")
 
     def __getitem__(self, name: str) -> Tensor:
-        value, needed = self._read(name), self._shapes[name]
-        if tuple(value.shape) != needed:
-            found = "×".join(map(str, value.shape))
-            raise CheckpointError(
-                f"layer {self._number}: {name} is {found}, not {'×'.join(map(str, needed))}",
-                "its arguments are not its own",
-            )
-        return value
+        return self._read(name, None)
+
+    def part(self, name: str, start: int, stop: int) -> Tensor:
+        """From `start` to before `stop` along the divided axis, contiguous and in storage of its own."""
+        return self._read(name, (start, stop))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._shapes)
+        return iter(self.shapes)
 
     def __len__(self) -> int:
-        return len(self._shapes)
+        return len(self.shapes)
+
+
+def check_shape(value: Tensor, needed: tuple[int, ...], number: int, name: str) -> None:
+    """Raises CheckpointError where a weight is not of the shape that the arguments promise."""
+    if tuple(value.shape) != needed:
+        found, wanted = ("×".join(map(str, shape)) for shape in (value.shape, needed))
+        raise CheckpointError(f"layer {number}: {name} is {found}, not {wanted}", "its arguments are not its own")
 
 
 class Source(Protocol):
@@ -130,11 +153,13 @@ def in_current_order(name: str, value: Tensor, heads: int, version: float) -> Te
     return value.reshape(heads, -1, 3, *rest).transpose(1, 2).reshape(value.shape)
 
 
-def share(name: str, value: Tensor, rank: int, ranks: int) -> Tensor:
+def share(layer: Layer, name: str, rank: int, ranks: int) -> Tensor:
     """A tensor-parallel rank's part of a weight, in storage of its own."""
     axis = checkpoints.split_axis(name)
-    part = value if axis is None else value.chunk(ranks, axis)[rank]
-    return part.clone(memory_format=torch.contiguous_format)
+    if axis is None:
+        return layer[name].clone(memory_format=torch.contiguous_format)
+    size = layer.shapes[name][axis] // ranks
+    return layer.part(name, rank * size, (rank + 1) * size)
 
 
 def check_degrees(model: ModelConfig, tensor: int, pipeline: int) -> None:
@@ -160,15 +185,25 @@ def padded_size(vocabulary: int, arguments: Mapping[str, Any], tensor: int) -> i
     return -(-vocabulary // multiple) * multiple
 
 
-def padded_share(words: Tensor, vocabulary: int, size: int, rank: int, ranks: int) -> Tensor:
-    """A rank's rows of word embeddings of `size` rows: those there are, and for further padding the words' mean.
+def words_share(layer: Layer, vocabulary: int, size: int, rank: int, ranks: int) -> Tensor:
+    """A rank's rows of word embeddings padded to `size` rows: those there are, and for new padding the words' mean.
 
     Megatron's loss counts the padding's logits. A mean row's logit is the words' mean logit, so that by Jensen's
     inequality each weighs no more than the average word: rows of zeros would outweigh all words of GPT-2.
     """
-    rows = words[:size][rank * size // ranks : (rank + 1) * size // ranks]
-    missing = size // ranks - len(rows)
-    if not missing:
-        return rows.clone(memory_format=torch.contiguous_format)
-    total = sum(some.double().sum(0) for some in words[:vocabulary].split(4096))
-    return torch.cat([rows, (total / vocabulary).to(words.dtype).expand(missing, -1)])
+    start, stop = rank * size // ranks, (rank + 1) * size // ranks
+    there, width = layer.shapes[WORDS]
+    if stop <= there:
+        return layer.part(WORDS, start, stop)
+    sums = [words.double().sum(0) for _, words in _slices(layer, 0, vocabulary)]
+    rows = torch.empty(stop - start, width, dtype=layer.part(WORDS, 0, 1).dtype)
+    rows[:] = sum(sums) / vocabulary
+    for at, words in _slices(layer, start, there):
+        rows[at - start : at - start + len(words)] = words
+    return rows
+
+
+def _slices(layer: Layer, start: int, stop: int) -> Iterator[tuple[int, Tensor]]:
+    """Word embeddings a few at a time."""
+    for at in range(start, stop, _SLICE_ROWS):
+        yield at, layer.part(WORDS, at, min(at + _SLICE_ROWS, stop))

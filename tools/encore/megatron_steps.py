@@ -67,33 +67,41 @@ class Step:
             raise CheckpointError(f"{self.path}: the parts of layer {number} hold other weights each", _DAMAGED)
         return Layer(partial(self._weight, number), ranks[0], self.config, number)
 
-    def _weight(self, number: int, name: str) -> Tensor:
-        first, axis = self._part(number, 0, name), checkpoints.split_axis(name)
-        if self.tensor == 1:
-            return first
-        if axis is None:
-            if not all(torch.equal(self._part(number, rank, name), first) for rank in range(1, self.tensor)):
-                self.differing.add(f"layer {number} {name}")
-            return first
-        size, shape = first.shape[axis], list(first.shape)
-        shape[axis] *= self.tensor
-        whole = first.new_empty(shape)
-        for rank in range(self.tensor):
-            part = first if rank == 0 else self._part(number, rank, name)
-            if part.shape != first.shape:
-                raise CheckpointError(f"{self.path}: the parts of layer {number} {name} do not fit", _DAMAGED)
-            whole.narrow(axis, rank * size, size).copy_(part)
-        return whole
+    def _weight(self, number: int, name: str, span: tuple[int, int] | None) -> Tensor:
+        axis = checkpoints.split_axis(name)
+        if axis is not None and self.tensor > 1:
+            return self._joined(number, name, axis, span)
+        first = self._part(number, 0, name)
+        if not all(torch.equal(self._part(number, rank, name), first) for rank in range(1, self.tensor)):
+            self.differing.add(f"layer {number} {name}")
+        return first if span is None else checkpoints.part(first, name, *span)
+
+    def _joined(self, number: int, name: str, axis: int, span: tuple[int, int] | None) -> Tensor:
+        """What the ranks hold of a divided weight between the ends of `span`, of all of it with None."""
+        shape = gpt_layers.shapes(self.config, number)[name]
+        size = shape[axis] // self.tensor
+        start, stop = span or (0, shape[axis])
+        needed = [stop - start if at == axis else length for at, length in enumerate(shape)]
+        held: Tensor | None = None
+        for rank in range(start // size, -(-stop // size)):
+            part = self._part(number, rank, name)
+            if held is None:
+                # a whole one of a block by columns, as GPT-2's form has them, so that turning it over copies nothing
+                by_columns = span is None and len(shape) == 2 and number != 1
+                held = part.new_empty(needed[::-1]).T if by_columns else part.new_empty(needed)
+            begin, end = max(start, rank * size), min(stop, (rank + 1) * size)
+            held.narrow(axis, begin - start, end - begin).copy_(part.narrow(axis, begin - rank * size, end - begin))
+            del part  # or the next would be read beside it
+        assert held is not None  # no span is empty
+        return held
 
     def _part(self, number: int, rank: int, name: str) -> Tensor:
         version, heads = self.states.get("checkpoint_version", 0), self.config.num_attention_heads // self.tensor
-        value = self.part(number, rank, name)[name]
-        if checkpoints.split_axis(name) == 1 and value.ndim != 2:
-            raise CheckpointError(f"{self.path}: layer {number} {name} has {value.ndim} dimensions", _DAMAGED)
-        try:
-            return gpt_layers.in_current_order(name, value, heads, version)
-        except RuntimeError as error:
-            raise CheckpointError(f"{self.path}: layer {number} {name}: {error}", _DAMAGED) from None
+        value, needed = self.part(number, rank, name)[name], list(gpt_layers.shapes(self.config, number)[name])
+        if (axis := checkpoints.split_axis(name)) is not None:
+            needed[axis] //= self.tensor
+        gpt_layers.check_shape(value, tuple(needed), number, name)
+        return gpt_layers.in_current_order(name, value, heads, version)
 
 
 def find(path: Path) -> Path:
@@ -114,8 +122,9 @@ def read(path: Path, from_optimizer: bool = False) -> Step:
     arguments = checkpoints.arguments(states)
     config = gpt_layers.config(arguments)
     tensor, pipeline = degrees(states, arguments)
-    if config.num_attention_heads % tensor:
-        raise CheckpointError(f"{path} has {config.num_attention_heads} heads in {tensor} parts", _DAMAGED)
+    for name in ("num_attention_heads", "ffn_hidden_size", "padded_vocab_size"):
+        if getattr(config, name) % tensor:
+            raise CheckpointError(f"{path} has {name} {getattr(config, name)} in {tensor} parts", _DAMAGED)
     source, part = _part_of(path, states, config, tensor, pipeline, from_optimizer)
     return Step(path, states, arguments, config, tensor, pipeline, source, part)
 
@@ -203,7 +212,7 @@ def _of_optimizer(step: Path, config: ModelConfig, tensor: int, pipeline: int) -
         for stage in ranks[rank::tensor]:  # the last has a copy of the tied embedding, the first comes first
             for full, own in _named(stage.shapes, number, config).items():
                 if own not in found and name in (None, own):
-                    found[own] = stage.read(full) if name else torch.empty(stage.shapes[full], device="meta")
+                    found[own] = stage.read(full) if name else torch.empty(0)
         return found
 
     return part

@@ -62,16 +62,16 @@ def write_layers(step: Path, into: Target, source: gpt_layers.Source) -> torch.d
     for number in source.numbers:
         layer = source.layer(number)
         for rank in range(into.tensor):
-            part = {name: _share(name, layer[name], into, rank) for name in layer}
-            checkpoints.put(step / checkpoints.layer_file(number, rank), part)
-    return source.layer(1)["word_embeddings.weight"].dtype
+            path = step / checkpoints.layer_file(number, rank)  # a part is let go as soon as it is written
+            checkpoints.put(path, {name: _share(layer, name, into, rank) for name in layer})
+    return source.layer(1)["position_embeddings.weight"].dtype
 
 
-def _share(name: str, value: Tensor, into: Target, rank: int) -> Tensor:
-    if name == "word_embeddings.weight":
+def _share(layer: gpt_layers.Layer, name: str, into: Target, rank: int) -> Tensor:
+    if name == gpt_layers.WORDS:
         size = into.model.padded_vocab_size
-        return gpt_layers.padded_share(value, into.vocabulary, size, rank, into.tensor)
-    return gpt_layers.share(name, value, rank, into.tensor)
+        return gpt_layers.words_share(layer, into.vocabulary, size, rank, into.tensor)
+    return gpt_layers.share(layer, name, rank, into.tensor)
 
 
 def write_states(step: Path, into: Target, dtype: torch.dtype, before: Mapping[str, Any]) -> None:

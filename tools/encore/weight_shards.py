@@ -84,10 +84,14 @@ class Writer:
     _shards: list[list[str]] = field(default_factory=list)
     _total: int = 0
 
-    def add(self, name: str, value: Tensor) -> None:
-        """Take one weight; a shard that would become too large is written first."""
-        if self._held and self._held_bytes() + value.nbytes > self.shard_bytes:
+    def make_room(self, size: int) -> None:
+        """Write the shard in memory if it would become too large with a weight of so many bytes."""
+        if self._held and sum(value.nbytes for value in self._held.values()) + size > self.shard_bytes:
             self._write()
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Take one weight."""
+        self.make_room(value.nbytes)
         self._held[name] = value
         self._total += value.nbytes
 
@@ -105,9 +109,6 @@ class Writer:
             mapped |= dict.fromkeys(names_in, target)
         index_of = {"metadata": {"total_size": self._total}, "weight_map": dict(sorted(mapped.items()))}
         write_json(self.folder / "model.safetensors.index.json", index_of)
-
-    def _held_bytes(self) -> int:
-        return sum(value.nbytes for value in self._held.values())
 
     def _write(self) -> None:
         path = self.folder / str(len(self._shards))
