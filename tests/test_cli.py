@@ -78,3 +78,14 @@ def test_byte_sizes_are_in_powers_of_1024(count: int, text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(63.4, "63.4 s"), (720, "12 min"), (76_800, "21.3 h")])
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert cli.duration(seconds) == text
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("10m", 600), ("1.5h", 5400), ("2d", 172800), ("1s", 1)])
+def test_intervals_are_read_as_people_write_them(text: str, seconds: float) -> None:
+    assert cli.interval(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["10", "0s", "0.5s", "-1m", "m", "1w", "1 m", ""])
+def test_what_is_not_an_interval_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="write 30s, 10m or 1h"):
+        cli.interval(text)

@@ -63,6 +63,15 @@ def test_a_refusal_names_line_and_cause(tmp_path: Path, text: str | bytes, where
     assert f"rows.csv{where}" in message and what in message
 
 
+def test_rows_may_share_a_key_but_not_be_equal(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(HEADER + "a,1,,,0,\na,2,,,0,\n")
+    assert [row.count for row in strict_csv.rows(path, Row)] == [1, 2]
+    path.write_text(HEADER + "a,1,,,0,\nb,1,,,0,\na,1,,,0,\n")
+    with pytest.raises(RegistryError, match=r"rows\.csv:4: 'a' stands twice"):
+        strict_csv.rows(path, Row)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"absent\.csv: no such file"):
         strict_csv.load(tmp_path / "absent.csv", Row)

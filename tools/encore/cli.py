@@ -56,6 +56,15 @@ def amount(text: str) -> int:
     return round(float(match[1].replace("_", "")) * scale)
 
 
+def interval(text: str) -> float:
+    """A time as people write it, in seconds: 30s, 10m, 1.5h, 2d; at least a second."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", text.strip())
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
+    if seconds < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time of a second or more; write 30s, 10m or 1h")
+    return seconds
+
+
 def byte_size(count: float) -> str:
     """Bytes for people, in powers of 1024: 5.7 MiB, 1.9 GiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -63,6 +72,15 @@ def byte_size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1024
     return f"{count:,.3g} TiB"
+
+
+def size(text: str) -> int:
+    """Bytes as people write them: 4GiB, 500MiB, 1.5TiB (powers of 1024), 5GB (of 1000), or a plain number."""
+    match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?) ?(?:([KMGT])(i?)B|B?)", text.strip(), re.IGNORECASE)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 4GiB, 500MB or a plain number of bytes")
+    power = " KMGT".index(match[2].upper()) if match[2] else 0
+    return round(float(match[1].replace("_", "")) * (1024 if match[3] else 1000) ** power)
 
 
 def duration(seconds: float) -> str:

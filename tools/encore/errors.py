@@ -5,6 +5,8 @@ EncoreError            exit 1: the work could not be done
 ├── OutputError        an output could not be written (disk full, in use by another run)
 ├── CheckpointError    a checkpoint is torn, missing, or holds what may not be loaded
 ├── RegistryError      a registry file breaks its schema
+├── HubError           the Hub has not what was asked for, refuses it, or sent something else
+│   └── HubUnreachableError   the Hub did not answer, or not as it should: worth another try
 └── UsageError         exit 2: the command line asks for something that cannot be
     └── UnknownNameError   a name that is not in a registry; lists the nearest valid ones
 
@@ -39,6 +41,14 @@ class CheckpointError(EncoreError):
 
 class RegistryError(EncoreError):
     """A registry file breaks its schema."""
+
+
+class HubError(EncoreError):
+    """The Hub has not what was asked for, refuses it, or sent something else."""
+
+
+class HubUnreachableError(HubError):
+    """The Hub did not answer, or not as it should; the same request may well succeed later."""
 
 
 class UsageError(EncoreError):

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -54,11 +54,11 @@ def idx_path(prefix: str | os.PathLike[str]) -> Path:
     return Path(f"{os.fspath(prefix)}.idx")
 
 
-class IndexedDataset:
-    """A memory-mapped, read-only .bin/.idx pair; raises DataError when the two are not whole and consistent.
+class Index:
+    """A memory-mapped, read-only .idx; raises DataError when it is not whole.
 
     sizes: int32 (n,), tokens per document. pointers: int64 (n,), byte offset of each. doc_idx: int64 (d,), first
-    sequence of each document, then n. tokens: (total,) of `dtype`, the whole .bin.
+    sequence of each document, then n.
     """
 
     def __init__(self, prefix: str | os.PathLike[str]) -> None:
@@ -70,19 +70,54 @@ class IndexedDataset:
         self.sizes: npt.NDArray[np.int32] = index[_HEADER.size : sizes_end].view("<i4")
         self.pointers: npt.NDArray[np.int64] = index[sizes_end:pointers_end].view("<i8")
         self.doc_idx: npt.NDArray[np.int64] = index[pointers_end:].view("<i8")
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def bin_bytes(self) -> int:
+        """How many bytes the .bin has to have."""
+        return int(self.pointers[-1]) + int(self.sizes[-1]) * self.dtype.itemsize if len(self) else 0
+
+    def problem(self) -> str | None:
+        """The first thing in it that cannot be right, None when documents lie end to end in the .bin and nothing else.
+
+        A reader opens such an index all the same, for each entry is looked at only when its document is.
+        """
+        first = 0
+        for told in _pointers(_chunks([self]), self.dtype.itemsize):
+            sizes, pointers = self.sizes[first : first + len(told)], self.pointers[first : first + len(told)]
+            if (sizes < 0).any():
+                at = int((sizes < 0).argmax())
+                return f"sequence {first + at:,} has {int(sizes[at]):,} tokens"
+            if (pointers != told).any():
+                at = int((pointers != told).argmax())
+                return f"sequence {first + at:,} begins at byte {int(pointers[at]):,} instead of {int(told[at]):,}"
+            first += len(told)
+        ends = self.doc_idx
+        if not len(ends) or ends[0] != 0 or ends[-1] != len(self):
+            return f"its document index does not run from 0 to {len(self):,}"
+        back = ends[1:] < ends[:-1]
+        return f"document {int(back.argmax()):,} ends before it begins" if back.any() else None
+
+
+class IndexedDataset(Index):
+    """A memory-mapped, read-only .bin/.idx pair; raises DataError when the two are not whole and consistent.
+
+    tokens: (total,) of `dtype`, the whole .bin.
+    """
+
+    def __init__(self, prefix: str | os.PathLike[str]) -> None:
+        super().__init__(prefix)
         self.tokens = self._map_tokens()
 
     def _map_tokens(self) -> Tokens:
         path = bin_path(self.prefix)
-        told = int(self.pointers[-1]) + int(self.sizes[-1]) * self.dtype.itemsize if len(self) else 0
-        found = _size(path)
+        found, told = _size(path), self.bin_bytes
         if found != told:
             what = "truncated" if found < told else "too long"
             raise DataError(f"{path} is {what}: {found:,} bytes where its .idx says {told:,}", _AGAIN)
         return _map(path, self.dtype)
-
-    def __len__(self) -> int:
-        return len(self.sizes)
 
     def __reduce__(self) -> tuple[type["IndexedDataset"], tuple[str]]:
         return IndexedDataset, (self.prefix,)  # a worker process maps the files itself
@@ -124,15 +159,10 @@ class IndexedWriter:
 
     @contextlib.contextmanager
     def _files(self) -> Iterator[None]:
-        idx, tokens = idx_path(self.prefix), bin_path(self.prefix)
-        with files.atomic(idx) as idx_temporary, files.atomic(tokens) as bin_temporary:
-            with open(idx_temporary, "w+b") as self._idx, open(bin_temporary, "wb") as self._bin:
-                self._idx.write(bytes(_HEADER.size))
-                yield
-                self._finish_index()
-            files.fsync(idx_temporary)
-            files.fsync(bin_temporary)
-            idx.unlink(missing_ok=True)  # an older run's index must never meet the new tokens
+        with new_pair(self.prefix) as (tokens, idx), open(idx, "w+b") as self._idx, open(tokens, "wb") as self._bin:
+            self._idx.write(bytes(_HEADER.size))
+            yield
+            self._finish_index()
 
     @property
     def bin_sha256(self) -> str:
@@ -163,20 +193,67 @@ class IndexedWriter:
 
     def _finish_index(self) -> None:
         """After the sizes: the pointers, the document index, and last the header that counts them."""
-        start = 0
-        for first in range(0, self.documents, _INDEX_CHUNK):
-            count = min(_INDEX_CHUNK, self.documents - first)
-            self._idx.seek(_HEADER.size + 4 * first)
-            sizes = np.frombuffer(self._idx.read(4 * count), dtype="<i4")
-            ends = start + np.cumsum(sizes, dtype="<i8") * self.dtype.itemsize
+        first = 0
+        for pointers in _pointers(self._sizes(), self.dtype.itemsize):
             self._idx.seek(_HEADER.size + 4 * self.documents + 8 * first)
-            self._idx.write((ends - sizes.astype("<i8") * self.dtype.itemsize).data)
-            start = int(ends[-1])
+            self._idx.write(pointers.data)
+            first += len(pointers)
         self._idx.seek(_HEADER.size + 12 * self.documents)
         for first in range(0, self.documents + 1, _INDEX_CHUNK):
             self._idx.write(np.arange(first, min(first + _INDEX_CHUNK, self.documents + 1), dtype="<i8").data)
         self._idx.seek(0)
         self._idx.write(_HEADER.pack(_MAGIC, _VERSION, self._code, self.documents, self.documents + 1))
+
+    def _sizes(self) -> Iterator[npt.NDArray[np.int32]]:
+        """What the temporary .idx holds already, in chunks."""
+        for first in range(0, self.documents, _INDEX_CHUNK):
+            self._idx.seek(_HEADER.size + 4 * first)
+            yield np.frombuffer(self._idx.read(4 * min(_INDEX_CHUNK, self.documents - first)), dtype="<i4")
+
+
+@contextlib.contextmanager
+def new_pair(prefix: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
+    """Temporary paths for a .bin and its .idx; both get their names, the .idx last, only if the block succeeds."""
+    idx, tokens = idx_path(prefix), bin_path(prefix)
+    with files.atomic(idx) as idx_temporary, files.atomic(tokens) as bin_temporary:
+        yield bin_temporary, idx_temporary
+        files.fsync(idx_temporary)
+        files.fsync(bin_temporary)
+        idx.unlink(missing_ok=True)  # an older run's index must never meet the new tokens
+
+
+def write_index(path: Path, indices: Sequence[Index]) -> None:
+    """Write the .idx of a .bin in which those of `indices`, one or more and of one dtype, lie end to end."""
+    dtype, sequences = indices[0].dtype, sum(map(len, indices))
+    documents = sum(len(index.doc_idx) - 1 for index in indices) + 1
+    with open(path, "wb") as out:
+        out.write(_HEADER.pack(_MAGIC, _VERSION, _CODES[dtype], sequences, documents))
+        for sizes in _chunks(indices):
+            out.write(np.ascontiguousarray(sizes).data)
+        for pointers in _pointers(_chunks(indices), dtype.itemsize):
+            out.write(pointers.data)
+        out.write(np.zeros(1, "<i8").data)
+        before = 0
+        for index in indices:
+            for first in range(1, len(index.doc_idx), _INDEX_CHUNK):
+                out.write((index.doc_idx[first : first + _INDEX_CHUNK] + before).astype("<i8").data)
+            before += len(index)
+
+
+def _chunks(indices: Sequence[Index]) -> Iterator[npt.NDArray[np.int32]]:
+    for index in indices:
+        for first in range(0, len(index), _INDEX_CHUNK):
+            yield index.sizes[first : first + _INDEX_CHUNK]
+
+
+def _pointers(sizes: Iterable[npt.NDArray[np.int32]], itemsize: int) -> Iterator[npt.NDArray[np.int64]]:
+    """The byte offset of each sequence; in int64, unlike Megatron-LM's merge (its issue 1672), so that none wraps."""
+    start = 0
+    for some in sizes:
+        lengths = some.astype("<i8") * itemsize
+        ends = start + np.cumsum(lengths, dtype="<i8")
+        yield ends - lengths
+        start = int(ends[-1])
 
 
 def _read_header(path: Path) -> tuple[np.dtype, int]:

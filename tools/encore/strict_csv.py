@@ -1,7 +1,7 @@
 """Strict CSV: a table becomes frozen dataclasses, or one error that names the file, the line and the column.
 
 The header names the record's fields, in their order. An empty cell is None where the field allows it and "" where it
-is text; a flag is 0 or 1. The first field is the key: it may not repeat.
+is text; a flag is 0 or 1. The first field is the key: it may not repeat, but where `rows` reads several records a key.
 """
 
 import csv
@@ -18,20 +18,29 @@ Record = TypeVar("Record")
 
 def load(path: Path, record: type[Record]) -> dict[str, Record]:
     """Read `path` as one `record` per row, by its first column."""
+    return {row[0]: made for row, made in _read(path, record, unique_cells=1)}
+
+
+def rows(path: Path, record: type[Record]) -> list[Record]:
+    """Read `path` as one `record` per row, where the first column may repeat but no two rows are equal."""
+    return [made for _, made in _read(path, record, unique_cells=None)]
+
+
+def _read(path: Path, record: type[Record], unique_cells: int | None) -> list[tuple[list[str], Record]]:
     try:
         with open(path, encoding="utf-8", newline="") as stream:
-            return _records(path, csv.reader(stream, strict=True), record)
+            return _records(path, csv.reader(stream, strict=True), record, unique_cells)
     except FileNotFoundError:
         raise RegistryError(f"{path}: no such file", "check the path") from None
     except UnicodeDecodeError as error:
         raise RegistryError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})", "save it as UTF-8") from None
 
 
-def _records(path: Path, reader: Any, record: type[Record]) -> dict[str, Record]:
+def _records(path: Path, reader: Any, record: type[Record], unique_cells: int | None) -> list[tuple[list[str], Record]]:
     hints = typing.get_type_hints(record)
     columns = [(column.name, hints[column.name]) for column in dataclasses.fields(record)]  # type: ignore[arg-type]
     names = [name for name, _ in columns]
-    found: dict[str, Record] = {}
+    found: dict[tuple[str, ...], tuple[list[str], Record]] = {}
     try:
         header = next(reader, [])
         if header != names:
@@ -40,13 +49,15 @@ def _records(path: Path, reader: Any, record: type[Record]) -> dict[str, Record]
             where = f"{path}:{reader.line_num}"
             if len(row) != len(columns):
                 raise RegistryError(f"{where}: {len(row)} cells, not {len(columns)}", "mend that line")
-            if row[0] in found:
+            key = tuple(row[:unique_cells])
+            if key in found:
                 raise RegistryError(f"{where}: {row[0]!r} stands twice", "keep one of them")
             cells = zip(columns, row, strict=True)
-            found[row[0]] = record(*(_cell(text, wanted, f"{where}: {name}") for (name, wanted), text in cells))
+            made = record(*(_cell(text, wanted, f"{where}: {name}") for (name, wanted), text in cells))
+            found[key] = (row, made)
     except csv.Error as error:
         raise RegistryError(f"{path}:{reader.line_num}: not valid CSV: {error}", "mend that line") from None
-    return found
+    return list(found.values())
 
 
 def _cell(text: str, wanted: Any, where: str) -> Any:

@@ -1,0 +1,132 @@
+"""What a user asks for, found in the repositories: a run's folder and steps, or a data set's files, as an order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from encore import hub, released, run_files
+from encore.downloads import Item, Order
+from encore.errors import HubError, HubUnreachableError, UnknownNameError, UsageError
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where something stands: the repository, the commit that was looked at, and its folders there ("" is the root)."""
+
+    repository: hub.Repository
+    commit: str
+    folders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which files of a run: kinds of encore.run_files, and the step of a checkpoint (a number, "latest", "all")."""
+
+    whats: tuple[str, ...] = ("checkpoint",)
+    step: str | None = None
+
+
+def of_paper(name: str) -> hub.Repository:
+    """One of the paper's repositories by its bare name; raises UnknownNameError for any other."""
+    known = released.repositories()
+    if name not in known:
+        raise UnknownNameError("repository", name, known)
+    return hub.Repository(f"{released.organisation()}/{name}", known[name].kind)
+
+
+def order(name: str, given: str | None, revision: str, wanted: Wanted, out: Path | None) -> Order:
+    """What `pull` was asked for: RUN, REPOSITORY/RUN, DATASET or DATASET/PREFIX; `out` None: a folder of that name."""
+    first, _, rest = name.partition("/")
+    known = released.repositories().get(first)
+    if first in released.runs() or known is None or (known.kind == "model" and rest):
+        run = rest if known and first not in released.runs() else name
+        if given is None and known is None and first not in released.runs():
+            raise UnknownNameError("run or data set", first, [*released.runs(), *_datasets()])
+        found = find_run(run, given or (first if run == rest else None), revision)
+        return run_order(run, found, wanted, out or Path(run))
+    if known.kind == "model":
+        raise UsageError(f"{first} holds many runs", f"see tools/hub.py list --runs --repo {first}, then pull one")
+    if given:
+        raise UsageError(f"{first} is a data set, --repo is for runs", "leave --repo out")
+    return dataset_order(first, rest.rstrip("/"), revision, out or Path(first))
+
+
+def _datasets() -> list[str]:
+    return [name for name, entry in released.repositories().items() if entry.kind == "dataset"]
+
+
+def look(place: released.Place, asked: bool) -> dict[str, Any]:
+    """A run's place and what the Hub, if it is asked, says of it: folder, what is there, and the checkpoints' steps."""
+    row: dict[str, Any] = {"run": place.run, "repository": place.repository, "folder": None, "url": None}
+    row |= {"attribution": place.attribution, "source": place.source, "checked": "not checked"}
+    if place.repository is None:
+        return row
+    row |= {"folder": place.run, "url": hub.url(of_paper(place.repository), place.run)}
+    if not asked:
+        return row
+    try:
+        found = find_run(place.run, place.repository)
+        paths = [file.path for folder in found.folders for file in hub.tree(found.repository, found.commit, folder)]
+    except HubUnreachableError:
+        return row
+    except HubError as error:
+        return row | {"folder": None, "url": None, "checked": f"not there: {error}"}
+    holds = sorted({run_files.what(path) for path in paths}, key=run_files.WHATS.index)
+    folder = " ".join(folder or "(the root)" for folder in found.folders)
+    return row | {"folder": folder, "checked": "on the Hub", "holds": holds, "steps": run_files.steps(paths)}
+
+
+def find_run(run: str, given: str | None, revision: str = "main") -> Found:
+    """A run's folders on the Hub; raises HubError when the repository does not hold it."""
+    if given and "/" in given:
+        holder, alone = hub.Repository(given), True
+    else:
+        name = given if given and _is_unstated(run) else released.place(run, given).repository
+        holder, alone = of_paper(str(name)), released.is_whole_repository(run, str(name))
+    commit = hub.commit_of(holder, revision)
+    return Found(holder, commit, folders_of(run, hub.top(holder, commit), alone, holder.name))
+
+
+def _is_unstated(run: str) -> bool:
+    return all(place.repository is None for place in released.places(run))
+
+
+def folders_of(run: str, top: Sequence[str], alone: bool, where: str) -> tuple[str, ...]:
+    """The run's own folder and those of its TensorBoard at the root; the root itself where the run is alone there."""
+    events = tuple(name[:-1] for name in top if name in (f"tensorboard_{run}/", f"tensorboard_{run}_val/"))
+    if f"{run}/" in top:
+        return (run, *events)
+    if alone and any(run_files.what(name + "x") != "other" for name in top if name.endswith("/")):
+        return ("",)
+    near = get_close_matches(run, [name[:-1] for name in top if name.endswith("/")], n=5, cutoff=0.5)
+    raise HubError(
+        f"{where} has no folder {run}", f"the nearest there: {', '.join(near)}" if near else "look with `where`"
+    )
+
+
+def run_order(run: str, found: Found, wanted: Wanted, out: Path) -> Order:
+    """The wanted files of a run, to lie below `out` as they do below its folder."""
+    listed = [file for folder in found.folders for file in hub.tree(found.repository, found.commit, folder)]
+    local = {run_files.check_inside(file.path).removeprefix(f"{run}/"): file for file in listed}
+    chosen = run_files.select(list(local), wanted.whats, wanted.step)
+    if not chosen:
+        there = sorted({run_files.what(path) for path in local})
+        raise HubError(
+            f"{found.repository.name} has no {' or '.join(wanted.whats)} of {run}", f"there is: {', '.join(there)}"
+        )
+    return Order(found.repository, found.commit, tuple(Item(local[path], path) for path in chosen), out)
+
+
+def dataset_order(name: str, prefix: str, revision: str, out: Path) -> Order:
+    """The files of a data set of the paper's that belong to `prefix`, all of them where that is empty."""
+    holder = of_paper(name)
+    commit = hub.commit_of(holder, revision)
+    listed = {run_files.check_inside(file.path): file for file in hub.tree(holder, commit)}
+    chosen = run_files.of_dataset(listed, prefix) if prefix else list(listed)
+    if not chosen:
+        stems = sorted({path.partition(".")[0] for path in listed})
+        near = get_close_matches(prefix, stems, n=5, cutoff=0.3) or stems[:5]
+        raise HubError(f"{holder.name} has no files {prefix}", f"the nearest there: {', '.join(near)}")
+    return Order(holder, commit, tuple(Item(listed[path], path) for path in chosen), out)
