@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from encore.errors import DataError, UnknownNameError, UsageError
 from event_files import GENUINE, write_scalars
+from hub_bench import Bench
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "export_tensorboard.py"
 LOSS = "lm-loss-training/lm loss"
@@ -47,7 +48,7 @@ def test_without_out_the_table_goes_to_stdout_and_talk_does_not() -> None:
 
 
 def test_several_runs_are_compared_in_one_picture_along_any_axis(tmp_path: Path) -> None:
-    for name in ("one", "two"):
+    for name in ("one", "_two $\\x$"):
         rows = [(1e9 + s, s, tag, 5 / s) for s in range(1, 60) for tag in ("loss $x^2$", "norm")]
         write_scalars(tmp_path / name / "events.out.tfevents.1.h", rows)
     options = ("--smoothing", 0.6, "--log-y", "--x")
@@ -102,3 +103,32 @@ def test_more_panels_than_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="40 tags do not fit"):
         export(tmp_path, "--out", tmp_path / "a.png")
     assert export(tmp_path, "--tags", "t1*", "--out", tmp_path / "a.png") == 0
+
+
+def test_push_sends_a_runs_event_files_to_its_repository(hub_bench: Bench) -> None:
+    folder = hub_bench.home / "tensorboard_146m14b400m"
+    write_scalars(folder / "events.out.tfevents.1.h", [(1.0, 1, "loss", 2.0)])
+    (folder / "notes.txt").write_text("stays here")
+    command = [sys.executable, TOOL, folder, "--push"]
+
+    def push(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *options], check=False, capture_output=True, text=True, env=hub_bench.environment
+        )
+
+    refused = push()
+    assert refused.returncode == 1 and "--create" in refused.stderr, refused.stderr
+    ended = push("--create", "--private")
+    assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+    sent = hub_bench.hub.repos["tester/146m14b400m"].files
+    assert set(sent) == {"README.md", "events.out.tfevents.1.h"}
+    assert sent["events.out.tfevents.1.h"] == (folder / "events.out.tfevents.1.h").read_bytes()
+
+
+def test_where_to_push_is_refused_without_push_and_for_several_runs(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_scalars(tmp_path / name / "events.out.tfevents.1.h", [(1.0, 1, "loss", 2.0)])
+    with pytest.raises(UsageError, match="say where --push sends"):
+        export(tmp_path, "--create")
+    with pytest.raises(UsageError, match="one repository for 2 runs"):
+        export(tmp_path, "--push", "--repo", "me/one")

@@ -93,8 +93,10 @@ def draw_runs(compared: Sequence[Run], shown: Sequence[str], target: Path, view:
         _draw_panel(axes, compared, tag, view)
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
-    handles = [plt.Line2D([], [], color=_color(i), label=run.name) for i, run in enumerate(compared)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+    handles = [plt.Line2D([], [], color=_color(i), label="run") for i in range(len(compared))]
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+    for text, run in zip(legend.get_texts(), compared, strict=True):
+        text.set(text=run.name, parse_math=False)  # as a label, a name that begins with _ would be left out
     _save(figure, target)
 
 
