@@ -51,7 +51,9 @@ def build_parser() -> argparse.ArgumentParser:
     push.add_argument("--private", action="store_true", help="with --create: only for you to see")
     show = parser.add_argument_group("pictures, and what the page shows first")
     show.add_argument("--x", choices=runs.AXES, default="steps", help="axis to draw along (default: %(default)s)")
-    show.add_argument("--smoothing", type=_weight, default=0.0, metavar="W", help="moving average, 0 (off) to 0.99")
+    show.add_argument(
+        "--smoothing", type=_weight, default=0.0, metavar="W", help="moving average, 0 (off) to 0.99, of long curves"
+    )
     show.add_argument("--log-y", action="store_true", help="logarithmic y axis")
     show.add_argument("--title", help="the page's title (default: the run's name)")
     return parser
