@@ -79,6 +79,18 @@ def test_a_damaged_file_is_read_up_to_the_damage_and_named(tmp_path: Path, capsy
     assert 50 < len((tmp_path / "a.csv").read_text().splitlines()) < 225
 
 
+def test_of_several_runs_one_that_cannot_be_read_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scalars(tmp_path / "good" / "events.out.tfevents.1.h", [(1.0, 1, "loss", 2.0)])
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "events.out.tfevents.1.h").write_bytes(b"\0" * 100)
+    assert export(tmp_path, "--out", tmp_path / "a.csv") == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith(f"warning: {tmp_path / 'bad'} holds no scalars") and said[0].endswith("; left out")
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 2
+
+
 def test_a_run_of_which_nothing_can_be_read_fails_and_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "events.out.tfevents.1.h").write_bytes(b"\0" * 100)
     with pytest.raises(DataError, match=r"holds no scalars.*no record begins at byte 0"):

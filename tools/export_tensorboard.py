@@ -69,7 +69,9 @@ def main(argv: list[str] | None = None) -> int:
             )
     folders = runs.folders(args.folders)
     _check_push(args, folders)
-    found = [runs.read(name, folder, not args.raw) for name, folder in folders.items()]
+    found, errors = runs.read_all(folders, not args.raw)
+    for error in errors:
+        cli.warn(f"{error}; left out")
     for run in found:
         for damage in run.damage:
             cli.warn(f"{damage}; what is before it was kept")

@@ -6,7 +6,7 @@ the order of their names, which begin with the time at which they were made.
 
 import fnmatch
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,19 @@ def read(name: str, folder: Path, fold: bool = True) -> Run:
         told = f": {damage[0]}" if damage else ""
         raise DataError(f"{folder} holds no scalars{told}", "give the --tensorboard-dir of a run that has logged")
     return Run(name, found, damage)
+
+
+def read_all(folders: Mapping[str, Path], fold: bool = True) -> tuple[list[Run], list[DataError]]:
+    """The runs that can be read, and why the others cannot; raises the first such error where none can."""
+    found, errors = [], []
+    for name, folder in folders.items():
+        try:
+            found.append(read(name, folder, fold))
+        except DataError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return found, errors
 
 
 def with_tags(found: Sequence[Run], patterns: Sequence[str]) -> list[Run]:
