@@ -248,6 +248,20 @@ def test_the_axis_smoothing_and_the_logarithm_change_what_is_drawn(
     assert page.complaints() == []
 
 
+def test_every_tag_of_a_genuine_run_is_drawn_along_every_axis(chromium: Any, tmp_path: Path) -> None:
+    page = opened(chromium, tmp_path, [runs.read("tiny", GENUINE)])
+    page.click(page.one("#all"))
+    assert len(page.all(".card")) == len(page.all("canvas")) == 14
+    for axis in ("samples", "tokens", "hours", "steps"):
+        page.axis(axis)
+        assert all(page.ink(BLUE, chart) > 5 for chart in range(14)), axis
+    page.drag(0.3, 0.6)
+    page.click(page.one("#log"))
+    cards = dict(zip([card.get_attribute("data-tag") for card in page.all(".card")], page.all(".card"), strict=True))
+    assert cards["num-zeros/num-zeros"].text.endswith("nothing above 0")
+    assert page.complaints() == []
+
+
 def test_tags_are_searched_and_chosen(chromium: Any, found: list[Run], tmp_path: Path) -> None:
     page = opened(chromium, tmp_path, found)
     page.one("#search").send_keys("NOI")

@@ -12,20 +12,21 @@ Without --out, CSV goes to stdout. Where event files of a run overlap, because i
 written later counts. Megatron writes a number up to four times, against steps, samples, tokens and FLOPs: it becomes
 one curve with columns for samples and tokens where the files show exactly what they were, else these are empty; --raw
 leaves every tag as it is. A damaged or cut-off event file is read up to the damage, with a warning that says where.
+--push sends the event files to the run's repository on the Hugging Face Hub.
 
 examples:
   tools/export_tensorboard.py demo/workspace/tensorboard/500k500k100k --out curves.html
   tools/export_tensorboard.py demo/workspace/tensorboard --out curves.csv curves.parquet
   tools/export_tensorboard.py tensorboard_146m14b400m tensorboard_146m14b14b --tags 'lm-loss-*' --out loss.png
+  tools/export_tensorboard.py tensorboard/146m14b400m --push --create --private
 """
 
 import argparse
-import fnmatch
 import sys
 from pathlib import Path
 
 from encore import cli, files, runs
-from encore.errors import UnknownNameError, UsageError
+from encore.errors import UsageError
 from encore.runs import Run, View
 
 _TABLES = (".csv", ".parquet", ".jsonl")
@@ -43,9 +44,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, nargs="+", default=[], metavar="FILE", help="what to write, by its ending")
     parser.add_argument("--tags", nargs="+", metavar="PATTERN", help="only these tags; * and ? as in file names")
     parser.add_argument("--raw", action="store_true", help="every tag as it was written, axes not made columns")
+    push = parser.add_argument_group("the Hub, which shows the curves of event files by itself")
+    push.add_argument("--push", action="store_true", help="send each run's event files, as tools/hub.py push does")
+    push.add_argument("--repo", metavar="OWNER/NAME", help="default: YOU/RUN")
+    push.add_argument("--create", action="store_true", help="make the repository if it is not there")
+    push.add_argument("--private", action="store_true", help="with --create: only for you to see")
     show = parser.add_argument_group("pictures, and what the page shows first")
     show.add_argument("--x", choices=runs.AXES, default="steps", help="axis to draw along (default: %(default)s)")
-    show.add_argument("--smoothing", type=_weight, default=0.0, metavar="W", help="moving average, 0 (off) to 0.99")
+    show.add_argument(
+        "--smoothing", type=_weight, default=0.0, metavar="W", help="moving average, 0 (off) to 0.99, of long curves"
+    )
     show.add_argument("--log-y", action="store_true", help="logarithmic y axis")
     show.add_argument("--title", help="the page's title (default: the run's name)")
     return parser
@@ -59,12 +67,16 @@ def main(argv: list[str] | None = None) -> int:
             raise UsageError(
                 f"cannot write {path}", f"end the name in one of {' '.join((*_TABLES, _PAGE, *_PICTURES))}"
             )
-    found = [runs.read(name, folder, not args.raw) for name, folder in runs.folders(args.folders).items()]
+    folders = runs.folders(args.folders)
+    _check_push(args, folders)
+    found, errors = runs.read_all(folders, not args.raw)
+    for error in errors:
+        cli.warn(f"{error}; left out")
     for run in found:
         for damage in run.damage:
             cli.warn(f"{damage}; what is before it was kept")
-    chosen = _chosen(found, args.tags)
-    if not args.out:
+    chosen = runs.with_tags(found, args.tags) if args.tags else found
+    if not args.out and not args.push:
         _write_table(chosen, None)
     for path in args.out:
         if path.suffix in _TABLES:
@@ -74,6 +86,8 @@ def main(argv: list[str] | None = None) -> int:
         else:
             _draw(chosen, path, args)
         cli.say(f"wrote {path} ({cli.byte_size(path.stat().st_size)})")
+    if args.push:
+        _push(folders, args)
     return 0
 
 
@@ -84,18 +98,21 @@ def _weight(text: str) -> float:
     return weight
 
 
-def _chosen(found: list[Run], patterns: list[str] | None) -> list[Run]:
-    """The runs with the tags that match, those without any left out."""
-    if not patterns:
-        return found
-    names = {tag for run in found for tag in run.curves}
-    for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
-            raise UnknownNameError("tag", pattern, names)
-    chosen = [
-        run.only([tag for tag in run.curves if any(fnmatch.fnmatchcase(tag, p) for p in patterns)]) for run in found
-    ]
-    return [run for run in chosen if run.curves]
+def _check_push(args: argparse.Namespace, folders: dict[str, Path]) -> None:
+    """Refuse options that --push would not honour."""
+    if not args.push and (args.repo or args.create or args.private):
+        raise UsageError("--repo, --create and --private say where --push sends", "say --push with them")
+    if args.repo and len(folders) > 1:
+        raise UsageError(f"--repo {args.repo} is one repository for {len(folders)} runs", "push them one by one")
+
+
+def _push(folders: dict[str, Path], args: argparse.Namespace) -> None:
+    import hub  # tools/hub.py; loads the Hub's library
+
+    options = [name for name, given in (("--create", args.create), ("--private", args.private)) if given]
+    options += ["--repo", args.repo] if args.repo else []
+    for name, folder in folders.items():
+        hub.main(["push", *options, "--patterns", "*tfevents*", "--", name, str(folder)])
 
 
 def _write_table(found: list[Run], path: Path | None) -> None:

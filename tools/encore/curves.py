@@ -20,6 +20,8 @@ from encore import tags
 from encore.events import EventFile, Series
 
 AXES = ("steps", "samples", "tokens")
+# fewer points are not smoothed: an average would lag behind them
+FEW = 40
 # whole numbers above it are rounded by float32, in which values are written
 _EXACT_BELOW = 1 << 24
 

@@ -12,11 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from encore import curves, files, runs, tags
-from encore.curves import Curve
+from encore.curves import FEW, Curve
 from encore.errors import DataError
 from encore.runs import Run, View
-
-_FEW = 40
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def _loss(curve: Curve, label: str) -> LossCurve:
 
 def smoothed(losses: Sequence[float]) -> list[float]:
     """A running mean over the last fortieth of the points; few points stay as they are."""
-    window = max(1, len(losses) // _FEW)
+    window = max(1, len(losses) // FEW)
     return [sum(losses[max(0, i - window) : i]) / (i - max(0, i - window)) for i in range(1, len(losses) + 1)]
 
 
@@ -68,9 +66,9 @@ def draw_loss(curves: list[LossCurve], title: str, target: Path, unique_tokens: 
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for color, curve in zip(plt.rcParams["axes.prop_cycle"].by_key()["color"], curves, strict=False):
         smooth = smoothed(curve.losses)
-        if len(curve.tokens) > _FEW:
+        if len(curve.tokens) > FEW:
             axes.plot(curve.tokens, curve.losses, color=color, alpha=0.25, linewidth=0.8)
-        marker = None if len(curve.tokens) > _FEW else "o"
+        marker = None if len(curve.tokens) > FEW else "o"
         axes.plot(curve.tokens, smooth, label=curve.label, color=color, marker=marker, markersize=4, linewidth=1.6)
     if unique_tokens:
         last = max(curve.tokens[-1] for curve in curves)
@@ -93,8 +91,10 @@ def draw_runs(compared: Sequence[Run], shown: Sequence[str], target: Path, view:
         _draw_panel(axes, compared, tag, view)
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
-    handles = [plt.Line2D([], [], color=_color(i), label=run.name) for i, run in enumerate(compared)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+    handles = [plt.Line2D([], [], color=_color(i), label="run") for i in range(len(compared))]
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+    for text, run in zip(legend.get_texts(), compared, strict=True):
+        text.set(text=run.name, parse_math=False)  # as a label, a name that begins with _ would be left out
     _save(figure, target)
 
 
@@ -102,11 +102,11 @@ def _draw_panel(axes: Axes, compared: Sequence[Run], tag: str, view: View) -> No
     for number, run in enumerate(compared):
         if tag in run.curves:
             places, values = run.along(tag, view.axis)
-            marker = "o" if len(values) == 1 else None
-            if view.smoothing:
+            few = len(values) < FEW
+            if view.smoothing and not few:
                 axes.plot(places, values, color=_color(number), alpha=0.25, linewidth=0.8)
-            smooth = curves.moving_average(values, view.smoothing)
-            axes.plot(places, smooth, color=_color(number), marker=marker, markersize=4, linewidth=1.4)
+                values = curves.moving_average(values, view.smoothing)
+            axes.plot(places, values, color=_color(number), marker="o" if few else None, markersize=3, linewidth=1.4)
     axes.set_title(tag, fontsize="medium", parse_math=False)
     axes.set(xlabel=view.axis, yscale="log" if view.log_y else "linear")
     if view.axis != runs.HOURS:

@@ -13,7 +13,7 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 2 << 20  # numpy's arrays for it stay in the processor's caches
 _HEADER_BYTES = 12
 _CHECKSUM_BYTES = 4
 _LFS_POINTER = b"version https://git-lfs"
@@ -101,14 +101,15 @@ def _checked(data: bytes, headers: dict[bytes, int]) -> tuple[np.ndarray, np.nda
 def _records(data: bytes, headers: dict[bytes, int]) -> tuple[list[int], list[int], int, str]:
     """Where the whole records begin, their payloads' checksums, where they stop, and why if it is for damage.
 
-    A file has few lengths of records, so that a header is checked once and then known with its length. This loop is
-    what reading costs: slices and look-ups, nothing else.
+    A file has few lengths of records, so that a header is checked once and then known, with the length of its record.
+    This loop is most of what reading costs: slices and look-ups, nothing else.
     """
-    position, size, found, checksums, checksum = 0, len(data), [], [], google_crc32c.value
+    position, size, found, checksums = 0, len(data), [], []
+    known, note, keep, checksum = headers.get, found.append, checksums.append, google_crc32c.value
     while True:
         header = data[position : position + _HEADER_BYTES]
-        length = headers.get(header)
-        if length is None:
+        following = position + known(header, 0)
+        if following == position:
             if len(header) < _HEADER_BYTES:
                 return found, checksums, position, ""
             length, stated = struct.unpack("<QI", header)
@@ -116,11 +117,10 @@ def _records(data: bytes, headers: dict[bytes, int]) -> tuple[list[int], list[in
                 pointer = data.startswith(_LFS_POINTER)
                 reason = "a git-lfs pointer stands for the file" if pointer else "no record begins"
                 return found, checksums, position, reason
-            headers[header] = length
-        start = position + _HEADER_BYTES
-        end = start + length
-        if end + _CHECKSUM_BYTES > size:
+            headers[header] = _HEADER_BYTES + length + _CHECKSUM_BYTES
+            following = position + headers[header]
+        if following > size:
             return found, checksums, position, ""
-        found.append(position)
-        checksums.append(checksum(data[start:end]))
-        position = end + _CHECKSUM_BYTES
+        keep(checksum(data[position + _HEADER_BYTES : following - _CHECKSUM_BYTES]))
+        note(position)
+        position = following

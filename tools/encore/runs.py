@@ -4,8 +4,9 @@ A folder that holds event files is a run, as in TensorBoard: a file whose name h
 the order of their names, which begin with the time at which they were made.
 """
 
+import fnmatch
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from encore import curves, events
 from encore.curves import Curve
-from encore.errors import DataError
+from encore.errors import DataError, UnknownNameError
 from encore.records import Damage
 
 HOURS = "hours"
@@ -44,9 +45,9 @@ class Run:
         known = curve.known_along(axis)
         return np.asarray(known.axis(axis)), known.values
 
-    def only(self, tags: Sequence[str]) -> "Run":
+    def only(self, tags: Container[str]) -> "Run":
         """The run with these of its tags."""
-        return Run(self.name, {tag: self.curves[tag] for tag in tags if tag in self.curves}, self.damage)
+        return Run(self.name, {tag: curve for tag, curve in self.curves.items() if tag in tags}, self.damage)
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,33 @@ def read(name: str, folder: Path, fold: bool = True) -> Run:
         told = f": {damage[0]}" if damage else ""
         raise DataError(f"{folder} holds no scalars{told}", "give the --tensorboard-dir of a run that has logged")
     return Run(name, found, damage)
+
+
+def read_all(folders: Mapping[str, Path], fold: bool = True) -> tuple[list[Run], list[DataError]]:
+    """The runs that can be read, and why the others cannot; raises the first such error where none can."""
+    found, errors = [], []
+    for name, folder in folders.items():
+        try:
+            found.append(read(name, folder, fold))
+        except DataError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return found, errors
+
+
+def with_tags(found: Sequence[Run], patterns: Sequence[str]) -> list[Run]:
+    """The runs with the tags that match any of the patterns, as file names do; runs with none are left out.
+
+    Raises UnknownNameError for a pattern that matches no tag.
+    """
+    names = {tag for run in found for tag in run.curves}
+    matches = {pattern: {name for name in names if fnmatch.fnmatchcase(name, pattern)} for pattern in patterns}
+    for pattern, matched in matches.items():
+        if not matched:
+            raise UnknownNameError("tag", pattern, names)
+    chosen = set().union(*matches.values())
+    return [run for run in (run.only(chosen) for run in found) if run.curves]
 
 
 def _below(path: Path) -> list[Path]:

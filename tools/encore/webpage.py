@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from encore import __version__, curves, files, registry, runs, strict_yaml, tags
-from encore.curves import Curve
+from encore.curves import FEW, Curve
 from encore.errors import RegistryError
 from encore.runs import Run, View
 
@@ -66,6 +66,7 @@ def _content(compared: Sequence[Run], view: View) -> dict[str, Any]:
         "axis": view.axis,
         "log": view.log_y,
         "smoothing": view.smoothing,
+        "few": FEW,
         "thinned": most if longest > most else 0,
     }
 

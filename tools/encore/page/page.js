@@ -83,12 +83,13 @@
       const kept = places.map((x, i) => i).filter((i) => places[i] !== null);
       const order = kept.sort((a, b) => places[a] - places[b]);
       const pick = (values) => order.map((i) => values[i]);
-      const smooth = averaged(curve.values, state.smoothing);
+      const weight = curve.count < data.few ? 0 : state.smoothing;
+      const smooth = averaged(curve.values, weight);
       found.push({
         run: curve.run,
         x: pick(places),
         line: drawable(pick(smooth)),
-        raw: state.smoothing && !curve.low ? drawable(pick(curve.values)) : null,
+        raw: weight && !curve.low ? drawable(pick(curve.values)) : null,
         values: pick(curve.values),
         low: curve.low && drawable(pick(curve.low)),
         high: curve.low && drawable(pick(curve.high)),
@@ -111,7 +112,7 @@
   function seriesOf(curves) {
     const series = [{}], tables = [], bands = [];
     for (const curve of curves) {
-      const stroke = color(curve.run), few = curve.x.length < 40;
+      const stroke = color(curve.run), few = curve.x.length < data.few;
       const table = [curve.x];
       const add = (values, options) => {
         table.push(values);

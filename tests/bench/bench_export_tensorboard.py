@@ -1,0 +1,139 @@
+"""Time to read event files: EventAccumulator, a loop over protobuf records, rustboard and the kit, in one run.
+
+Aim: at least 20 times as fast as EventAccumulator on 100 MB of events. The file holds what Megatron writes at each
+step, encoded as torch's SummaryWriter does. EventAccumulator keeps every point (size_guidance 0). rustboard is the
+loader that `tensorboard` itself starts, asked over its own protocol until it has all points. Times are wall times
+without the imports; the kit's is the best of three.
+
+    python tests/bench/bench_export_tensorboard.py             100 MB
+    python tests/bench/bench_export_tensorboard.py --mb 20     a quick look
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[2]
+_NAME = "events.out.tfevents.1700000000.host.1.0"
+
+_TAGS = (
+    *(f"steps-vs-{unit}/y={y},x={x}" for unit in ("samples", "tokens") for y, x in (("steps", unit), (unit, "steps"))),
+    *(
+        tag + axis
+        for tag in ("lm-loss-training/lm loss", "grad-norm/grad-norm", "learning-rate/learning-rate")
+        for axis in ("", " vs samples", " vs tokens")
+    ),
+    "iteration-time/TFLOPs per gpu (estimated)",
+)
+
+_ACCUMULATOR = """
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+start = time.perf_counter()
+events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
+events.Reload()
+count = sum(len(events.Scalars(tag)) for tag in events.Tags()["scalars"])
+"""
+
+_LOOP = """
+from tensorboard.compat.proto.event_pb2 import Event
+start, found, count = time.perf_counter(), {}, 0
+(path,) = folder.iterdir()
+with open(path, "rb") as file:
+    while header := file.read(12):
+        event = Event.FromString(file.read(int.from_bytes(header[:8], "little")))
+        file.read(4)
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, event.wall_time, value.simple_value))
+            count += 1
+"""
+
+_RUSTBOARD = """
+import subprocess, grpc, tensorboard_data_server
+from tensorboard.data.proto import data_provider_pb2 as messages, data_provider_pb2_grpc as service
+start, port = time.perf_counter(), folder.parent / "port"
+command = [tensorboard_data_server.server_binary(), "--logdir", str(folder), "--port", "0", "--port-file", str(port)]
+server = subprocess.Popen([*command, "--reload", "once", "--samples-per-plugin", "scalars=all"])
+while not (port.exists() and port.read_text().endswith("\\n")):
+    time.sleep(0.005)
+options = [("grpc.max_receive_message_length", 1 << 31 - 1)]
+stub = service.TensorBoardDataProviderStub(grpc.insecure_channel(f"localhost:{port.read_text().strip()}", options))
+request = messages.ReadScalarsRequest(experiment_id="a")
+request.plugin_filter.plugin_name, request.downsample.num_points, count = "scalars", 1 << 30, 0
+while count < int(sys.argv[2]):
+    time.sleep(0.02)
+    runs = stub.ReadScalars(request).runs
+    count = sum(len(tag.data.step) for run in runs for tag in run.tags)
+server.kill()
+"""
+
+_OURS = f"""
+sys.path.insert(0, {str(_ROOT / "tools")!r})
+from encore import events
+start = time.perf_counter()
+(path,) = folder.iterdir()
+count = sum(len(series.steps) for series in events.read(path).series.values())
+"""
+
+_WHOLE = f"""
+sys.path.insert(0, {str(_ROOT / "tools")!r})
+from encore import runs
+start = time.perf_counter()
+count = sum(map(len, runs.read("a", folder, fold=False).curves.values()))
+"""
+
+
+def write_events(path: Path, size_mb: float) -> int:
+    """A file of about this size; returns how many scalars are in it."""
+    sys.path.insert(0, str(_ROOT / "tests"))
+    sys.path.insert(0, str(_ROOT / "tools"))
+    from event_files import record, simple
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    rng, step, count, left = random.Random(0), 0, 0, size_mb * 1e6
+    with open(path, "wb") as out:
+        # without it EventAccumulator takes steps of different tags for restarts and throws points away
+        out.write(record(Event(wall_time=1.7e9, file_version="brain.Event:2").SerializeToString()))
+        while left > 0:
+            step += 1
+            for tag in _TAGS:
+                scale = 512 * 2048 if tag.endswith("tokens") else 512 if tag.endswith("samples") else 1
+                left -= out.write(record(simple(1.7e9 + step / 2, step * scale, tag, rng.random())))
+                count += 1
+    return count
+
+
+def seconds(script: str, folder: Path, count: int) -> float:
+    """How long a script takes to read the folder; it has to find every scalar."""
+    head = "import json, sys, time\nfrom pathlib import Path\nfolder = Path(sys.argv[1])\n"
+    tail = "\nprint(json.dumps([time.perf_counter() - start, count]))"
+    command = [sys.executable, "-c", head + script + tail, str(folder), str(count)]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+    taken, found = json.loads(ended.stdout.splitlines()[-1])
+    assert found == count, f"{found} scalars of {count}"
+    return taken
+
+
+def main() -> None:
+    """Make the file, time each reader on it, print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mb", type=float, default=100)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home) / "run"
+        folder.mkdir()
+        count = write_events(folder / _NAME, args.mb)
+        print(f"{(folder / _NAME).stat().st_size / 1e6:.0f} MB, {count:,} scalars")
+        ours = min(seconds(_OURS, folder, count) for _ in range(3))
+        peers = {"EventAccumulator": _ACCUMULATOR, "protobuf loop": _LOOP, "rustboard": _RUSTBOARD}
+        times = {name: seconds(script, folder, count) for name, script in peers.items()}
+        rows = [("encore.events.read", ours), ("encore.runs.read", seconds(_WHOLE, folder, count)), *times.items()]
+        for name, taken in rows:
+            print(f"{name:20} {taken:7.2f} s  {args.mb / taken:7.1f} MB/s  {taken / ours:6.1f} x the kit's time")
+
+
+if __name__ == "__main__":
+    main()
