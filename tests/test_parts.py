@@ -188,6 +188,16 @@ def test_a_finished_join_or_split_is_left_as_it_is(pair: Path) -> None:
     assert snapshot(pair.parent) == before
 
 
+def test_parts_of_an_older_bin_are_not_taken_for_its_own(pair: Path) -> None:
+    parts.split(pair, 10)
+    data = (pair.parent / "x.bin").read_bytes()
+    (pair.parent / "x.bin").write_bytes(data[::-1])
+    later = (pair.parent / "x.parts.json").stat().st_mtime + 1
+    os.utime(pair.parent / "x.bin", (later, later))
+    with pytest.raises(OutputError, match="has parts already"):
+        parts.split(pair, 10)
+
+
 def test_removing_parts_beside_a_finished_whole_is_refused(pair: Path) -> None:
     parts.split(pair, 10)
     with pytest.raises(OutputError, match="is there, and so are its parts"):
