@@ -129,7 +129,9 @@ def test_a_name_that_is_none_says_what_is(hub_bench: Bench, name: str, what: str
 
 
 def test_a_data_set_takes_no_repo_and_jobs_are_few(hub_bench: Bench) -> None:
-    assert hub_bench.run("pull", "c4-subsets", "--repo", "a/b").code == 2
+    for option in (("--repo", "a/b"), ("--step", "5"), ("--what", "logs")):
+        ended = hub_bench.run("pull", "c4-subsets", *option)
+        assert ended.code == 2 and "--repo, --what and --step are for runs" in ended.err
     assert hub_bench.run("pull", RUN, "--jobs", "0").code == 2
     assert hub_bench.run("pull", RUN, "--what", "weights").code == 2
 

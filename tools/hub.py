@@ -21,7 +21,6 @@ import argparse
 import functools
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -194,8 +193,7 @@ def sync(args: argparse.Namespace) -> int:
     """Send what changed, wait, and again; what a signal interrupts is sent whole by the next call."""
 
     def end(*_: object) -> None:
-        cli.say("ended; what is committed stays, the rest goes with the next sync or push")
-        sys.stdout.flush()
+        os.write(2, b"ended; what is committed stays, the rest goes with the next sync or push\n")
         os._exit(0)  # not by way of the upload's threads, which would first send what they have begun
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -48,8 +48,8 @@ def order(name: str, given: str | None, revision: str, wanted: Wanted, out: Path
         return run_order(run, found, wanted, out or Path(run))
     if known.kind == "model":
         raise UsageError(f"{first} holds many runs", f"see tools/hub.py list --runs --repo {first}, then pull one")
-    if given:
-        raise UsageError(f"{first} is a data set, --repo is for runs", "leave --repo out")
+    if given or wanted != Wanted():
+        raise UsageError(f"{first} is a data set; --repo, --what and --step are for runs", "leave them out")
     return dataset_order(first, rest.rstrip("/"), revision, out or Path(first))
 
 
