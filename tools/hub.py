@@ -3,8 +3,9 @@
 
 list and where need no network; where asks the Hub too, if it answers, whether a run is really where the registry
 says. pull takes a run's checkpoint (--what for more), or a data set's files, into OUT: verified, resumed, with
-hub-manifest.json last. push sends what changed, sync does so again and again; neither removes anything there. Log in
-with `hf auth login` or HF_TOKEN; HF_ENDPOINT names a mirror, HF_HUB_OFFLINE=1 keeps from asking.
+hub-manifest.json last. push sends what changed, sync does so again and again; neither removes anything there, and both
+leave links, hidden and temporary files and unfinished checkpoints here. Log in with `hf auth login` or HF_TOKEN;
+HF_ENDPOINT names a mirror, HF_HUB_OFFLINE=1 keeps from asking.
 
 examples:
   tools/hub.py list                                      the paper's repositories

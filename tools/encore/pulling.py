@@ -39,22 +39,17 @@ def of_paper(name: str) -> hub.Repository:
 def order(name: str, given: str | None, revision: str, wanted: Wanted, out: Path | None) -> Order:
     """What `pull` was asked for: RUN, REPOSITORY/RUN, DATASET or DATASET/PREFIX; `out` None: a folder of that name."""
     first, _, rest = name.partition("/")
-    known = released.repositories().get(first)
-    if first in released.runs() or known is None or (known.kind == "model" and rest):
-        run = rest if known and first not in released.runs() else name
-        if given is None and known is None and first not in released.runs():
-            raise UnknownNameError("run or data set", first, [*released.runs(), *_datasets()])
-        found = find_run(run, given or (first if run == rest else None), revision)
-        return run_order(run, found, wanted, out or Path(run))
-    if known.kind == "model":
+    known = None if first in released.runs() else released.repositories().get(first)
+    if known is not None and known.kind == "dataset":
+        if given or wanted != Wanted():
+            raise UsageError(f"{first} is a data set; --repo, --what and --step are for runs", "leave them out")
+        return dataset_order(first, rest.rstrip("/"), revision, out or Path(first))
+    if known is not None and not rest:
         raise UsageError(f"{first} holds many runs", f"see tools/hub.py list --runs --repo {first}, then pull one")
-    if given or wanted != Wanted():
-        raise UsageError(f"{first} is a data set; --repo, --what and --step are for runs", "leave them out")
-    return dataset_order(first, rest.rstrip("/"), revision, out or Path(first))
-
-
-def _datasets() -> list[str]:
-    return [name for name, entry in released.repositories().items() if entry.kind == "dataset"]
+    if known is None and given is None and first not in released.runs():
+        raise UnknownNameError("run or data set", first, [*released.runs(), *released.repositories("dataset")])
+    run, holder = (rest, first) if known is not None else (name, None)
+    return run_order(run, find_run(run, given or holder, revision), wanted, out or Path(run))
 
 
 def look(place: released.Place, asked: bool) -> dict[str, Any]:
