@@ -1,5 +1,6 @@
 """What a user asks for, found in the repositories: a run's folder and steps, or a data set's files, as an order."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -9,6 +10,8 @@ from typing import Any
 from encore import hub, released, run_files
 from encore.downloads import Item, Order
 from encore.errors import HubError, HubUnreachableError, UnknownNameError, UsageError
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")  # it becomes a folder here
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ def order(name: str, given: str | None, revision: str, wanted: Wanted, out: Path
     if known is None and given is None and first not in released.runs():
         raise UnknownNameError("run or data set", first, [*released.runs(), *released.repositories("dataset")])
     run, holder = (rest, first) if known is not None else (name, None)
+    if not _RUN_NAME.fullmatch(run):
+        raise UsageError(f"{run!r} is not a run's name", "write letters, digits, - and . only")
     return run_order(run, find_run(run, given or holder, revision), wanted, out or Path(run))
 
 
@@ -69,8 +74,9 @@ def look(place: released.Place, asked: bool) -> dict[str, Any]:
     except HubError as error:
         return row | {"folder": None, "url": None, "checked": f"not there: {error}"}
     holds = sorted({run_files.what(path) for path in paths}, key=run_files.WHATS.index)
-    folder = " ".join(folder or "(the root)" for folder in found.folders)
-    return row | {"folder": folder, "checked": "on the Hub", "holds": holds, "steps": run_files.steps(paths)}
+    row |= {"folder": " ".join(folder or "(the root)" for folder in found.folders)}
+    row |= {"url": hub.url(found.repository, found.folders[0])}
+    return row | {"checked": "on the Hub", "holds": holds, "steps": run_files.steps(paths)}
 
 
 def find_run(run: str, given: str | None, revision: str = "main") -> Found:
