@@ -35,3 +35,9 @@ def test_a_source_that_ends_early_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"1234")
     with pytest.raises(DataError, match="source became shorter while it was read"):
         copying.copy(tmp_path / "source", 2, 3, tmp_path / "target", 0)
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"1234")
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        copying.copy(tmp_path / "source", 0, 4, Path("/dev/full"), 0)

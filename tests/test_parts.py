@@ -1,15 +1,12 @@
 """Splitting and joining: the same bytes come back, whatever is cut where and whenever the process is killed."""
 
-import contextlib
 import itertools
 import os
-import random
 import shutil
 import subprocess
 from collections import namedtuple
 from pathlib import Path
 
-import kills
 import numpy as np
 import pytest
 from encore import copying, part_lists, parts
@@ -17,6 +14,7 @@ from encore.errors import DataError, EncoreError, OutputError, UsageError
 from encore.indexed import IndexedWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kills import kills
 
 GENUINE = Path(__file__).parent / "data" / "megatron_tiny" / "data" / "tiny_text_document"
 
@@ -190,6 +188,16 @@ def test_a_finished_join_or_split_is_left_as_it_is(pair: Path) -> None:
     assert snapshot(pair.parent) == before
 
 
+def test_parts_of_an_older_bin_are_not_taken_for_its_own(pair: Path) -> None:
+    parts.split(pair, 10)
+    data = (pair.parent / "x.bin").read_bytes()
+    (pair.parent / "x.bin").write_bytes(data[::-1])
+    later = (pair.parent / "x.parts.json").stat().st_mtime + 1
+    os.utime(pair.parent / "x.bin", (later, later))
+    with pytest.raises(OutputError, match="has parts already"):
+        parts.split(pair, 10)
+
+
 def test_removing_parts_beside_a_finished_whole_is_refused(pair: Path) -> None:
     parts.split(pair, 10)
     with pytest.raises(OutputError, match="is there, and so are its parts"):
@@ -265,29 +273,22 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("remove", [False, True])
 def test_fifty_kills_of_a_join_end_in_the_same_bytes(pair: Path, remove: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "_COMMIT_BYTES", 50_000)
+    folder = pair.parent
     parts.split(pair, 40)
-    (pair.parent / "x.bin").unlink()
-    before = snapshot(pair.parent)
-    longest = kills.seconds(lambda: parts.join(pair, remove))
-    after = snapshot(pair.parent)
-    rng, killed = random.Random(0), 0
-    for _ in range(50):
-        restore(pair.parent, before)
-        killed += kills.kill_within(longest, lambda: parts.join(pair, remove), rng)
-        parts.join(pair, remove and not (pair.parent / "x.bin").exists())
-        assert {name: data for name, data in snapshot(pair.parent).items() if not name.endswith(".lock")} == after
-    assert killed > 25
+    (folder / "x.bin").unlink()
+    before = snapshot(folder)
+    parts.join(pair, remove)
+    after = snapshot(folder)
+    for _ in kills(50, lambda: restore(folder, before), lambda: parts.join(pair, remove)):
+        parts.join(pair, remove)
+        assert {name: data for name, data in snapshot(folder).items() if not name.endswith(".lock")} == after
 
 
 def test_a_hundred_kills_of_a_split_end_in_the_same_bytes(pair: Path) -> None:
-    before = snapshot(pair.parent)
-    longest = kills.seconds(lambda: parts.split(pair, 40))
-    after = snapshot(pair.parent)
-    rng, killed = random.Random(0), 0
-    for _ in range(100):
-        restore(pair.parent, before)
-        killed += kills.kill_within(longest, lambda: parts.split(pair, 40), rng)
-        with contextlib.suppress(FileNotFoundError):
-            parts.split(pair, 40)
-        assert snapshot(pair.parent) == after
-    assert killed > 50
+    folder = pair.parent
+    before = snapshot(folder)
+    parts.split(pair, 20)
+    after = snapshot(folder)
+    for _ in kills(100, lambda: restore(folder, before), lambda: parts.split(pair, 20)):
+        parts.split(pair, 20)
+        assert snapshot(folder) == after

@@ -1,12 +1,10 @@
 """Pruning: what must never go stays, whatever the rule; what goes is gone after any kill and a rerun."""
 
 import os
-import random
 import shutil
 import time
 from pathlib import Path
 
-import kills
 import prune_checkpoints
 import pytest
 import torch
@@ -15,6 +13,7 @@ from encore.errors import CheckpointError, OutputError, UsageError
 from encore.pruning import Entry, Rule
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kills import kills
 
 GENUINE = Path(__file__).parent / "data" / "megatron_tiny"
 NOW = Rule(idle_s=0)
@@ -276,24 +275,23 @@ def test_what_cannot_be_removed_is_an_error_and_the_next_call_goes_on(
     assert {path.name for path in run.iterdir()} == {"global_step60", "latest"}
 
 
-def test_kills_at_random_moments_end_as_one_run_would(tmp_path: Path, run: Path) -> None:
-    source = tmp_path.with_name("source")
-    shutil.copytree(run, source)
-    rule, rng, killed = Rule(last=2, idle_s=0), random.Random(0), 0
+def test_kills_at_random_moments_end_as_one_run_would(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    source = Path(shutil.copytree(run, tmp_path_factory.mktemp("source") / "run"))
+    rule = Rule(last=2, idle_s=0)
+
+    def restore() -> None:
+        shutil.rmtree(run)
+        shutil.copytree(source, run)
 
     def prune() -> None:
         pruning.delete(pruning.survey(run, rule), rule, lambda entry: None)
 
-    longest = kills.seconds(prune)
+    prune()
     after = sorted(path.relative_to(run) for path in run.rglob("*"))
-    for _ in range(30):
-        shutil.rmtree(run)
-        shutil.copytree(source, run)
-        killed += kills.kill_within(longest, prune, rng)
+    for _ in kills(30, restore, prune):
         assert checkpoints.newest(run).step == run / "global_step60"
         prune()
         assert sorted(path.relative_to(run) for path in run.rglob("*")) == after
-    assert killed > 10
 
 
 def test_the_command_is_dry_until_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

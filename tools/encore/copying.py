@@ -39,7 +39,7 @@ def copy(source: Path, start: int, count: int, target: Path, at: int, progress: 
             if not got:
                 raise DataError(f"{source} became shorter while it was read", "fetch or write it again")
             digest.update(buffer[:got])
-            _write_all(writing, buffer[:got], at)
+            _write_all(writing, buffer[:got], at, target)
             progress(got)
             start, at, count = start + got, at + got, count - got
             if at - unsaid >= _SPAN_BYTES or not count:
@@ -51,10 +51,14 @@ def copy(source: Path, start: int, count: int, target: Path, at: int, progress: 
     return digest.hexdigest()
 
 
-def _write_all(target: int, data: memoryview, at: int) -> None:
-    while data:
-        written = os.pwrite(target, data, at)
-        data, at = data[written:], at + written
+def _write_all(descriptor: int, data: memoryview, at: int, path: Path) -> None:
+    try:
+        while data:
+            written = os.pwrite(descriptor, data, at)
+            data, at = data[written:], at + written
+    except OSError as error:
+        error.filename = str(path)  # a failed write() does not know what it wrote to
+        raise
 
 
 def _start_writing_back(target: int, at: int, count: int) -> None:

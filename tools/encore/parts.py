@@ -205,11 +205,13 @@ def _cut(dataset: IndexedDataset, prefix: Path, count: int | None, part_bytes: i
 
 
 def _split_before(prefix: Path, plan: Sequence[Part]) -> list[Part] | None:
-    """The manifest, where these very parts are there."""
-    manifest = part_lists.read_manifest(prefix) or []
-    same = [replace(part, xxh3_128=None) for part in manifest] == list(plan)
-    there = all(_size(bin_path(prefix).with_name(part.name)) == part.bytes for part in plan)
-    return manifest if same and there else None
+    """The manifest, where these very parts are there, and the .bin has not been written to since."""
+    target, manifest = bin_path(prefix), part_lists.read_manifest(prefix)
+    if manifest is None or [replace(part, xxh3_128=None) for part in manifest] != list(plan):
+        return None
+    there = all(_size(target.with_name(part.name)) == part.bytes for part in plan)
+    newer = target.stat().st_mtime_ns > part_lists.manifest_path(prefix).stat().st_mtime_ns
+    return manifest if there and not newer else None
 
 
 def _make_room(prefix: Path, plan: Sequence[Part], marker: Path) -> None:
