@@ -24,10 +24,9 @@ demo: $(VENV)/.train  ## real text to a trained model on this machine, in minute
 	$(BIN)/python tools/run_demo.py
 
 test: $(VENV)/.dev  ## every check that this machine can run
-	$(BIN)/python -m pytest --ignore=tests/cluster --ignore=tests/containers
+	$(BIN)/python -m pytest
 
-test-cluster: $(VENV)/.dev  ## as root: a real Slurm, playbooks, the CPU image, jobs on both nodes
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+test-cluster: $(VENV)/.dev  ## of these, as root on Debian, all that need a real Slurm: it is set up and taken away
 	CI=true $(BIN)/python -m pytest tests/containers tests/cluster
 
 lint: $(VENV)/.dev  ## ruff, shellcheck, ansible-lint

@@ -1,6 +1,11 @@
-"""Fixtures that several modules share: the finished demo, a hub on loopback."""
+"""Fixtures that several modules share: the finished demo, a hub on loopback, a real Slurm of two virtual nodes.
+
+Under CI the Slurm is set up by playbooks/setup_local.yml, as root, and a test that cannot run fails. Elsewhere a Slurm
+that the playbook has set up earlier is used as it is; without one the tests that need it are reported as not run.
+"""
 
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +16,7 @@ import pytest
 from hub_bench import Bench
 from hub_server import running
 from hypothesis import settings
+from local_machine import UNDER_CI, LocalSlurm, User, not_run, play_local, runs_as_root, slurm_is_there
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tools/pretrain_gpt.py sets it, and why
 
@@ -59,3 +65,16 @@ def hub_bench(warm_bench: Bench, tmp_path: Path) -> Bench:
     warm_bench.hub.reset()
     warm_bench.home = tmp_path
     return warm_bench
+
+
+@pytest.fixture(scope="session")
+def local_slurm() -> LocalSlurm:
+    """A running Slurm of two virtual nodes; set up under CI, else the one that is there."""
+    if UNDER_CI:
+        if not runs_as_root():
+            not_run("setting up Slurm needs root")
+        play_local().ok()
+    elif not slurm_is_there():
+        not_run("no Slurm of playbooks/setup_local.yml runs here; apply that playbook as root to run the cluster tests")
+    name = "encore" if runs_as_root() else pwd.getpwuid(os.geteuid()).pw_name
+    return LocalSlurm(User(name, Path(pwd.getpwnam(name).pw_dir)))

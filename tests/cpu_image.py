@@ -1,19 +1,16 @@
 """The CPU image that tests run in: built by the command itself as an ordinary user, kept until its parts change.
 
-Needs what playbooks/setup_local.yml sets up: Apptainer, a user without rights, a base image. Under CI a machine that
-lacks them fails the test; elsewhere it is skipped by name.
+Needs what the fixture local_slurm stands for: Apptainer, a user without rights, a base image.
 """
 
 import fcntl
 import hashlib
-import os
-import pwd
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
+from local_machine import runs_as_root
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = Path("/var/lib/encore-local/base.sif")
@@ -23,19 +20,9 @@ PLACE = Path("/var/tmp/encore-tests")
 PARTS = ("LICENSE", "containers", "registry", "templates", "tools")
 
 
-def require() -> None:
-    """Skip, or fail under CI, where something is missing."""
-    missing = [name for name in ("apptainer", "runuser") if not shutil.which(name)]
-    missing += [] if BASE.is_file() else [str(BASE)]
-    missing += [] if USER in {entry.pw_name for entry in pwd.getpwall()} else [f"user {USER}"]
-    if missing:
-        reason = f"this machine has no {', '.join(missing)}; playbooks/setup_local.yml sets them up"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-
-
 def command(*words: object) -> list[str]:
     """The words as a command of the ordinary user."""
-    return [*(["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []), *map(str, words)]
+    return [*(["runuser", "-u", USER, "--"] if runs_as_root() else []), *map(str, words)]
 
 
 def run(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -74,7 +61,7 @@ def place() -> None:
     images = PLACE / "images"
     if not images.exists():
         images.mkdir()
-        if os.geteuid() == 0:
+        if runs_as_root():
             shutil.chown(images, USER)
 
 
@@ -87,7 +74,6 @@ def build_command(*options: str) -> list[str]:
 
 def image() -> Path:
     """The image of the checkout as it is now; builds it when there is none. Fails the test when that fails."""
-    require()
     place()
     with open(PLACE / "lock", "w") as lock:
         # another test run may be building the same one: wait for it

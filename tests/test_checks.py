@@ -1,12 +1,13 @@
 """The doctor's checks of this machine, on real files and commands that are really missing."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from encore import checks, planner
+from encore import checks, images, planner, render
 from encore.indexed import IndexedWriter
 from encore.plan import Plan, Request
 from encore.userconfig import UserConfig
@@ -86,6 +87,51 @@ def test_a_runtime_is_judged_by_its_product_and_version(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     (finding,) = checks.runtime(plan(tmp_path, "cuda", "146m14b400m"))
     assert finding.right is right
+
+
+def sif(architecture: bytes = b"02") -> bytes:
+    """The head of an image file, all that is looked at but its hash."""
+    return b"#!/usr/bin/env run-singularity\n".ljust(32, b"\0") + b"SIF_MAGIC\0" + b"01\0" + architecture + b"\0" * 80
+
+
+def place_image(found: Plan, content: bytes) -> Path:
+    path = Path(str(render.image_path(found)))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_an_image_that_is_missing_names_the_command_that_builds_it(tmp_path: Path) -> None:
+    (finding,) = checks.image(plan(tmp_path, "cuda", "146m14b400m"))
+    assert finding.right is False and "encore-cuda.sif is missing" in finding.seen
+    assert finding.advice == f"tools/build_image.py cuda --out {tmp_path}/images"
+    assert checks.image(plan(tmp_path)) == []
+
+
+def test_an_image_is_known_by_its_digest(tmp_path: Path) -> None:
+    found = plan(tmp_path, "cuda", "146m14b400m")
+    path = place_image(found, sif())
+    (finding,) = checks.image(found)
+    assert finding.right is True and "names no digest for cuda yet" in finding.seen
+    record = {field.name: "" for field in dataclasses.fields(images.Record)} | {"digest": "sha256:0"}
+    images.record_path(path).write_text(json.dumps(record))
+    (finding,) = checks.image(found)
+    assert finding.right is False and "not the one that the record beside it describes" in finding.seen
+
+
+@pytest.mark.parametrize(("content", "said"), [(sif(b"04"), "is for arm64"), (b"<html>", "is not a container image")])
+def test_an_image_of_another_kind_is_one_wrong_finding(content: bytes, said: str, tmp_path: Path) -> None:
+    found = plan(tmp_path, "cuda", "146m14b400m")
+    place_image(found, content)
+    wrong = [f for f in checks.examine(found, skip=("hub", "queue", "runtime")) if f.what == "image"]
+    assert [(f.right, said in f.seen) for f in wrong] == [(False, True)]
+
+
+@pytest.mark.parametrize(("content", "right"), [(b"hsqs" + bytes(92), True), (sif(), False), (b"", False)])
+def test_pyxis_wants_a_squashfs_file(content: bytes, right: bool, tmp_path: Path) -> None:
+    found = plan(tmp_path, "cuda-pyxis", "146m14b400m")
+    place_image(found, content)
+    assert [finding.right for finding in checks.image(found)] == [right]
 
 
 def test_slurm_that_is_not_there_is_one_wrong_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,33 +1,18 @@
 """Fixtures for tests that need a real Slurm: two virtual nodes shaped like LUMI's, and an ordinary user on them.
 
-Under CI the Slurm is set up by playbooks/setup_local.yml, as root, and a test that cannot run fails. Elsewhere a Slurm
-that the playbook has set up earlier is used as it is; without one these tests are reported as not run.
+How the Slurm comes about is in tests/conftest.py.
 """
 
 import os
-import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_machine import PYTHON, ROOT, UNDER_CI, LocalSlurm, User, not_run, play_local, slurm_is_there
+from local_machine import PYTHON, ROOT, LocalSlurm
 
 _LAST = "test_what_was_set_up_is_taken_away"
-
-
-@pytest.fixture(scope="session")
-def local_slurm() -> LocalSlurm:
-    """A running Slurm of two virtual nodes; set up under CI, else the one that is there."""
-    if UNDER_CI:
-        if os.geteuid() != 0:
-            not_run("setting up Slurm needs root")
-        play_local().ok()
-    elif not slurm_is_there():
-        not_run("no Slurm of playbooks/setup_local.yml runs here; apply that playbook as root to run the cluster tests")
-    name = "encore" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    return LocalSlurm(User(name, Path(pwd.getpwnam(name).pw_dir)))
 
 
 @pytest.fixture

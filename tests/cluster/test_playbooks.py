@@ -1,10 +1,6 @@
-"""The playbooks are well made: lint, shell, documented defaults, validation first, the kit's own names."""
+"""The playbooks are well made, past what `make lint` sees: documented defaults, validation first, the kit's names."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -12,26 +8,7 @@ from encore import files
 from local_machine import ROOT
 
 PLAYBOOKS = ROOT / "playbooks"
-PROGRAMS = Path(sys.executable).parent
 ROLES = sorted(path.name for path in (PLAYBOOKS / "roles").iterdir())
-
-
-def test_playbooks_are_clean_at_the_production_profile() -> None:
-    done = subprocess.run(
-        [PROGRAMS / "ansible-lint", "--offline", "--nocolor", "--profile", "production", "playbooks"],
-        cwd=ROOT,
-        env=os.environ | {"PATH": f"{PROGRAMS}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("script", sorted(PLAYBOOKS.rglob("files/*.sh")), ids=lambda path: path.name)
-def test_scripts_of_roles_are_clean_shell(script: Path) -> None:
-    done = subprocess.run([PROGRAMS / "shellcheck", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -1,6 +1,5 @@
 """setup_local.yml, applied to this machine for real: its Slurm is LUMI's in shape and in what it refuses."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 from encore import profiles
-from local_machine import UNDER_CI, LocalSlurm, Play, not_run, play_local
+from local_machine import UNDER_CI, LocalSlurm, Play, not_run, play_local, runs_as_root
 
 LEFT_BY_LOCAL = [
     *map(Path, ("/etc/slurm", "/etc/apptainer", "/usr/local/sbin/encore-slurm", "/home/encore")),
@@ -25,7 +24,7 @@ def ask(*command: str) -> str:
 
 
 def needs_root() -> None:
-    if os.geteuid() != 0:
+    if not runs_as_root():
         not_run("setup_local.yml needs root")
 
 
@@ -112,7 +111,7 @@ def test_the_script_of_the_daemons_is_clean_shell(local_slurm: LocalSlurm) -> No
     [
         ({"state": "gone"}, "give -e state=present or -e state=absent"),
         ({"slurm_profile": "lumo"}, "clusters/lumo.yml; set slurm_profile"),
-        ({"slurm_profile": "cuda"}, "cuda lacks what a virtual Slurm is made from"),
+        ({"slurm_profile": "local"}, "local has no Slurm"),
         ({"slurm_nodes": "nid1"}, "slurm_nodes, slurm_accounts and slurm_users are lists"),
         ({"slurm_first_node_port": "17001"}, "are whole numbers"),
         ({"ordinary_user_name": "root"}, "give the name of a user without rights"),

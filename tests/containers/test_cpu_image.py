@@ -7,10 +7,11 @@ from pathlib import Path
 
 import cpu_image
 import pytest
+from local_machine import LocalSlurm
 
 
 @pytest.fixture(scope="module")
-def image() -> Path:
+def image(local_slurm: LocalSlurm) -> Path:
     return cpu_image.image()
 
 

@@ -2,19 +2,21 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from encore import definitions, profiles, registry
 
 FOLDER = definitions.FOLDER
+SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.def"))
 SHELL_SECTIONS = ("post", "environment", "runscript", "test")
 OURS = {"version", "commit", "base_digest"}
 
 
 def shellcheck(path: Path) -> str:
-    done = subprocess.run(["shellcheck", str(path)], capture_output=True, text=True)
+    done = subprocess.run([SHELLCHECK, path], capture_output=True, text=True)
     return done.stdout + done.stderr
 
 

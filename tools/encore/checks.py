@@ -8,17 +8,19 @@ import getpass
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from encore import files, render, slurm
+from encore import files, images, render, slurm
 from encore.errors import DataError, EncoreError
 from encore.plan import Plan
 
 _VERSION_TIMEOUT_S = 60
+_SQUASHFS_MAGIC = b"hsqs"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,21 @@ def runtime(plan: Plan) -> list[Finding]:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
+
+
+def image(plan: Plan) -> list[Finding]:
+    """The image is there, for this machine's architecture, and the one that its record and the registry describe."""
+    place, name = render.image_path(plan), plan.software.image_name
+    if place is None:
+        return []
+    build = f"tools/build_image.py {name} --out {shlex.quote(plan.paths.images)}"
+    if not Path(place).is_file():
+        return [Finding("image", False, f"{place} is missing", build)]
+    if plan.cluster.runtime == "pyxis":
+        right = files.starts_with(Path(place), _SQUASHFS_MAGIC)
+        return [Finding("image", right, f"{place} is {'a' if right else 'no'} squashfs file", f"see {name}.def, %help")]
+    found = images.identify(Path(place), name)
+    return [Finding("image", found.is_named is not False, f"{found.digest[:19]}…: {found.reason}", build)]
 
 
 def data(plan: Plan) -> list[Finding]:
@@ -199,6 +216,7 @@ def hub(plan: Plan) -> list[Finding]:
 
 CHECKS: dict[str, Check] = {
     "runtime": runtime,
+    "image": image,
     "data": data,
     "tokenizer": tokenizer,
     "space": space,

@@ -94,6 +94,12 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def starts_with(path: Path, magic: bytes) -> bool:
+    """Whether a file begins with these bytes."""
+    with open(path, "rb") as handle:
+        return handle.read(len(magic)) == magic
+
+
 @dataclass(frozen=True)
 class RunPaths:
     """Every path of a run, below one workspace; as text, for they may lie on another machine.

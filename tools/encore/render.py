@@ -62,7 +62,7 @@ def _rendered(template: str, plan: Plan, origin: Origin, **values: object) -> st
         "plan": plan,
         "made_by": origin.made_by,
         "kit": origin.kit,
-        "image_path": _image_path(plan),
+        "image_path": image_path(plan),
         "binds": ",".join(folders),
         "container_srun": pyxis if plan.cluster.runtime == "pyxis" else "",
         "srun_options": " ".join(map(shlex.quote, plan.cluster.launch.srun_options)),
@@ -84,7 +84,8 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _image_path(plan: Plan) -> str | None:
+def image_path(plan: Plan) -> str | None:
+    """The image that a job of this plan starts; None without containers; raises UsageError where pyxis lacks one."""
     image = plan.software.image
     if image is None:
         return None

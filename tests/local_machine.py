@@ -13,12 +13,17 @@ from typing import Any, NoReturn
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 UNDER_CI = os.environ.get("CI") == "true"
 PYTHON = "/usr/bin/python3"  # the system's: an ordinary user may not be able to reach the one that runs the tests
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 Done = subprocess.CompletedProcess[str]
+
+
+def runs_as_root() -> bool:
+    """Whether these tests may change the machine."""
+    return os.geteuid() == 0
 
 
 def not_run(why: str) -> NoReturn:
@@ -39,7 +44,7 @@ class User:
         """Run a command under this name with a bare environment and `variables`; `text` is its standard input."""
         environment = {"HOME": str(self.home), "USER": self.name, "PATH": _SYSTEM_PATH, "LANG": "C.UTF-8"}
         environment |= {key: value for key, value in os.environ.items() if key.startswith("PIP_")} | variables
-        switch = ["runuser", "--user", self.name, "--"] if os.geteuid() == 0 else []
+        switch = ["runuser", "--user", self.name, "--"] if runs_as_root() else []
         return subprocess.run(
             [*switch, *map(str, command)],
             cwd=cwd or self.home,
@@ -53,7 +58,7 @@ class User:
     def own(self, folder: Path) -> Path:
         """Make a folder, and all that is in it, the user's."""
         folder.mkdir(parents=True, exist_ok=True)
-        if os.geteuid() == 0:
+        if runs_as_root():
             for path in (folder, *folder.rglob("*")):
                 shutil.chown(path, self.name, self.name) if not path.is_symlink() else None
         return folder

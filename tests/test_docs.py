@@ -1,0 +1,78 @@
+"""The pages in docs/ are true: their commands parse, what they render renders, their links lead somewhere."""
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+PROGRAMS = Path(sys.executable).parent
+PER_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+def commands(page: Path, program: str) -> list[list[str]]:
+    """The command lines of a page that call a program, without comments and what they are piped into."""
+    text = "".join(re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
+    calls = [line[: line.index("|")] if "|" in line else line for line in lines]
+    return [call[i:] for call in calls for i, word in enumerate(call) if re.search(program, word)]
+
+
+@PER_PAGE
+def test_the_options_of_every_command_are_the_commands_own(page: Path) -> None:
+    calls = commands(page, r"^tools/")
+    assert calls
+    for tool, *arguments in calls:
+        spec = importlib.util.spec_from_file_location(Path(tool).stem, ROOT / tool)
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.build_parser().parse_args(arguments)
+
+
+@PER_PAGE
+def test_what_is_rendered_renders(page: Path, tmp_path: Path) -> None:
+    calls = commands(page, r"render_sbatch\.py$")
+    assert calls
+    for call in calls:
+        done = subprocess.run(
+            [sys.executable, *call],
+            cwd=ROOT,
+            env=os.environ | {"XDG_CONFIG_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0 and done.stdout, f"{shlex.join(call)}: {done.stderr}"
+
+
+@PER_PAGE
+def test_its_playbooks_exist_and_their_variables_are_documented(page: Path) -> None:
+    defaults = "\n".join(path.read_text() for path in ROOT.glob("playbooks/roles/*/defaults/main.yml"))
+    calls = commands(page, r"ansible-playbook$")
+    assert calls
+    for _, playbook, *options in calls:
+        assert (ROOT / playbook).is_file()
+        for name in re.findall(r"^(\w+)=", "\n".join(options), re.MULTILINE):
+            assert name == "state" or re.search(rf"^{name}:", defaults, re.MULTILINE), name
+
+
+@PER_PAGE
+def test_its_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_every_cluster_has_a_page_that_the_readme_links() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\(docs/(\w+)\.md\)", readme))
+    assert linked == {page.stem for page in PAGES}
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for profile in (ROOT / "registry" / "clusters").glob("*.yml"):
+        assert f"--cluster {profile.stem} " in text
