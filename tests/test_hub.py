@@ -128,8 +128,25 @@ def test_a_name_that_is_none_says_what_is(hub_bench: Bench, name: str, what: str
     assert ended.code == 2 and what in ended.err and ended.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["/etc/passwd", "..", "a/b", ".hidden", "a b", ""])
+def test_a_run_of_anyones_repository_is_a_plain_name(hub_bench: Bench, name: str) -> None:
+    ended = hub_bench.run("pull", name, "--repo", "tester/x")
+    assert ended.code == 2 and "is not a run's name" in ended.err and not hub_bench.hub.requests
+
+
+def test_a_run_that_is_a_whole_repository_lies_at_its_root(hub_bench: Bench) -> None:
+    name = "lm1-4b2-84b-oscarroots"
+    hub_bench.hub.add(f"datablations/{name}", {"global_step5/a.pt": b"x", "evaluation/y.json": b"", "README.md": b""})
+    (row,) = json.loads(hub_bench.run("where", name, "--json").out)
+    assert row["folder"] == "(the root)" and row["url"] == f"{hub_bench.hub.url}/datablations/{name}"
+    assert hub_bench.run("pull", name, "--what", "all").code == 0
+    assert (hub_bench.home / name / "global_step5" / "a.pt").read_bytes() == b"x"
+
+
 def test_a_data_set_takes_no_repo_and_jobs_are_few(hub_bench: Bench) -> None:
-    assert hub_bench.run("pull", "c4-subsets", "--repo", "a/b").code == 2
+    for option in (("--repo", "a/b"), ("--step", "5"), ("--what", "logs")):
+        ended = hub_bench.run("pull", "c4-subsets", *option)
+        assert ended.code == 2 and "--repo, --what and --step are for runs" in ended.err
     assert hub_bench.run("pull", RUN, "--jobs", "0").code == 2
     assert hub_bench.run("pull", RUN, "--what", "weights").code == 2
 

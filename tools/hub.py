@@ -3,8 +3,9 @@
 
 list and where need no network; where asks the Hub too, if it answers, whether a run is really where the registry
 says. pull takes a run's checkpoint (--what for more), or a data set's files, into OUT: verified, resumed, with
-hub-manifest.json last. push sends what changed, sync does so again and again; neither removes anything there. Log in
-with `hf auth login` or HF_TOKEN; HF_ENDPOINT names a mirror, HF_HUB_OFFLINE=1 keeps from asking.
+hub-manifest.json last. push sends what changed, sync does so again and again; neither removes anything there, and both
+leave links, hidden and temporary files and unfinished checkpoints here. Log in with `hf auth login` or HF_TOKEN;
+HF_ENDPOINT names a mirror, HF_HUB_OFFLINE=1 keeps from asking.
 
 examples:
   tools/hub.py list                                      the paper's repositories
@@ -21,7 +22,6 @@ import argparse
 import functools
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -194,8 +194,7 @@ def sync(args: argparse.Namespace) -> int:
     """Send what changed, wait, and again; what a signal interrupts is sent whole by the next call."""
 
     def end(*_: object) -> None:
-        cli.say("ended; what is committed stays, the rest goes with the next sync or push")
-        sys.stdout.flush()
+        os.write(2, b"ended; what is committed stays, the rest goes with the next sync or push\n")
         os._exit(0)  # not by way of the upload's threads, which would first send what they have begun
 
     for number in (signal.SIGINT, signal.SIGTERM):

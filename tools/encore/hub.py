@@ -1,6 +1,6 @@
 """The Hugging Face Hub as the kit uses it: what is in a repository, a file's bytes, a commit.
 
-A thin room around huggingface_hub, which is imported here alone: it does the requests, their retries, the login
+A thin room around huggingface_hub, imported when first needed: it does the requests, most retries, the login
 (`hf auth login` or HF_TOKEN; no token passes through the kit), mirrors and offline mode (HF_ENDPOINT, HF_HUB_OFFLINE)
 and Xet storage. Whatever it raises becomes a HubError of one line; HubUnreachableError where another try may help.
 """
@@ -238,9 +238,15 @@ def user() -> str:
 
 
 def create(repository: Repository, private: bool) -> None:
-    """Make the repository unless it is there."""
+    """Make the repository unless it is there; raises HubError when it is there for all to see and may not be."""
+    api = _library().HfApi()
     with _asking(repository.name):
-        _library().HfApi().create_repo(repository.name, repo_type=repository.kind, private=private, exist_ok=True)
+        api.create_repo(repository.name, repo_type=repository.kind, private=private, exist_ok=True)
+        if private and not api.repo_info(repository.name, repo_type=repository.kind).private:
+            raise HubError(
+                f"{repository.name} is there already, and public",
+                "make it private on its page, or choose another --repo",
+            )
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,8 @@ def _state(step: Path) -> tuple[str, str]:
             return UNKNOWN, f"it holds {strange[0]}, which DeepSpeed does not write"
         return ORPHANED, f"{len(names)} files, but not {states.name}"
     if not zipfile.is_zipfile(states):
-        old = states.read_bytes()[:2] == _OLD_FORMAT
+        with open(states, "rb") as handle:
+            old = handle.read(len(_OLD_FORMAT)) == _OLD_FORMAT
         return (UNKNOWN, f"{states.name} is in torch's old format") if old else (TORN, f"{states.name} is torn")
     try:
         if checkpoints.model_states(step).get("module") is not None:

@@ -48,8 +48,8 @@ class LocalFile:
 class Push:
     """What goes where; the hashes that were taken stay for the next round.
 
-    card: makes the text of README.md, asked only where neither side has one. tries: rounds without progress before it
-    gives up.
+    card: makes the text of README.md, asked only where the Hub has none once the files are there. tries: rounds without
+    progress before it gives up.
     """
 
     folder: Path
@@ -116,6 +116,7 @@ class Push:
 
 
 def _walk(folder: Path) -> Iterator[LocalFile]:
+    """Every file but hidden and temporary ones, and links, which could lead anywhere."""
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not _is_left_out(name))
         for name in sorted(names):
