@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import prune_checkpoints
@@ -114,7 +115,7 @@ def test_what_training_would_go_on_from_never_goes(
     before = checkpoints.newest(folder).step, checkpoints.newest(folder, optimizer=False).step
     highest = max((step for step, kind in kinds.items() if kind == "whole"), default=None)
     rule = Rule(every, last, 0)
-    pruning.delete(pruning.survey(folder, rule), rule, lambda entry: None)
+    list(pruning.delete(pruning.survey(folder, rule), rule))
     assert (checkpoints.newest(folder).step, checkpoints.newest(folder, optimizer=False).step) == before
     left = {int(path.name.removeprefix("global_step")) for path in folder.glob("global_step*")}
     assert highest is None or highest in left
@@ -215,7 +216,7 @@ def test_links_and_other_names_are_left_alone(run: Path, tmp_path_factory: pytes
     (run / "global_step10" / "layer_07-model_00-model_states.pt").symlink_to(outside / "global_step1" / LAYER)
     rule = Rule(last=1, idle_s=0)
     assert going(run, rule) == steps(10, 20, 30, 40, 50)
-    pruning.delete(pruning.survey(run, rule), rule, lambda entry: None)
+    list(pruning.delete(pruning.survey(run, rule), rule))
     assert len(list((outside / "global_step1").iterdir())) == 5
     assert (run / "global_step1").is_symlink() and (run / "global_step4.bak").is_dir() and (run / "latest").is_file()
 
@@ -233,11 +234,9 @@ def test_a_checkpoint_that_came_into_use_after_the_survey_stays(run: Path) -> No
     rule = Rule(last=1, idle_s=0)
     found = pruning.survey(run, rule)
     (run / "latest").write_text("global_step20")
-    gone: list[str] = []
-    pruning.delete(found, rule, lambda entry: gone.append(entry.path.name))
-    assert set(gone) == steps(10, 30, 40, 50)
+    assert {gone.path.name for gone in pruning.delete(found, rule)} == steps(10, 30, 40, 50)
     found = [entry for entry in pruning.survey(run, NOW) if entry.step == 20]
-    assert pruning.delete([Entry(e.path, 20, e.state, e.bytes, "", True) for e in found], Rule(), gone.append) == 0
+    assert list(pruning.delete([replace(entry, delete=True) for entry in found], Rule())) == []
 
 
 def test_a_folder_of_no_checkpoints_is_refused(run: Path, tmp_path: Path) -> None:
@@ -269,9 +268,9 @@ def test_what_cannot_be_removed_is_an_error_and_the_next_call_goes_on(
 
     with monkeypatch.context() as patch, pytest.raises(OutputError, match=r"global_step10 could not be removed: Oper"):
         patch.setattr(shutil, "rmtree", refused)
-        pruning.delete(pruning.survey(run, rule), rule, lambda entry: None)
+        list(pruning.delete(pruning.survey(run, rule), rule))
     assert (run / ".global_step10.pruned").is_dir()
-    pruning.delete(pruning.survey(run, rule), rule, lambda entry: None)
+    list(pruning.delete(pruning.survey(run, rule), rule))
     assert {path.name for path in run.iterdir()} == {"global_step60", "latest"}
 
 
@@ -284,7 +283,7 @@ def test_kills_at_random_moments_end_as_one_run_would(run: Path, tmp_path_factor
         shutil.copytree(source, run)
 
     def prune() -> None:
-        pruning.delete(pruning.survey(run, rule), rule, lambda entry: None)
+        list(pruning.delete(pruning.survey(run, rule), rule))
 
     prune()
     after = sorted(path.relative_to(run) for path in run.rglob("*"))

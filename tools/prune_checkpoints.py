@@ -39,15 +39,17 @@ def main(argv: list[str] | None = None) -> int:
         raise UsageError(f"--idle {args.idle} is less than no time", "give minutes")
     rule = pruning.Rule(args.keep_every, args.keep_last, args.idle * 60)
     found = [entry for folder in args.folders for entry in pruning.survey(folder, rule)]
-    doomed = [entry for entry in found if entry.delete]
     if args.json:
         cli.print_json([as_json(entry) for entry in found])
     elif found:
         print(cli.table(map(row, found), header=("", "checkpoint", "size", "is", "because")))
-    freed = sum(entry.bytes for entry in doomed)
+    doomed = [entry for entry in found if entry.delete]
     if args.delete:
-        freed = pruning.delete(found, rule, lambda entry: cli.say(f"deleted {entry.path}"))
-    verb = "freed" if args.delete else "would be freed by --delete"
+        doomed = []
+        for gone in pruning.delete(found, rule):
+            cli.say(f"deleted {gone.path}")
+            doomed.append(gone)
+    freed, verb = sum(entry.bytes for entry in doomed), "freed" if args.delete else "would be freed by --delete"
     cli.say(f"{cli.byte_size(freed)} ({freed:,} bytes) {verb}: {len(doomed)} of {len(found)} folders")
     return 0
 

@@ -64,7 +64,10 @@ def verify(prefix: Path, vocabulary: int | None = None, progress: Progress = sil
     damaged = _read_once(extents, [*([sha256.update] if sha256 else []), *([ids.look] if ids.wanted else [])], progress)
     known = sum(extent.xxh3_128 is not None for extent in extents)
     if known:
-        found = "; ".join(f"{name} is damaged" for name in damaged) or f"XXH3 of {known} parts as in the manifest"
+        found = (
+            "; ".join(f"{name} differs from the manifest" for name in damaged)
+            or f"XXH3 of {known} parts as in the manifest"
+        )
         verdicts.append(Verdict("parts", not damaged, found))
     if manifest and sha256:
         verdicts += _against_manifest(index, manifest, sha256.hexdigest())

@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
@@ -200,18 +200,15 @@ def _leftover(path: Path, match: re.Match[str], rule: Rule) -> Entry:
     return _judge(found, None, rule)
 
 
-def delete(entries: Iterable[Entry], rule: Rule, done: Callable[[Entry], object]) -> int:
-    """Remove what `survey` found to go, unless it has been written to or named by `latest` since; bytes freed.
+def delete(entries: Iterable[Entry], rule: Rule) -> Iterator[Entry]:
+    """Remove what `survey` found to go, unless it was written to or named by `latest` since; yields each that is gone.
 
     Raises OutputError when something cannot be removed; the next call goes on with what is left of it.
     """
-    freed = 0
     for entry in entries:
         if entry.delete and entry.path.is_dir() and _still(entry, rule):
             _remove(entry)
-            freed += entry.bytes
-            done(entry)
-    return freed
+            yield entry
 
 
 def _still(entry: Entry, rule: Rule) -> bool:
