@@ -4,6 +4,7 @@ import gc
 import hashlib
 import json
 import random
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -75,7 +76,7 @@ def unsynced() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("unsynced")
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(
     model=models(),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
@@ -104,7 +105,7 @@ def test_to_transformers_and_back_is_the_same_bit_for_bit(
 
 
 @pytest.mark.usefixtures("unsynced")
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(model=models(), dtype=st.sampled_from([torch.float32, torch.bfloat16]), stages=st.integers(1, 4))
 def test_resharding_there_and_back_is_the_same_bit_for_bit(
     model: tuple[ModelConfig, int, int, int], dtype: torch.dtype, stages: int, tmp_path_factory: pytest.TempPathFactory
@@ -224,6 +225,22 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
     with pytest.raises(UsageError):
         conversions.reshard(step, tmp_path / "out" / "hf", 3, 1, None)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("act", ["to-transformers", "reshard"])
+def test_a_full_disk_is_an_output_error_and_leaves_nothing(act: str, tmp_path: Path) -> None:
+    step = write(tmp_path, SMALL, weights(SMALL))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+        with pytest.raises(OutputError, match="could not be written"):
+            if act == "reshard":
+                conversions.reshard(step, tmp_path / "out" / "new", 1, 1, None)
+            else:
+                conversions.to_transformers(step, tmp_path / "out" / "new", None, SHARD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list((tmp_path / "out").iterdir()) == []
 
 
