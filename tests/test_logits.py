@@ -165,6 +165,7 @@ def test_what_transformers_saved_itself(activation: str, shard: str, tmp_path: P
     model.save_pretrained(tmp_path / "hf", max_shard_size=shard)
     done = conversions.to_megatron(tmp_path / "hf", tmp_path / "out", 4, 2)
     assert logits.difference(tmp_path / "hf", done.path).same
+    assert any("--no-bias-gelu-fusion" in note for note in done.notes) == (activation == "gelu")
     again = conversions.to_transformers(done.path, tmp_path / "again", None, 10**9)
     assert logits.difference(tmp_path / "hf", again.path).greatest < 1e-4
 

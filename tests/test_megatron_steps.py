@@ -159,6 +159,9 @@ def test_damaged_partitions_are_refused(damage: str, tmp_path: Path) -> None:
 def test_the_newest_whole_step_of_a_folder_is_taken(tmp_path: Path) -> None:
     step = write(tmp_path, SMALL, random_weights(SMALL))
     assert megatron_steps.find(tmp_path) == megatron_steps.find(step) == step
+    (step / "mp_rank_00_model_states.pt").unlink()
+    with pytest.raises(CheckpointError, match=r"mp_rank_00_model_states\.pt does not exist"):
+        megatron_steps.read(step)
     with pytest.raises(CheckpointError, match="no checkpoint and holds none"):
         megatron_steps.find(tmp_path / "absent")
 

@@ -1,8 +1,8 @@
 """A transformers GPT-2 folder: its config.json, and its weights layer by layer in Megatron's names and form.
 
-Both sides hold the same numbers: GPT-2's Conv1D is a transposed
-linear map, and its fused projection has all queries, then all keys, then all values, where Megatron's has them head by
-head. Source: transformers 5.24 models/gpt2/modeling_gpt2.py; openai-community/gpt2 for names without "transformer.".
+Both sides hold the same numbers: GPT-2's Conv1D is a transposed linear map, and its fused projection has all queries,
+then all keys, then all values, where Megatron's has them head by head.
+Source: transformers 5.24 models/gpt2/modeling_gpt2.py; openai-community/gpt2 for names without "transformer.".
 """
 
 from collections.abc import Callable

@@ -58,9 +58,7 @@ def config(arguments: Mapping[str, Any]) -> ModelConfig:
     known["ffn_hidden_size"] = _size(known.get("ffn_hidden_size")) or 4 * hidden
     for name in _NUMBERS:
         if name in known and (type(known[name]) not in (int, float) or not 0 <= known[name] < 1):
-            raise CheckpointError(
-                f"the checkpoint's arguments say {name} {known[name]!r}", "take a checkpoint of a GPT"
-            )
+            raise CheckpointError(f"the checkpoint's arguments say {name} {known[name]!r}", _HINT)
     known["bias_gelu_fusion"] = bool(known.get("bias_gelu_fusion", True) or known.get("openai_gelu"))
     return ModelConfig.of(known)
 
@@ -91,11 +89,9 @@ def shapes(model: ModelConfig, number: int) -> dict[str, tuple[int, ...]]:
         "mlp.dense_h_to_4h": (wide, width),
         "mlp.dense_4h_to_h": (width, wide),
     }
-    norms = [
-        f"{norm}.{kind}" for norm in ("input_layernorm", "post_attention_layernorm") for kind in ("weight", "bias")
-    ]
+    norms = ("input_layernorm", "post_attention_layernorm")
     return (
-        dict.fromkeys(norms, (width,))
+        {f"{norm}.{kind}": (width,) for norm in norms for kind in ("weight", "bias")}
         | {f"{name}.weight": shape for name, shape in matrices.items()}
         | {f"{name}.bias": shape[:1] for name, shape in matrices.items()}
     )
@@ -105,7 +101,8 @@ class Layer(Mapping[str, Tensor]):
     """A layer whose weights are read one by one, when asked for, and not kept.
 
     `read(name, span)` gives a weight, or what lies in `span` along the axis that tensor-parallel ranks divide, then in
-    storage of its own; it checks the whole's shape. `where` names the layer to the user. Raises CheckpointError unless the names are exactly a GPT's.
+    storage of its own; it checks the whole's shape. `where` names the layer to the user. Raises CheckpointError unless
+    the names are exactly a GPT's.
     """
 
     def __init__(self, read: Read, found: Iterable[str], needed: dict[str, tuple[int, ...]], where: str) -> None:

@@ -107,12 +107,14 @@ class Step:
 
 def find(path: Path) -> Path:
     """The step folder that a path means: itself, or the newest complete one below it. Raises CheckpointError."""
-    if list(path.glob(checkpoints.MODEL_STATES.format(0))):
+    if next(path.glob("*_states.pt"), None):
         return path
     newest = checkpoints.newest(path, optimizer=False)
     if newest.step is None:
         reasons = "; ".join(newest.passed_over) or "it has no global_stepN folder"
-        raise CheckpointError(f"{path} is no checkpoint and holds none that is whole: {reasons}", "check the path")
+        raise CheckpointError(
+            f"{path} is no checkpoint and holds none that is whole: {reasons}", "name a global_stepN folder"
+        )
     return newest.step
 
 
