@@ -4,6 +4,8 @@ import gc
 import hashlib
 import json
 import random
+import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -75,7 +77,7 @@ def unsynced() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("unsynced")
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(
     model=models(),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
@@ -104,7 +106,7 @@ def test_to_transformers_and_back_is_the_same_bit_for_bit(
 
 
 @pytest.mark.usefixtures("unsynced")
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(model=models(), dtype=st.sampled_from([torch.float32, torch.bfloat16]), stages=st.integers(1, 4))
 def test_resharding_there_and_back_is_the_same_bit_for_bit(
     model: tuple[ModelConfig, int, int, int], dtype: torch.dtype, stages: int, tmp_path_factory: pytest.TempPathFactory
@@ -224,6 +226,22 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
     with pytest.raises(UsageError):
         conversions.reshard(step, tmp_path / "out" / "hf", 3, 1, None)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("act", ["to-transformers", "reshard"])
+def test_a_full_disk_is_an_output_error_and_leaves_nothing(act: str, tmp_path: Path) -> None:
+    step = write(tmp_path, SMALL, weights(SMALL))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+        with pytest.raises(OutputError, match="could not be written"):
+            if act == "reshard":
+                conversions.reshard(step, tmp_path / "out" / "new", 1, 1, None)
+            else:
+                conversions.to_transformers(step, tmp_path / "out" / "new", None, SHARD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -371,19 +389,23 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., tuple[int, 
     assert process.wait() == 0
 
 
-@pytest.mark.parametrize(("kind", "kills"), [("to-transformers", 50), ("reshard", 25), ("to-megatron", 25)])
+@pytest.mark.parametrize(("kind", "kills"), [("to-transformers", 34), ("reshard", 33), ("to-megatron", 33)])
 def test_a_killed_conversion_ends_in_the_same_bytes(
     kind: str, kills: int, warm: "Callable[..., tuple[int, float]]", tmp_path: Path
 ) -> None:
     status, seconds = warm(kind, tmp_path / "whole")
     assert status == 0
-    seconds = min(seconds, *(warm(kind, tmp_path / f"timed{turn}")[1] for turn in range(3)))
     expected, chosen, killed = digest(tmp_path / "whole"), random.Random(0), 0
-    for turn in range(kills):
+    for turn in range(5 * kills):  # one that ends before its kill is drawn again
         out = tmp_path / f"{turn}" / "out"
-        killed += warm(kind, out, chosen.uniform(0, seconds))[0] == 9
+        if warm(kind, out, chosen.uniform(0, seconds))[0] != signal.SIGKILL:
+            seconds *= 0.9
+            continue
+        killed += 1
         assert not out.exists() or digest(out) == expected
         assert warm(kind, out)[0] == 0
         assert digest(out) == expected
         assert [path.name for path in out.parent.iterdir()] == ["out"]
-    assert killed >= kills / 2
+        if killed == kills:
+            break
+    assert killed == kills

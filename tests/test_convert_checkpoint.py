@@ -75,7 +75,7 @@ def test_the_optimizers_weights_are_compared_with_themselves(
         (["verify", STEP, "absent"], CheckpointError),
         (["to-megatron", STEP, "out"], CheckpointError),
         (["to-transformers", "absent", "out"], CheckpointError),
-        (["to-transformers", STEP, "out", "--tokenizer", "absent/there"], DataError),
+        (["to-transformers", STEP, "out", "--tokenizer", str(GENUINE / "data")], DataError),
         (["reshard", STEP, "out", "--tp", "3"], UsageError),
         (["reshard", STEP, "out", "--pp", "9"], UsageError),
         (["reshard", STEP, str(GENUINE)], OutputError),

@@ -16,7 +16,7 @@ def as_layer(held: dict[str, torch.Tensor], number: int, config: ModelConfig = S
     def read(name: str, span: tuple[int, int] | None) -> torch.Tensor:
         return held[name] if span is None else checkpoints.part(held[name], name, *span)
 
-    return gpt_layers.Layer(read, held, config, number)
+    return gpt_layers.Layer(read, held, gpt_layers.shapes(config, number), "there: layer 3")
 
 
 @pytest.mark.parametrize("number", [1, 3, 4, 6])
@@ -58,7 +58,7 @@ def test_an_unknown_version_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"mlp.dense_4h_to_h.bias": None}, "lacks mlp.dense_4h_to_h.bias"),
+        ({"mlp.dense_4h_to_h.bias": None}, "there: layer 3 lacks mlp.dense_4h_to_h.bias"),
         ({"mlp.gate.weight": torch.ones(1)}, "mlp.gate.weight, which a GPT has not"),
     ],
 )
@@ -77,6 +77,8 @@ def test_a_layer_that_is_not_a_gpts_is_refused_by_name(change: dict[str, torch.T
         ({"swiglu": True}, "swiglu"),
         ({"normalization": "rmsnorm"}, "rmsnorm"),
         ({"untie_embeddings_and_output_weights": True}, "untie"),
+        ({"layernorm_epsilon": "1e-5"}, "layernorm_epsilon '1e-5'"),
+        ({"hidden_dropout": float("nan")}, "hidden_dropout nan"),
         ({"num_layers": 10.5}, "num_layers"),
         ({"hidden_size": "32"}, "hidden_size"),
         ({"padded_vocab_size": 0}, "padded_vocab_size"),

@@ -152,6 +152,24 @@ def test_models_of_another_size_are_not_compared(tmp_path: Path) -> None:
         logits.difference(step, fewer)
 
 
+@pytest.mark.parametrize("activation", ["gelu_new", "gelu", "gelu_pytorch_tanh"])
+@pytest.mark.parametrize("shard", ["20KB", "1GB"])
+def test_what_transformers_saved_itself(activation: str, shard: str, tmp_path: Path) -> None:
+    config = transformers.GPT2Config(
+        n_layer=2, n_embd=32, n_head=4, n_positions=24, vocab_size=200, activation_function=activation
+    )
+    torch.manual_seed(0)
+    model = transformers.GPT2LMHeadModel(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=LARGE)
+    model.save_pretrained(tmp_path / "hf", max_shard_size=shard)
+    done = conversions.to_megatron(tmp_path / "hf", tmp_path / "out", 4, 2)
+    assert logits.difference(tmp_path / "hf", done.path).same
+    assert any("--no-bias-gelu-fusion" in note for note in done.notes) == (activation == "gelu")
+    again = conversions.to_transformers(done.path, tmp_path / "again", None, 10**9)
+    assert logits.difference(tmp_path / "hf", again.path).greatest < 1e-4
+
+
 def test_transformers_itself_reads_the_dead_heads(tmp_path: Path) -> None:
     config = replace(SMALL, num_attention_heads=3)
     _, hf = converted(tmp_path, weights(config), config)

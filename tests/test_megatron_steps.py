@@ -117,7 +117,7 @@ def test_a_missing_partition_is_named(tmp_path: Path) -> None:
 def test_weights_of_another_shape_are_refused(name: str, tensor: int, tmp_path: Path) -> None:
     for size in (16, 512):
         step = write(tmp_path / str(size), SMALL, random_weights(SMALL), tensor, args={name: size})
-        with pytest.raises(CheckpointError, match=r"layer \d: [\w.]+ is [\d×]+, not "):
+        with pytest.raises(CheckpointError, match=r"global_step7: layer \d [\w.]+ is [\d×]+, not "):
             read_all(megatron_steps.read(step))
 
 
@@ -134,9 +134,34 @@ def test_damaged_degrees_are_refused(degree: object, tmp_path: Path) -> None:
         megatron_steps.read(step)
 
 
+@pytest.mark.parametrize("version", ["3.0", None, [3]])
+def test_a_damaged_version_is_refused(version: object, tmp_path: Path) -> None:
+    step = write(tmp_path, SMALL, random_weights(SMALL), checkpoint_version=version)
+    with pytest.raises(CheckpointError, match="states version"):
+        megatron_steps.read(step)
+
+
+@pytest.mark.parametrize("damage", ["shapes", "places", "weights", "address"])
+def test_damaged_partitions_are_refused(damage: str, tmp_path: Path) -> None:
+    path = write_partitions(tmp_path, FOUR, random_weights(FOUR), 1, 1, 1)
+    optimizer, model = path / checkpoints.optimizer_file(0, True), path / checkpoints.MODEL_STATES.format(0)
+    held, states = checkpoints.load(optimizer)["optimizer_state_dict"], checkpoints.load(model)
+    states["param_shapes"] = [{"x": 3}] if damage == "shapes" else states["param_shapes"]
+    name, places = next(iter(held["param_slice_mappings"][0].items()))
+    held["param_slice_mappings"] = {"places": 3, "address": [{name: places.values}] * 2}.get(damage, [{}, {}])
+    held["single_partition_of_fp32_groups"] = [3, 3] if damage == "weights" else [torch.ones(1)] * 2
+    checkpoints.put(optimizer, {"optimizer_state_dict": held})
+    checkpoints.put(model, states)
+    with pytest.raises(CheckpointError, match=r"shapes|their places|another form|where its parameters lie"):
+        read_all(megatron_steps.read(path))
+
+
 def test_the_newest_whole_step_of_a_folder_is_taken(tmp_path: Path) -> None:
     step = write(tmp_path, SMALL, random_weights(SMALL))
     assert megatron_steps.find(tmp_path) == megatron_steps.find(step) == step
+    (step / "mp_rank_00_model_states.pt").unlink()
+    with pytest.raises(CheckpointError, match=r"mp_rank_00_model_states\.pt does not exist"):
+        megatron_steps.read(step)
     with pytest.raises(CheckpointError, match="no checkpoint and holds none"):
         megatron_steps.find(tmp_path / "absent")
 

@@ -4,7 +4,8 @@
 Reads global_stepN folders of any tensor- and pipeline-parallel degree and GPT-2 folders of transformers, one layer at a
 time, without executing anything that they hold. OUT is a new folder and appears whole. A Megatron-DeepSpeed OUT has the
 weights and the arguments, no optimizer or random states, for those belong to the layout that wrote them: go on with
---no-load-optim --no-load-rng, or begin with --finetune.
+--no-load-optim --no-load-rng, or begin with --finetune. Where a model's heads are narrower than its width, heads of
+zeros make it up for transformers, and go on the way back.
 
 verify computes the logits of both sides in fp32, Megatron's by the built-in trainer's model, transformers' by its own,
 and exits with 1 where they differ by more than 1e-5 of the largest logit; inspect does where weights cannot be read.

@@ -40,8 +40,6 @@ def _step(path: Path) -> Path:
     """The step folder that is meant, whole or not."""
     if not path.is_dir():
         raise CheckpointError(f"{path} is no folder", "name a global_stepN folder, or a transformers folder")
-    if list(path.glob("*_states.pt")):
-        return path
     try:
         return megatron_steps.find(path)
     except CheckpointError:

@@ -75,8 +75,16 @@ def to_megatron(source: Path, out: Path, tensor: int, pipeline: int) -> Done:
         dtype = megatron_targets.write_layers(step, into, model)
         megatron_targets.write_states(step, into, dtype, {})
         _point_at(step)
-    note = "the folder holds no optimizer state: train with --finetune, or with --no-load-optim --no-load-rng "
-    return Done(out / "global_step0", record, (note + "--override-lr-scheduler",))
+    notes = [
+        "the folder holds no optimizer state: train with --finetune, or with --no-load-optim --no-load-rng "
+        "--override-lr-scheduler"
+    ]
+    if not model.config.bias_gelu_fusion:
+        notes.append(
+            f"{source / 'config.json'} says gelu, the exact one, for which Megatron needs --no-bias-gelu-fusion; a "
+            "model that Megatron trained with its default has gelu_new"
+        )
+    return Done(out / "global_step0", record, tuple(notes))
 
 
 def reshard(

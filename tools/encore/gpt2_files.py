@@ -1,8 +1,8 @@
 """A transformers GPT-2 folder: its config.json, and its weights layer by layer in Megatron's names and form.
 
-Both sides hold the same numbers: GPT-2's Conv1D is a transposed
-linear map, and its fused projection has all queries, then all keys, then all values, where Megatron's has them head by
-head. Source: transformers 5.24 models/gpt2/modeling_gpt2.py; openai-community/gpt2 for names without "transformer.".
+Both sides hold the same numbers: GPT-2's Conv1D is a transposed linear map, and its fused projection has all queries,
+then all keys, then all values, where Megatron's has them head by head.
+Source: transformers 5.24 models/gpt2/modeling_gpt2.py; openai-community/gpt2 for names without "transformer.".
 """
 
 from collections.abc import Callable
@@ -107,18 +107,18 @@ class Folder:
 
     def layer(self, number: int) -> Layer:
         """A layer's weights. Raises CheckpointError where they are not what config.json promises."""
-        wanted = names(self.config, number)
+        wanted, needed = names(self.config, number), gpt_layers.shapes(self.config, number)
 
         def read_one(ours: str, span: tuple[int, int] | None) -> Tensor:
             try:
                 whole = from_gpt2(self.get[wanted[ours]](), ours, wanted[ours], self.config)
             except (RuntimeError, IndexError):  # the fused rows do not divide into heads
                 raise CheckpointError(f"{self.path}: {wanted[ours]} does not fit config.json", _HINT) from None
-            gpt_layers.check_shape(whole, gpt_layers.shapes(self.config, number)[ours], number, ours)
+            gpt_layers.check_shape(whole, needed[ours], f"{self.path}: {wanted[ours]}, as {ours},")
             return whole if span is None else checkpoints.part(whole, ours, *span)
 
         there = [ours for ours, theirs in wanted.items() if theirs in self.get]
-        return Layer(read_one, there, self.config, number)
+        return Layer(read_one, there, needed, f"{self.path}: layer {number}")
 
 
 def is_folder(path: Path) -> bool:

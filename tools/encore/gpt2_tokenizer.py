@@ -25,7 +25,7 @@ def _make(tokenizer: Tokenizer, folder: Path, positions: int) -> None:
     import transformers
 
     source = tokenizer.paths[0].parent
-    made = transformers.GPT2TokenizerFast.from_pretrained(source, model_max_length=positions, local_files_only=True)
+    made = transformers.GPT2TokenizerFast.from_pretrained(source, model_max_length=positions)
     if len(made) != tokenizer.vocabulary_size:
         raise DataError(
             f"tokenizer {tokenizer.name} has {tokenizer.vocabulary_size} entries, transformers makes {len(made)} of it",

@@ -17,9 +17,11 @@ from encore.errors import CheckpointError, UsageError
 from encore.train.model import ModelConfig
 
 Read = Callable[[str, tuple[int, int] | None], Tensor]
+_HINT = "take a checkpoint of a GPT"
 WORDS = "word_embeddings.weight"
 _SLICE_ROWS = 4096
 _SIZES = ("num_layers", "hidden_size", "num_attention_heads", "max_position_embeddings", "padded_vocab_size")
+_NUMBERS = ("layernorm_epsilon", "init_method_std", "attention_dropout", "hidden_dropout")
 _ABSOLUTE = 2  # megatron.enums.PositionEmbeddingType.absolute
 # What other models of the forks have, and the value that means they have it not.
 # source: arguments.py of TurkuNLP 6732bc9 and of deepspeedai/Megatron-DeepSpeed
@@ -44,7 +46,7 @@ def config(arguments: Mapping[str, Any]) -> ModelConfig:
     wrong = [name for name in _SIZES if type(known.get(name)) is not int or known[name] < 1]
     if wrong:
         given = ", ".join(f"{name} {known.get(name)!r}" for name in wrong)
-        raise CheckpointError(f"the checkpoint's arguments say {given}", "take a checkpoint of a GPT")
+        raise CheckpointError(f"the checkpoint's arguments say {given}", _HINT)
     foreign = [f"{name} {known[name]}" for name, own in _OTHER_MODELS.items() if known.get(name) not in own]
     position = known.get("position_embedding_type")
     if position is not None and _position(position) not in ("absolute", _ABSOLUTE):
@@ -52,10 +54,17 @@ def config(arguments: Mapping[str, Any]) -> ModelConfig:
     if foreign:
         raise CheckpointError(f"the checkpoint's model has {', '.join(foreign)}", "take one with learned positions")
     heads, hidden = known["num_attention_heads"], known["hidden_size"]
-    known["kv_channels"] = known.get("kv_channels") or hidden // heads
-    known["ffn_hidden_size"] = known.get("ffn_hidden_size") or 4 * hidden
+    known["kv_channels"] = _size(known.get("kv_channels")) or hidden // heads
+    known["ffn_hidden_size"] = _size(known.get("ffn_hidden_size")) or 4 * hidden
+    for name in _NUMBERS:
+        if name in known and (type(known[name]) not in (int, float) or not 0 <= known[name] < 1):
+            raise CheckpointError(f"the checkpoint's arguments say {name} {known[name]!r}", _HINT)
     known["bias_gelu_fusion"] = bool(known.get("bias_gelu_fusion", True) or known.get("openai_gelu"))
     return ModelConfig.of(known)
+
+
+def _size(value: Any) -> int | None:
+    return value if type(value) is int and value > 0 else None
 
 
 def _position(kind: Any) -> Any:
@@ -80,11 +89,9 @@ def shapes(model: ModelConfig, number: int) -> dict[str, tuple[int, ...]]:
         "mlp.dense_h_to_4h": (wide, width),
         "mlp.dense_4h_to_h": (width, wide),
     }
-    norms = [
-        f"{norm}.{kind}" for norm in ("input_layernorm", "post_attention_layernorm") for kind in ("weight", "bias")
-    ]
+    norms = ("input_layernorm", "post_attention_layernorm")
     return (
-        dict.fromkeys(norms, (width,))
+        {f"{norm}.{kind}": (width,) for norm in norms for kind in ("weight", "bias")}
         | {f"{name}.weight": shape for name, shape in matrices.items()}
         | {f"{name}.bias": shape[:1] for name, shape in matrices.items()}
     )
@@ -94,17 +101,18 @@ class Layer(Mapping[str, Tensor]):
     """A layer whose weights are read one by one, when asked for, and not kept.
 
     `read(name, span)` gives a weight, or what lies in `span` along the axis that tensor-parallel ranks divide, then in
-    storage of its own; it checks the whole's shape. Raises CheckpointError unless the names are exactly a GPT's.
+    storage of its own; it checks the whole's shape. `where` names the layer to the user. Raises CheckpointError unless
+    the names are exactly a GPT's.
     """
 
-    def __init__(self, read: Read, found: Iterable[str], model: ModelConfig, number: int) -> None:
+    def __init__(self, read: Read, found: Iterable[str], needed: dict[str, tuple[int, ...]], where: str) -> None:
         self._read = read
-        self.shapes = shapes(model, number)
+        self.shapes = needed
         there = set(found)
         problems = [f"lacks {name}" for name in self.shapes if name not in there]
         problems += [f"has {name}, which a GPT has not" for name in sorted(there - self.shapes.keys())]
         if problems:
-            raise CheckpointError(f"layer {number} {'; '.join(problems)}", "take a checkpoint of a GPT")
+            raise CheckpointError(f"{where} {'; '.join(problems)}", _HINT)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._read(name, None)
@@ -120,11 +128,11 @@ class Layer(Mapping[str, Tensor]):
         return len(self.shapes)
 
 
-def check_shape(value: Tensor, needed: tuple[int, ...], number: int, name: str) -> None:
+def check_shape(value: Tensor, needed: tuple[int, ...], where: str) -> None:
     """Raises CheckpointError where a weight is not of the shape that the arguments promise."""
     if tuple(value.shape) != needed:
         found, wanted = ("×".join(map(str, shape)) for shape in (value.shape, needed))
-        raise CheckpointError(f"layer {number}: {name} is {found}, not {wanted}", "its arguments are not its own")
+        raise CheckpointError(f"{where} is {found}, not {wanted}", "its arguments are not its own")
 
 
 class Source(Protocol):
@@ -176,12 +184,12 @@ def padded_size(vocabulary: int, arguments: Mapping[str, Any], tensor: int) -> i
 
     source: TurkuNLP 6732bc9 megatron/tokenizer/tokenizer.py, _vocab_size_with_padding. Raises UsageError.
     """
-    fixed = arguments.get("pad_vocab_size_to")
+    fixed = _size(arguments.get("pad_vocab_size_to"))
     if fixed is not None:
         if fixed < vocabulary or fixed % tensor:
             raise UsageError(f"--tp {tensor} does not divide pad_vocab_size_to {fixed}", "choose a divisor of it")
         return fixed
-    multiple = (arguments.get("make_vocab_size_divisible_by") or 128) * tensor
+    multiple = (_size(arguments.get("make_vocab_size_divisible_by")) or 128) * tensor
     return -(-vocabulary // multiple) * multiple
 
 

@@ -65,7 +65,8 @@ class Step:
         ranks = [set(self.part(number, rank, None)) for rank in range(self.tensor)]
         if any(names != ranks[0] for names in ranks):
             raise CheckpointError(f"{self.path}: the parts of layer {number} hold other weights each", _DAMAGED)
-        return Layer(partial(self._weight, number), ranks[0], self.config, number)
+        shapes = gpt_layers.shapes(self.config, number)
+        return Layer(partial(self._weight, number), ranks[0], shapes, f"{self.path}: layer {number}")
 
     def _weight(self, number: int, name: str, span: tuple[int, int] | None) -> Tensor:
         axis = checkpoints.split_axis(name)
@@ -100,18 +101,20 @@ class Step:
         value, needed = self.part(number, rank, name)[name], list(gpt_layers.shapes(self.config, number)[name])
         if (axis := checkpoints.split_axis(name)) is not None:
             needed[axis] //= self.tensor
-        gpt_layers.check_shape(value, tuple(needed), number, name)
+        gpt_layers.check_shape(value, tuple(needed), f"{self.path}: layer {number} {name}")
         return gpt_layers.in_current_order(name, value, heads, version)
 
 
 def find(path: Path) -> Path:
     """The step folder that a path means: itself, or the newest complete one below it. Raises CheckpointError."""
-    if list(path.glob(checkpoints.MODEL_STATES.format(0))):
+    if next(path.glob("*_states.pt"), None):
         return path
     newest = checkpoints.newest(path, optimizer=False)
     if newest.step is None:
         reasons = "; ".join(newest.passed_over) or "it has no global_stepN folder"
-        raise CheckpointError(f"{path} is no checkpoint and holds none that is whole: {reasons}", "check the path")
+        raise CheckpointError(
+            f"{path} is no checkpoint and holds none that is whole: {reasons}", "name a global_stepN folder"
+        )
     return newest.step
 
 
@@ -122,6 +125,9 @@ def read(path: Path, from_optimizer: bool = False) -> Step:
     arguments = checkpoints.arguments(states)
     config = gpt_layers.config(arguments)
     tensor, pipeline = degrees(states, arguments)
+    version = states.get("checkpoint_version", 0)
+    if type(version) not in (int, float):
+        raise CheckpointError(f"{path} states version {version!r}", _DAMAGED)
     for name in ("num_attention_heads", "ffn_hidden_size", "padded_vocab_size"):
         if getattr(config, name) % tensor:
             raise CheckpointError(f"{path} has {name} {getattr(config, name)} in {tensor} parts", _DAMAGED)

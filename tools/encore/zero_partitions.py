@@ -49,9 +49,10 @@ class Partitions:
 
 def partitions(step: Path, model_rank: int, parameter_shapes: Any) -> Partitions:
     """Where one model rank's parameters lie, `parameter_shapes` being its model states' own. Raises CheckpointError."""
-    if not isinstance(parameter_shapes, list) or not all(isinstance(group, dict) for group in parameter_shapes):
+    groups = parameter_shapes if isinstance(parameter_shapes, list) else [None]
+    if not all(isinstance(group, dict) and all(isinstance(s, tuple) for s in group.values()) for group in groups):
         raise CheckpointError(f"{step} does not state its parameters' shapes", _HINT)
-    found = Partitions({name: tuple(shape) for group in parameter_shapes for name, shape in group.items()})
+    found = Partitions({name: tuple(shape) for group in groups for name, shape in group.items()})
     paths = {data: path for (model, data), path in checkpoints.optimizer_files(step).items() if model == model_rank}
     for _, path in sorted(paths.items()):
         for group, places in enumerate(_state(path)["param_slice_mappings"]):
@@ -65,14 +66,21 @@ def _state(path: Path) -> dict[str, Any]:
     held = checkpoints.load(path, mapped=True)
     state = held.get("optimizer_state_dict") if isinstance(held, dict) else None
     needed = ("single_partition_of_fp32_groups", "param_slice_mappings")
-    if not isinstance(state, dict) or not all(isinstance(state.get(name), list) for name in needed):
+    flat, places = (state.get(name) if isinstance(state, dict) else None for name in needed)
+    if not (isinstance(flat, list) and isinstance(places, list) and len(flat) == len(places)):
         raise CheckpointError(f"{path} holds no fp32 weights with their places", _HINT)
+    if not all(
+        isinstance(f, Tensor) and f.ndim == 1 and isinstance(p, dict) for f, p in zip(flat, places, strict=True)
+    ):
+        raise CheckpointError(f"{path} holds fp32 weights in another form than ZeRO's stage 1", _HINT)
     return state
 
 
 def _address(place: Any, path: Path) -> tuple[int, int]:
     """start and numel of a fragment_address, whose class is not there."""
     values = place.values[0] if isinstance(place, checkpoints.Inert) and place.values else None
-    if not isinstance(values, dict) or not all(type(values.get(name)) is int for name in ("start", "numel")):
+    if not isinstance(values, dict) or not all(
+        type(values.get(name)) is int and values[name] >= 0 for name in ("start", "numel")
+    ):
         raise CheckpointError(f"{path} does not say where its parameters lie", _HINT)
     return values["start"], values["numel"]
