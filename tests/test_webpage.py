@@ -176,11 +176,15 @@ def test_the_script_of_the_page_alone_may_run_and_nothing_be_fetched(
     page = opened(chromium, tmp_path, found)
     page.browser.execute_script(
         "const s = document.createElement('script'); s.textContent = 'window.hacked = 1'; document.body.append(s);"
-        "const i = document.createElement('img'); i.src = 'http://127.0.0.1:9/x.png'; document.body.append(i)"
+        "const i = document.createElement('img'); i.src = 'http://127.0.0.1:9/x.png'; document.body.append(i);"
+        "window.fetched = 0; fetch('http://127.0.0.1:9/').then(() => { window.fetched = 1 }, () => {})"
     )
     page.settle()
     assert page.browser.execute_script("return window.hacked") is None
-    assert sum("Content Security Policy" in said for said in page.complaints()) == 2
+    refused = [said for said in page.complaints() if "Content Security Policy" in said]
+    assert [sum(f"{kind}-src" in said for said in refused) for kind in ("script", "img", "default")] == [1, 1, 1], (
+        refused
+    )
 
 
 def test_dragging_zooms_and_a_double_click_shows_everything_again(
