@@ -266,6 +266,15 @@ def test_every_tag_of_a_genuine_run_is_drawn_along_every_axis(chromium: Any, tmp
     assert page.complaints() == []
 
 
+def test_a_run_that_does_not_know_the_asked_axis_is_drawn_along_one_that_it_knows(
+    chromium: Any, tmp_path: Path
+) -> None:
+    write_scalars(tmp_path / "events.out.tfevents.1.h", [(1.0, step, "loss", 5 / step) for step in (1, 2, 3)])
+    page = opened(chromium, tmp_path, [runs.read("a", tmp_path)], View(axis="tokens"))
+    assert page.one("#axes input:checked").get_attribute("value") == "steps"
+    assert page.ink(BLUE) > 50 and page.complaints() == []
+
+
 def test_tags_are_searched_and_chosen(chromium: Any, found: list[Run], tmp_path: Path) -> None:
     page = opened(chromium, tmp_path, found)
     page.one("#search").send_keys("NOI")
