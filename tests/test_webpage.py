@@ -26,7 +26,7 @@ LONG = 30_000
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"&amp;\\u003c"
 _FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync --window-size=1300,1000 --hide-scrollbars"
+    " --disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1300,1000 --hide-scrollbars"
 )
 
 
