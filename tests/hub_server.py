@@ -6,6 +6,7 @@ requests and answers are those that huggingface_hub 2.4.0 sends and reads.
 """
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -24,6 +25,12 @@ CHUNK = 256 << 10
 TOKEN = "hf_loopback"
 
 
+@functools.lru_cache(maxsize=1000)
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@functools.lru_cache(maxsize=1000)
 def git_sha1(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
@@ -234,7 +241,7 @@ class Handler(BaseHTTPRequestHandler):
     def entry(self, path: str, data: bytes) -> dict[str, Any]:
         found = {"type": "file", "oid": git_sha1(data), "size": len(data), "path": path}
         if len(data) > LARGE:
-            found |= {"lfs": {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}}
+            found |= {"lfs": {"oid": sha256(data), "size": len(data), "pointerSize": 134}}
         return found | ({"xetHash": "0" * 64} if path in self.hub.in_xet else {})
 
     def resolve(self, name: str, revision: str, path: str, kind: str | None = None) -> tuple[Any, ...] | None:
@@ -245,7 +252,7 @@ class Handler(BaseHTTPRequestHandler):
         data = listing[path]
         headers = {"X-Repo-Commit": str(self.at(repo, revision)), "ETag": f'"{git_sha1(data)}"'}
         if len(data) > LARGE:
-            digest = hashlib.sha256(data).hexdigest()
+            digest = sha256(data)
             self.hub.objects[digest] = data
             other = self.hub.url.replace("127.0.0.1", "localhost")
             headers |= {"X-Linked-Size": str(len(data)), "X-Linked-Etag": f'"{digest}"'}
@@ -299,7 +306,7 @@ class Handler(BaseHTTPRequestHandler):
         for file in json.loads(self.body)["files"]:
             large = file["size"] > LARGE
             there = repo.files.get(file["path"])
-            oid = None if there is None else (hashlib.sha256(there).hexdigest() if large else git_sha1(there))
+            oid = None if there is None else (sha256(there) if large else git_sha1(there))
             mode = "lfs" if large else "regular"
             modes.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
         return 200, {"files": modes}
@@ -318,7 +325,7 @@ class Handler(BaseHTTPRequestHandler):
         return wanted | {"actions": {"upload": {"href": f"{target}/complete", "header": header}}}
 
     def put_object(self, digest: str) -> tuple[Any, ...]:
-        if hashlib.sha256(self.body).hexdigest() != digest:
+        if sha256(self.body) != digest:
             return 400, b"other bytes than announced"
         self.hub.objects[digest] = self.body
         return 200, b""

@@ -138,25 +138,22 @@ def test_a_revision_is_pinned(bench: Bench) -> None:
 
 
 FAULTS = {
-    "a connection cut in the middle": ("GET", "/cdn/", "cut", {}),
-    "a connection cut in a small file": ("GET", "/resolve/.*/latest", "cut", {}),
-    "a truncated file": ("GET", "/cdn/", "short", {}),
-    "one wrong byte": ("GET", "/cdn/", "wrong", {}),
-    "too many requests": ("GET", "/resolve/", 429, {"Retry_After": "0"}),
-    "a server error": ("GET", "/resolve/", 503, {}),
-    "a gateway error at the CDN": ("GET", "/cdn/", 502, {}),
-    "a server error for the listing": ("GET", "/tree/", 500, {}),
+    "cut connections": [("GET", "/cdn/", "cut"), ("GET", "/resolve/.*/latest", "cut")],
+    "a truncated file and one with a wrong byte": [("GET", "/cdn/", "short"), ("GET", "/cdn/", "wrong")],
+    "too many requests": [("GET", "/resolve/", 429)],
+    "server errors at the Hub and its CDN": [("GET", "/resolve/", 503), ("GET", "/cdn/", 502)],
+    "server errors for the listings": [("GET", "/revision/", 503), ("GET", "/tree/", 500)],
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_passing_fault_changes_nothing(bench: Bench, name: str) -> None:
-    method, pattern, kind, headers = FAULTS[name]
-    bench.hub.fault(method, pattern, kind, **headers)
+    for method, pattern, kind in FAULTS[name]:
+        bench.hub.fault(method, pattern, kind, Retry_After="0")
     ended = bench.run("pull", RUN)
     assert ended.code == 0, ended.err
     assert brought(bench.home / RUN) == CHECKPOINT
-    assert "Traceback" not in ended.err and [fault.times for fault in bench.hub.faults] == [0]
+    assert "Traceback" not in ended.err and [fault.times for fault in bench.hub.faults if fault.times] == []
 
 
 def test_a_cut_download_goes_on_where_it_was(bench: Bench) -> None:

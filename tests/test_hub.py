@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from encore import hub, pulling, released
-from encore.errors import HubError, UnknownNameError, UsageError
+from encore.errors import HubBusyError, HubError, UnknownNameError, UsageError
 from hub_bench import ROOT, Bench
 
 RUN, REPO = "146m14b400m", "datablations/lm1-misc"
@@ -29,7 +29,7 @@ def command(tmp_path: Path, *argv: str, **environment: str) -> subprocess.Comple
 
 
 def test_list_needs_neither_network_nor_library(tmp_path: Path) -> None:
-    probe = "import sys; sys.modules['huggingface_hub'] = None; sys.argv[0] = 'hub.py'; sys.path.insert(0, {!r});"
+    probe = "import sys; sys.modules |= dict.fromkeys(('huggingface_hub', 'numpy', 'torch')); sys.path.insert(0, {!r});"
     program = probe.format(str(ROOT / "tools")) + "import hub; from encore import cli; cli.run(hub.main)"
     argv = [sys.executable, "-c", program, "list", "--json"]
     ended = subprocess.run(argv, cwd=tmp_path, check=False, capture_output=True, text=True)
@@ -52,6 +52,7 @@ def test_lists_are_filtered(hub_bench: Bench) -> None:
     ended = hub_bench.run("list", "nothing like this")
     assert (ended.code, ended.out, ended.err) == (0, "", "nothing matches\n")
     assert hub_bench.run("list", "--corpus", "bookcorpus").code == 2
+    assert "unknown repository 'lm1-mics'; valid: lm1-misc" in hub_bench.run("list", "--repo", "lm1-mics").err
 
 
 def test_where_asks_the_hub_and_offers_steps_and_kinds(hub_bench: Bench) -> None:
@@ -127,8 +128,25 @@ def test_a_name_that_is_none_says_what_is(hub_bench: Bench, name: str, what: str
     assert ended.code == 2 and what in ended.err and ended.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["/etc/passwd", "..", "a/b", ".hidden", "a b", ""])
+def test_a_run_of_anyones_repository_is_a_plain_name(hub_bench: Bench, name: str) -> None:
+    ended = hub_bench.run("pull", name, "--repo", "tester/x")
+    assert ended.code == 2 and "is not a run's name" in ended.err and not hub_bench.hub.requests
+
+
+def test_a_run_that_is_a_whole_repository_lies_at_its_root(hub_bench: Bench) -> None:
+    name = "lm1-4b2-84b-oscarroots"
+    hub_bench.hub.add(f"datablations/{name}", {"global_step5/a.pt": b"x", "evaluation/y.json": b"", "README.md": b""})
+    (row,) = json.loads(hub_bench.run("where", name, "--json").out)
+    assert row["folder"] == "(the root)" and row["url"] == f"{hub_bench.hub.url}/datablations/{name}"
+    assert hub_bench.run("pull", name, "--what", "all").code == 0
+    assert (hub_bench.home / name / "global_step5" / "a.pt").read_bytes() == b"x"
+
+
 def test_a_data_set_takes_no_repo_and_jobs_are_few(hub_bench: Bench) -> None:
-    assert hub_bench.run("pull", "c4-subsets", "--repo", "a/b").code == 2
+    for option in (("--repo", "a/b"), ("--step", "5"), ("--what", "logs")):
+        ended = hub_bench.run("pull", "c4-subsets", *option)
+        assert ended.code == 2 and "--repo, --what and --step are for runs" in ended.err
     assert hub_bench.run("pull", RUN, "--jobs", "0").code == 2
     assert hub_bench.run("pull", RUN, "--what", "weights").code == 2
 
@@ -165,10 +183,10 @@ def test_what_names_mean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_refusal_is_a_hub_error_with_a_next_step() -> None:
-    for status, kind in ((401, HubError), (403, HubError), (404, HubError), (429, hub.HubUnreachableError)):
+    for status, kind in ((401, HubError), (403, HubError), (404, HubError), (429, HubBusyError)):
         error = hub._refusal(status, "x/y")
         assert type(error) is kind and str(status) in str(error) and error.hint
-    assert type(hub._refusal(503, "x/y")) is hub.HubUnreachableError
+    assert type(hub._refusal(503, "x/y")) is HubBusyError
     assert not issubclass(HubError, UsageError)
 
 

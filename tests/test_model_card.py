@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from encore import figures, model_card, planner
+from encore import model_card, planner
 from encore.plan import Plan, Request
 from encore.userconfig import UserConfig
-
 
 TINY = Path(__file__).parent / "data" / "megatron_tiny"
 
@@ -43,8 +42,4 @@ def test_a_published_loss_is_said_to_be_the_papers(tmp_path: Path) -> None:
 
 def test_a_measured_loss_is_the_events_last() -> None:
     plan, _ = resolved("146m14b400m")
-    rows = model_card.loss(plan, TINY / "tp1")
-    curve = figures.training_curve(TINY / "tp1" / "tensorboard")
-    told = dict(rows)
-    assert rows and all("nats per token at" in name and 0 < float(value) < 12 for name, value in rows)
-    assert f"{curve.losses[-1]:.4f}" in told.values() or figures.validation_curves(TINY / "tp1" / "tensorboard")
+    assert model_card.loss(plan, TINY / "tp1") == [("valid, nats per token at 10,240 tokens", "7.8956")]

@@ -51,6 +51,11 @@ def test_a_step_that_is_open_or_absent_lists_the_steps(asked: str | None, what: 
     assert "200" in f"{caught.value}{caught.value.hint}" and "latest" in caught.value.hint
 
 
+def test_a_step_without_checkpoints_is_refused() -> None:
+    with pytest.raises(UsageError, match="--step is of checkpoints"):
+        run_files.select(STEPS, ("logs",), "9")
+
+
 def test_the_record_of_the_newest_comes_with_the_newest_alone() -> None:
     paths = [*STEPS, "latest", "logs/1.out"]
     assert run_files.select(paths, ("checkpoint",), "200") == [STEPS[2], "latest"]
@@ -68,7 +73,7 @@ def test_a_data_sets_prefix_takes_its_own_files_only() -> None:
 
 
 def test_parts_are_in_the_order_that_split_made_them() -> None:
-    names = ["d/p.bin.ab", "d/p.bin.aa", "d/p.bin.zaaa", "d/p.bin.yz", "d/p.idx", "q.bin"]
+    names = ["d/p.bin.ab", "d/p.bin.aa", "d/p.bin.zaaa", "d/p.bin.yz", "d/p.idx", "q.bin", "r.bin.gz", "s.bin.01"]
     assert run_files.part_groups(names) == {"d/p": ["d/p.bin.aa", "d/p.bin.ab", "d/p.bin.yz", "d/p.bin.zaaa"]}
 
 

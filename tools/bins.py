@@ -18,6 +18,7 @@ examples:
 import argparse
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,14 @@ def main(argv: list[str] | None = None) -> int:
 @contextlib.contextmanager
 def progress() -> Iterator[Progress]:
     """A bar of bytes, on a terminal."""
+    lock = threading.Lock()
     with tqdm(unit="B", unit_scale=True, disable=None) as bar:
-        yield bar.update
+
+        def update(count: int) -> None:
+            with lock:
+                bar.update(count)
+
+        yield update
 
 
 def split(args: argparse.Namespace) -> int:

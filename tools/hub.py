@@ -3,7 +3,8 @@
 
 list and where need no network; where asks the Hub too, if it answers, whether a run is really where the registry
 says. pull takes a run's checkpoint (--what for more), or a data set's files, into OUT: verified, resumed, with
-hub-manifest.json last. push sends what changed, sync does so again and again. Log in with `hf auth login` or HF_TOKEN;
+hub-manifest.json last. push sends what changed, sync does so again and again; neither removes anything there, and both
+leave links, hidden and temporary files and unfinished checkpoints here. Log in with `hf auth login` or HF_TOKEN;
 HF_ENDPOINT names a mirror, HF_HUB_OFFLINE=1 keeps from asking.
 
 examples:
@@ -21,25 +22,12 @@ import argparse
 import functools
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from encore import (
-    cli,
-    downloads,
-    hub,
-    joins,
-    model_card,
-    names,
-    planner,
-    pulling,
-    released,
-    run_files,
-    uploads,
-    userconfig,
-)
+from encore import cli, downloads, hub, joins, model_card, names, planner, pulling, released, uploads, userconfig
+from encore import run_files as kinds
 from encore.errors import HubUnreachableError, UsageError
 from encore.plan import Request
 from tqdm import tqdm
@@ -63,13 +51,11 @@ def build_parser() -> argparse.ArgumentParser:
     where.add_argument("run", metavar="RUN")
     pull.add_argument("name", metavar="RUN|DATASET[/PREFIX]", help="a run, or a data set or the files of one prefix")
     pull.add_argument("--step", metavar="N|latest|all", help="of the checkpoints; default: the only one there is")
-    pull.add_argument("--what", nargs="+", choices=[*run_files.WHATS, "all"], default=["checkpoint"], metavar="WHAT",
-                      help=f"{', '.join(run_files.WHATS)} or all; default: checkpoint")  # fmt: skip
+    pull.add_argument("--what", nargs="+", choices=[*kinds.WHATS, "all"], default=["checkpoint"], metavar="WHAT",
+                      help=f"{', '.join(kinds.WHATS)} or all; default: checkpoint")  # fmt: skip
     pull.add_argument("--out", type=Path, help="folder; default: the run's or data set's name")
     pull.add_argument("--revision", default="main", help="branch, tag or commit; default: main")
-    pull.add_argument(
-        "--jobs", type=int, choices=range(1, 33), default=4, metavar="N", help="files at once; default: 4"
-    )
+    pull.add_argument("--jobs", type=int, choices=range(1, 33), default=4, metavar="N", help="files at once, 1 to 32")
     pull.add_argument("--remove-parts", action="store_true", help="of a data set, each as soon as it is joined")
     for command in (push, sync):
         command.add_argument("run", metavar="RUN")
@@ -77,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--patterns", nargs="+", default=[], metavar="GLOB", help="only such files: '*tfevents*'")
         command.add_argument("--create", action="store_true", help="make the repository if it is not there")
         command.add_argument("--private", action="store_true", help="with --create: only for you to see")
+        command.add_argument("--cluster", help="where it was trained, for the card; default: your configuration")
         for part in ("params", "tokens", "unique"):
             command.add_argument(f"--{part}", metavar="AMOUNT", help=f"an ambiguous name's {part} part, for the card")
     sync.add_argument("--every", type=cli.interval, default=600.0, metavar="TIME", help="30s, 10m, 1h; default: 10m")
@@ -108,18 +95,11 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 def show_list(args: argparse.Namespace) -> int:
     """Repositories, or runs with their places."""
-    known = released.repositories(args.kind, args.corpus)
     if args.runs or args.repo:
-        unstated = args.repo is None and args.kind is None and args.corpus is None
-        rows = [
-            {"run": place.run, "repository": place.repository, "attribution": place.attribution}
-            for places in released.runs().values()
-            for place in places
-            if args.match in place.run
-            and (place.repository in known if place.repository else unstated)
-            and args.repo in (None, place.repository)
-        ]
+        places = released.matching_runs(args.match, args.kind, args.corpus, args.repo)
+        rows = [{"run": p.run, "repository": p.repository, "attribution": p.attribution} for p in places]
     else:
+        known = released.repositories(args.kind, args.corpus)
         rows = [vars(entry) for name, entry in known.items() if args.match in name]
     show(rows, args.json)
     return 0
@@ -142,7 +122,7 @@ def show_where(args: argparse.Namespace) -> int:
 
 def pull(args: argparse.Namespace) -> int:
     """Bring files; with --dry-run say which."""
-    whats = run_files.WHATS if "all" in args.what else tuple(args.what)
+    whats = kinds.WHATS if "all" in args.what else tuple(args.what)
     order = pulling.order(args.name, args.repo, args.revision, pulling.Wanted(whats, args.step), args.out)
     if not args.dry_run:
         joins.resume(order, args.remove_parts)
@@ -185,7 +165,7 @@ def prepared(args: argparse.Namespace) -> uploads.Push:
         raise UsageError(f"--repo {args.repo!r} is not OWNER/NAME", f"leave it out for YOU/{args.run}")
     config = userconfig.load()
     choice = names.Choice(args.params, args.tokens, args.unique)
-    request = Request(args.run, userconfig.default_cluster(config), choice=choice)
+    request = Request(args.run, args.cluster or userconfig.default_cluster(config), choice=choice)
     plan = planner.resolve(request, config)
     repository = hub.Repository(args.repo) if args.repo else hub.Repository(f"{hub.user()}/{args.run}")
     if args.create and not getattr(args, "dry_run", False):
@@ -214,8 +194,7 @@ def sync(args: argparse.Namespace) -> int:
     """Send what changed, wait, and again; what a signal interrupts is sent whole by the next call."""
 
     def end(*_: object) -> None:
-        cli.say("ended; what is committed stays, the rest goes with the next sync or push")
-        sys.stdout.flush()
+        os.write(2, b"ended; what is committed stays, the rest goes with the next sync or push\n")
         os._exit(0)  # not by way of the upload's threads, which would first send what they have begun
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -225,7 +204,7 @@ def sync(args: argparse.Namespace) -> int:
         try:
             count, sent = job.run()
             cli.say(f"{time.strftime('%F %T')} {job.repository.name}: sent {count} files, {sent:,} bytes")
-        except HubUnreachableError as error:
+        except (HubUnreachableError, FileNotFoundError) as error:  # the latter: a file went while it was sent
             cli.say(f"{time.strftime('%F %T')} {error}; the next try comes in {cli.duration(args.every)}")
         time.sleep(args.every)
 

@@ -137,7 +137,7 @@ def newest(folder: Path, optimizer: bool = True) -> Newest:
     """
     numbers = {int(m[1]): name for name in _names(folder) if (m := _STEP.fullmatch(name))}
     ordered = [numbers[number] for number in sorted(numbers, reverse=True)]
-    named = _latest(folder)
+    named = latest(folder)
     if named is not None:
         ordered = [named, *(name for name in ordered if name != named)]
     passed_over = []
@@ -166,21 +166,27 @@ def incomplete(step: Path, optimizer: bool = True) -> str | None:
 
 
 def _expected(states: dict[str, Any], optimizer: bool) -> Iterator[str]:
+    """The files that ranks wrote: layers once per tensor-parallel rank, states also per pipeline stage.
+
+    Source: DeepSpeed 0.19.8 runtime/pipe: topology.py get_model_parallel_world_size, module.py ckpt_layer_path.
+    """
     saved = arguments(states)
-    layer_count = saved["num_layers"]
-    for tensor_rank in range(states.get("mp_world_size", 1)):
-        yield MODEL_STATES.format(tensor_rank)
+    layer_count, model_ranks = saved["num_layers"], states.get("mp_world_size", 1)
+    for tensor_rank in range(saved.get("tensor_model_parallel_size", model_ranks)):
         for number in (1, *range(3, 3 + layer_count), 4 + layer_count):
             yield layer_file(number, tensor_rank)
+    for rank in range(model_ranks):
+        yield MODEL_STATES.format(rank)
         for data_rank in range(states.get("dp_world_size", 1) if optimizer else 0):
-            yield optimizer_file(data_rank, bool(saved.get("bf16")), tensor_rank)
+            yield optimizer_file(data_rank, bool(saved.get("bf16")), rank)
 
 
 def _names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
 
-def _latest(folder: Path) -> str | None:
+def latest(folder: Path) -> str | None:
+    """The name of the checkpoint that `latest` names, None where there is no such file or it names nothing."""
     try:
         name = (folder / "latest").read_text(encoding="utf-8").strip()
     except (FileNotFoundError, UnicodeDecodeError):

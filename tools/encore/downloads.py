@@ -4,7 +4,9 @@
     OUT/…                  whole files only: each is renamed into place when its size and hash are the Hub's
     OUT/hub-manifest.json  for every file: its path in the repository, commit, size and hash
 
-A run killed at any moment and run again goes on where it was: a file is known by its hash, never by its name alone.
+A run killed at any moment and run again goes on where it was: a file is known by its hash, never by its name alone. The
+library itself begins a file anew (2.4.0, file_download._download_to_tmp_and_move), so that the partial files are ours;
+but one in Xet storage comes by hf-xet, out of order, and does start over when it is cut off.
 """
 
 import contextlib

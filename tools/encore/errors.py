@@ -7,6 +7,7 @@ EncoreError            exit 1: the work could not be done
 ├── RegistryError      a registry file breaks its schema
 ├── HubError           the Hub has not what was asked for, refuses it, or sent something else
 │   └── HubUnreachableError   the Hub did not answer, or not as it should: worth another try
+│       └── HubBusyError      it answered that it is too busy, or broken
 └── UsageError         exit 2: the command line asks for something that cannot be
     └── UnknownNameError   a name that is not in a registry; lists the nearest valid ones
 
@@ -49,6 +50,10 @@ class HubError(EncoreError):
 
 class HubUnreachableError(HubError):
     """The Hub did not answer, or not as it should; the same request may well succeed later."""
+
+
+class HubBusyError(HubUnreachableError):
+    """The Hub answered that it is too busy, or broken, for the moment."""
 
 
 class UsageError(EncoreError):

@@ -1,6 +1,6 @@
 """The Hugging Face Hub as the kit uses it: what is in a repository, a file's bytes, a commit.
 
-A thin room around huggingface_hub, which is imported here alone: it does the requests, their retries, the login
+A thin room around huggingface_hub, imported when first needed: it does the requests, most retries, the login
 (`hf auth login` or HF_TOKEN; no token passes through the kit), mirrors and offline mode (HF_ENDPOINT, HF_HUB_OFFLINE)
 and Xet storage. Whatever it raises becomes a HubError of one line; HubUnreachableError where another try may help.
 """
@@ -9,15 +9,22 @@ import contextlib
 import functools
 import hashlib
 import io
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from encore.errors import EncoreError, HubError, HubUnreachableError
+from encore.errors import EncoreError, HubBusyError, HubError, HubUnreachableError
 
 _LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 _PROBE_S = 5.0
+_SILENCE_S = 300.0
+_BUSY_WAITS_S = (1.0, 3.0)
+
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
 _READ_BYTES = 1 << 20
 
 
@@ -61,8 +68,11 @@ def _library() -> Any:
         from huggingface_hub import constants, errors, file_download, utils  # noqa: F401 — else no attributes of it
     except ImportError:
         raise EncoreError("huggingface_hub is not installed", "pip install huggingface_hub") from None
-    huggingface_hub.utils.disable_progress_bars()  # the kit shows one bar of its own
-    huggingface_hub.utils.logging.set_verbosity_error()
+    # of downloads the kit shows one bar of its own; those of uploads are the library's, on a terminal alone
+    for bars in (None,) if not sys.stderr.isatty() else ("huggingface_hub.http_get", "huggingface_hub.xet_get"):
+        utils.disable_progress_bars(bars)
+    utils.logging.set_verbosity_error()
+    utils.get_session().timeout = _SILENCE_S  # the library's default is to wait for ever
     return huggingface_hub
 
 
@@ -129,8 +139,23 @@ def _refusal(status: int, what: str) -> HubError:
     if status in (401, 403):
         return HubError(f"{what}: the Hub says no ({status})", f"{_LOGIN}, with the right to do this")
     if status in (408, 425, 429) or status >= 500:
-        return HubUnreachableError(f"{what}: the Hub answered {status}", "try again later")
+        return HubBusyError(f"{what}: the Hub answered {status}", "try again later")
     return HubError(f"{what}: the Hub answered {status}", "check the names and options")
+
+
+def _patient(ask: Callable[Asked, Answer]) -> Callable[Asked, Answer]:
+    """`ask`, tried again for some seconds while the Hub is busy; the library does so for some of its requests only."""
+
+    @functools.wraps(ask)
+    def asked(*args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
+        for wait_s in _BUSY_WAITS_S:
+            try:
+                return ask(*args, **kwargs)
+            except HubBusyError:
+                time.sleep(wait_s)
+        return ask(*args, **kwargs)
+
+    return asked
 
 
 def reachable() -> bool:
@@ -143,12 +168,14 @@ def reachable() -> bool:
     return True
 
 
+@_patient
 def commit_of(repository: Repository, revision: str = "main") -> str:
     """The full hash of the commit that a branch, tag or short hash names now."""
     with _asking(repository.name):
         return str(_library().HfApi().repo_info(repository.name, repo_type=repository.kind, revision=revision).sha)
 
 
+@_patient
 def top(repository: Repository, commit: str) -> list[str]:
     """The names at the root of the repository, folders with a slash behind them."""
     library = _library()
@@ -157,6 +184,7 @@ def top(repository: Repository, commit: str) -> list[str]:
         return sorted(entry.path + "/" * (not hasattr(entry, "size")) for entry in entries)
 
 
+@_patient
 def tree(repository: Repository, commit: str, folder: str = "") -> list[RemoteFile]:
     """Every file below `folder`, by path."""
     library = _library()
@@ -210,9 +238,15 @@ def user() -> str:
 
 
 def create(repository: Repository, private: bool) -> None:
-    """Make the repository unless it is there."""
+    """Make the repository unless it is there; raises HubError when it is there for all to see and may not be."""
+    api = _library().HfApi()
     with _asking(repository.name):
-        _library().HfApi().create_repo(repository.name, repo_type=repository.kind, private=private, exist_ok=True)
+        api.create_repo(repository.name, repo_type=repository.kind, private=private, exist_ok=True)
+        if private and not api.repo_info(repository.name, repo_type=repository.kind).private:
+            raise HubError(
+                f"{repository.name} is there already, and public",
+                "make it private on its page, or choose another --repo",
+            )
 
 
 @dataclass(frozen=True)

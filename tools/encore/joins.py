@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from encore import parts, run_files
+from encore import run_files
 from encore.downloads import Item, Order
 
 
@@ -40,11 +40,16 @@ def resume(order: Order, remove_parts: bool) -> None:
     """End the joins that a kill interrupted, whose parts may be gone already."""
     for prefix in groups(order):
         if prefix.with_name(f".{prefix.name}.bin.joining.json").exists():
-            parts.join(prefix, remove_parts)
+            _join(prefix, remove_parts)
 
 
 def join(order: Order, remove_parts: bool, say: Callable[[str], None]) -> None:
     """Put each .bin together from its parts."""
     for prefix in groups(order):
-        done = parts.join(prefix, remove_parts)
-        say(f"{done.path}: joined, {done.bytes:,} bytes")
+        say(f"{_whole(prefix)}: joined, {_join(prefix, remove_parts):,} bytes")
+
+
+def _join(prefix: Path, remove_parts: bool) -> int:
+    from encore import parts  # with numpy, which runs do not need
+
+    return parts.join(prefix, remove_parts).bytes

@@ -4,12 +4,11 @@ Megatron-LM's merge let byte offsets overflow (its issue 1672, above 40B tokens)
 issue 81). The result is what TurkuNLP 6732bc9 tools/merge_preprocessed_data.py writes.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from encore import files
-from encore.copying import Copier, Progress, silent
+from encore import copying, files
+from encore.copying import Progress, silent
 from encore.errors import DataError, UsageError
 from encore.indexed import Index, IndexedDataset, bin_path, idx_path, new_pair, write_index
 
@@ -46,9 +45,9 @@ def _checked(prefix: Path) -> IndexedDataset:
 
 def _concatenate(prefixes: Sequence[Path], target: Path, progress: Progress) -> None:
     at = 0
-    with open(target, "wb") as out, Copier(progress) as copier:
-        for prefix in prefixes:
-            with open(bin_path(prefix), "rb") as source:
-                count = os.fstat(source.fileno()).st_size
-                copier.copy(source, 0, count, out, at)
-            at += count
+    target.write_bytes(b"")
+    for prefix in prefixes:
+        source = bin_path(prefix)
+        count = source.stat().st_size
+        copying.copy(source, 0, count, target, at, progress)
+        at += count

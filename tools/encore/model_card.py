@@ -94,8 +94,10 @@ def _measured(folder: Path) -> list[tuple[str, str]]:
     events = [path for path in folder.rglob("*tfevents*") if path.is_file()]
     if not events or sum(path.stat().st_size for path in events) > _READ_BYTES:
         return []
-    from encore import figures
-
+    try:
+        from encore import figures
+    except ModuleNotFoundError:  # TensorBoard, or what draws
+        return []
     rows = []
     for place in sorted({path.parent for path in events}):
         try:

@@ -1,7 +1,7 @@
 """Whether a .bin/.idx pair, or the parts of its .bin, are what index, manifests and vocabulary say.
 
 PREFIX.json         how prepare_corpus.py made the pair: documents, tokens, dtype, SHA-256 of both files
-PREFIX.parts.json   what bins.py split made of the .bin: bytes and BLAKE3 of each range of it
+PREFIX.parts.json   what bins.py split made of the .bin: bytes and XXH3 of each range of it
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blake3 import blake3
+from xxhash import xxh3_128
 
 from encore import files, part_lists
 from encore.copying import Progress, silent
@@ -34,13 +34,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Extent:
-    """A range of the .bin: the file that holds it, from where, how much, and its BLAKE3, where that is known."""
+    """A range of the .bin: the file that holds it, from where, how much, and its XXH3, where that is known."""
 
     name: str
     path: Path
     start: int
     bytes: int
-    blake3: str | None
+    xxh3_128: str | None
 
 
 def verify(prefix: Path, vocabulary: int | None = None, progress: Progress = silent) -> list[Verdict]:
@@ -62,9 +62,9 @@ def verify(prefix: Path, vocabulary: int | None = None, progress: Progress = sil
     sha256 = hashlib.sha256() if manifest else None
     ids = _Ids(index, vocabulary)
     damaged = _read_once(extents, [*([sha256.update] if sha256 else []), *([ids.look] if ids.wanted else [])], progress)
-    known = sum(extent.blake3 is not None for extent in extents)
+    known = sum(extent.xxh3_128 is not None for extent in extents)
     if known:
-        found = "; ".join(f"{name} is damaged" for name in damaged) or f"BLAKE3 of {known} parts as in the manifest"
+        found = "; ".join(f"{name} is damaged" for name in damaged) or f"XXH3 of {known} parts as in the manifest"
         verdicts.append(Verdict("parts", not damaged, found))
     if manifest and sha256:
         verdicts += _against_manifest(index, manifest, sha256.hexdigest())
@@ -76,11 +76,11 @@ def _extents(prefix: Path) -> list[_Extent]:
     target, manifest = bin_path(prefix), part_lists.read_manifest(prefix)
     if not target.is_file():
         parts = manifest or part_lists.find(prefix)
-        return [_Extent(part.name, target.with_name(part.name), 0, part.bytes, part.blake3) for part in parts]
+        return [_Extent(part.name, target.with_name(part.name), 0, part.bytes, part.xxh3_128) for part in parts]
     extents, at = [], 0
     for part in manifest or [part_lists.Part(target.name, target.stat().st_size)]:
         name = part.name if part.name == target.name else f"the range of {target.name} that was {part.name}"
-        extents.append(_Extent(name, target, at, part.bytes, part.blake3))
+        extents.append(_Extent(name, target, at, part.bytes, part.xxh3_128))
         at += part.bytes
     return extents
 
@@ -110,15 +110,15 @@ def _read_once(
     damaged = []
     with ThreadPoolExecutor(len(consumers) + 1) as pool:
         for extent in extents:
-            digest = blake3()
+            digest = xxh3_128()
             for chunk in _chunks(extent):
                 jobs = [pool.submit(consume, chunk) for consume in consumers]
-                if extent.blake3:
+                if extent.xxh3_128:
                     digest.update(chunk)
                 for job in jobs:
                     job.result()
                 progress(len(chunk))
-            if extent.blake3 not in (None, digest.hexdigest()):
+            if extent.xxh3_128 not in (None, digest.hexdigest()):
                 damaged.append(extent.name)
     return damaged
 

@@ -23,16 +23,16 @@ from encore.indexed import bin_path
 
 _ALPHABETS = (string.ascii_lowercase, string.digits)
 _SUFFIX = r"\.([a-z]+|[0-9]+)"
-_HASH = re.compile(r"[0-9a-f]{64}")
+_HASH = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part by its file name, size in bytes, and BLAKE3 as hex, where that is known."""
+    """A part by its file name, size in bytes, and XXH3 as hex, where that is known."""
 
     name: str
     bytes: int
-    blake3: str | None = None
+    xxh3_128: str | None = None
 
 
 def manifest_path(prefix: Path) -> Path:
@@ -128,15 +128,15 @@ def _write(path: Path, head: dict[str, Any], parts: Iterable[Part]) -> None:
 
 def _read(found: Any, prefix: Path) -> list[Part]:
     """JSON's list of parts; raises ValueError, TypeError or KeyError for anything else."""
-    parts = [Part(one["name"], one["bytes"], one["blake3"]) for one in found["parts"]]
+    parts = [Part(one["name"], one["bytes"], one["xxh3_128"]) for one in found["parts"]]
     pattern = re.compile(re.escape(bin_path(prefix).name) + _SUFFIX)
     for part in parts:
         if not pattern.fullmatch(part.name):  # it could lead out of the folder
             raise ValueError(part.name)
         if type(part.bytes) is not int or part.bytes < 0:
             raise ValueError(part.bytes)
-        if part.blake3 is not None and not _HASH.fullmatch(part.blake3):
-            raise ValueError(part.blake3)
+        if part.xxh3_128 is not None and not _HASH.fullmatch(part.xxh3_128):
+            raise ValueError(part.xxh3_128)
     if not parts or len({part.name for part in parts}) < len(parts):
         raise ValueError("no parts, or one twice")
     return parts

@@ -3,18 +3,22 @@
 `join` takes the kit's own parts and those of GNU split (huggingface/datablations cut its with `split --number=l/40`).
 """
 
+import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate
 from pathlib import Path
 
-from encore import files, part_lists
-from encore.copying import Behind, Copier, Progress, silent
+from encore import copying, files, part_lists
+from encore.copying import COPIERS, Progress, silent
 from encore.errors import DataError, OutputError, UsageError
 from encore.indexed import Index, IndexedDataset, bin_path, idx_path
 from encore.part_lists import Part
+from encore.threads import mapped
+
+_COMMIT_BYTES = 1 << 30  # that a kill may cost; each commit waits for the disk
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ def join(prefix: Path, remove_parts: bool = False, progress: Progress = silent) 
     """Put PREFIX.bin together from PREFIX.bin.aa, .ab and so on, which stay unless `remove_parts`.
 
     Before anything is written the parts are checked to be complete, by PREFIX.parts.json and PREFIX.idx as far as these
-    are there. With `remove_parts` each part goes as soon as it is safe in the whole, so that free disk for two of them
-    is enough. Called again after a kill it goes on with the first part that was not safe yet.
+    are there. With `remove_parts` each part goes as soon as it is safe in the whole, so that there has to be free disk
+    for three of them alone. Called again after a kill it goes on with the first part that was not safe yet.
     Raises DataError for a missing or damaged part, OutputError for a disk too small or a PREFIX.bin that differs.
     """
     prefix = Path(prefix)
@@ -94,46 +98,49 @@ def _check(prefix: Path, parts: Sequence[Part], done: int) -> str:
             f"the {len(parts)} parts of {bin_path(prefix)} have {_total(parts):,} bytes, its .idx says {told:,}",
             "fetch the parts that are missing or not whole",
         )
-    if all(part.blake3 for part in parts):
+    if all(part.xxh3_128 for part in parts):
         return "hashes"
     return "index" if idx_path(prefix).exists() else "nothing"
 
 
 def _check_disk(target: Path, parts: Sequence[Part], remove_parts: bool) -> None:
-    """Raise OutputError when the whole, or two parts of it where they are removed on the way, have no room."""
-    two = max((a.bytes + b.bytes for a, b in pairwise(parts)), default=_total(parts))
-    needed, free = two if remove_parts else _total(parts), shutil.disk_usage(target.parent).free
+    """Raise OutputError when the whole, or what is under way at a time where parts are removed, has no room."""
+    sizes = [part.bytes for part in parts]
+    under_way = max((sum(sizes[i : i + COPIERS + 1]) for i in range(len(sizes))), default=0)
+    needed, free = under_way if remove_parts else sum(sizes), shutil.disk_usage(target.parent).free
     if needed > free:
-        hint = (
-            "free some disk" if remove_parts else f"free some disk, or remove the parts on the way: {two:,} are enough"
-        )
-        raise OutputError(f"{target} needs {needed:,} bytes of disk, {free:,} are free", hint)
+        hint = "" if remove_parts else f", or remove the parts on the way: {under_way:,} are enough then"
+        raise OutputError(f"{target} needs {needed:,} bytes of disk, {free:,} are free", f"free some disk{hint}")
 
 
 def _append(prefix: Path, parts: Sequence[Part], done: int, remove_parts: bool, progress: Progress) -> None:
     """Write the parts from number `done` on behind what the unfinished whole holds of those before."""
     target = bin_path(prefix)
     paths = [target.with_name(part.name) for part in parts]
+    ends = list(accumulate((part.bytes for part in parts), initial=0))
 
-    def commit(number: int) -> None:
-        os.fsync(whole.fileno())
-        part_lists.write_journal(_journal(target), parts, number)
-        if remove_parts:
-            paths[number - 1].unlink()
+    def write(number: int) -> None:
+        found = copying.copy(paths[number], 0, parts[number].bytes, _unfinished(target), ends[number], progress)
+        if parts[number].xxh3_128 not in (None, found):
+            raise DataError(f"{paths[number]} is damaged: its XXH3 is not the manifest's", "fetch it again")
 
-    for path in paths[:done] if remove_parts else ():
-        path.unlink(missing_ok=True)  # the kill came between its commit and its removal
-    at = _total(parts[:done])
-    progress(at)
-    with open(_unfinished(target), "r+b" if done else "wb") as whole, Behind() as behind, Copier(progress) as copier:
-        for number, (part, path) in enumerate(zip(parts[done:], paths[done:], strict=True), done + 1):
-            with open(path, "rb") as source:
-                found = copier.copy(source, 0, part.bytes, whole, at)
-            if part.blake3 not in (None, found):
-                raise DataError(f"{path} is damaged: its BLAKE3 is not the manifest's", "fetch it again and join again")
-            at += part.bytes
-            behind.do(commit, number)
-    os.truncate(_unfinished(target), at)
+    safe = done
+    with open(_unfinished(target), "r+b" if done else "wb") as whole:
+        whole.truncate(ends[done])
+        progress(ends[done])
+        _unlink(paths[:done] if remove_parts else [])  # the kill came between their commit and their removal
+        with contextlib.closing(mapped(write, range(done, len(parts)), COPIERS)) as written:
+            for number, _ in enumerate(written, done + 1):
+                if remove_parts or ends[number] - ends[safe] >= _COMMIT_BYTES or number == len(parts):
+                    os.fsync(whole.fileno())
+                    part_lists.write_journal(_journal(target), parts, number)
+                    _unlink(paths[safe:number] if remove_parts else [])
+                    safe = number
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _joined_before(prefix: Path, remove_parts: bool) -> Joined:
@@ -200,7 +207,7 @@ def _cut(dataset: IndexedDataset, prefix: Path, count: int | None, part_bytes: i
 def _split_before(prefix: Path, plan: Sequence[Part]) -> list[Part] | None:
     """The manifest, where these very parts are there."""
     manifest = part_lists.read_manifest(prefix) or []
-    same = [replace(part, blake3=None) for part in manifest] == list(plan)
+    same = [replace(part, xxh3_128=None) for part in manifest] == list(plan)
     there = all(_size(bin_path(prefix).with_name(part.name)) == part.bytes for part in plan)
     return manifest if same and there else None
 
@@ -219,25 +226,21 @@ def _make_room(prefix: Path, plan: Sequence[Part], marker: Path) -> None:
 
 
 def _remove(target: Path, parts: Sequence[Part]) -> None:
-    for part in parts:
-        for name in (part.name, f".{part.name}.tmp"):
-            target.with_name(name).unlink(missing_ok=True)
+    _unlink(target.with_name(name) for part in parts for name in (part.name, f".{part.name}.tmp"))
 
 
 def _write_parts(target: Path, plan: Sequence[Part], progress: Progress) -> list[Part]:
-    parts, at = [], 0
+    written = [(target.with_name(f".{part.name}.tmp"), target.with_name(part.name)) for part in plan]
+    starts = list(accumulate((part.bytes for part in plan), initial=0))
 
-    def commit(temporary: Path, path: Path) -> None:
+    def write(number: int) -> Part:
+        part = plan[number]
+        return replace(part, xxh3_128=copying.copy(target, starts[number], part.bytes, written[number][0], 0, progress))
+
+    parts = list(mapped(write, range(len(plan)), COPIERS))
+    for temporary, _ in written:  # all of them first: a rename between would make each fsync wait for it
         files.fsync(temporary)
+    for temporary, path in written:
         os.replace(temporary, path)
-
-    with open(target, "rb") as whole, Behind() as behind, Copier(progress) as copier:
-        for part in plan:
-            path, temporary = target.with_name(part.name), target.with_name(f".{part.name}.tmp")
-            with open(temporary, "wb") as out:
-                digest = copier.copy(whole, at, part.bytes, out, 0)
-            behind.do(commit, temporary, path)
-            parts.append(replace(part, blake3=digest))
-            at += part.bytes
     files.fsync(target.parent)
     return parts

@@ -1,5 +1,6 @@
 """What a user asks for, found in the repositories: a run's folder and steps, or a data set's files, as an order."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -9,6 +10,8 @@ from typing import Any
 from encore import hub, released, run_files
 from encore.downloads import Item, Order
 from encore.errors import HubError, HubUnreachableError, UnknownNameError, UsageError
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")  # it becomes a folder here
 
 
 @dataclass(frozen=True)
@@ -39,22 +42,19 @@ def of_paper(name: str) -> hub.Repository:
 def order(name: str, given: str | None, revision: str, wanted: Wanted, out: Path | None) -> Order:
     """What `pull` was asked for: RUN, REPOSITORY/RUN, DATASET or DATASET/PREFIX; `out` None: a folder of that name."""
     first, _, rest = name.partition("/")
-    known = released.repositories().get(first)
-    if first in released.runs() or known is None or (known.kind == "model" and rest):
-        run = rest if known and first not in released.runs() else name
-        if given is None and known is None and first not in released.runs():
-            raise UnknownNameError("run or data set", first, [*released.runs(), *_datasets()])
-        found = find_run(run, given or (first if run == rest else None), revision)
-        return run_order(run, found, wanted, out or Path(run))
-    if known.kind == "model":
+    known = None if first in released.runs() else released.repositories().get(first)
+    if known is not None and known.kind == "dataset":
+        if given or wanted != Wanted():
+            raise UsageError(f"{first} is a data set; --repo, --what and --step are for runs", "leave them out")
+        return dataset_order(first, rest.rstrip("/"), revision, out or Path(first))
+    if known is not None and not rest:
         raise UsageError(f"{first} holds many runs", f"see tools/hub.py list --runs --repo {first}, then pull one")
-    if given:
-        raise UsageError(f"{first} is a data set, --repo is for runs", "leave --repo out")
-    return dataset_order(first, rest.rstrip("/"), revision, out or Path(first))
-
-
-def _datasets() -> list[str]:
-    return [name for name, entry in released.repositories().items() if entry.kind == "dataset"]
+    if known is None and given is None and first not in released.runs():
+        raise UnknownNameError("run or data set", first, [*released.runs(), *released.repositories("dataset")])
+    run, holder = (rest, first) if known is not None else (name, None)
+    if not _RUN_NAME.fullmatch(run):
+        raise UsageError(f"{run!r} is not a run's name", "write letters, digits, - and . only")
+    return run_order(run, find_run(run, given or holder, revision), wanted, out or Path(run))
 
 
 def look(place: released.Place, asked: bool) -> dict[str, Any]:
@@ -74,8 +74,9 @@ def look(place: released.Place, asked: bool) -> dict[str, Any]:
     except HubError as error:
         return row | {"folder": None, "url": None, "checked": f"not there: {error}"}
     holds = sorted({run_files.what(path) for path in paths}, key=run_files.WHATS.index)
-    folder = " ".join(folder or "(the root)" for folder in found.folders)
-    return row | {"folder": folder, "checked": "on the Hub", "holds": holds, "steps": run_files.steps(paths)}
+    row |= {"folder": " ".join(folder or "(the root)" for folder in found.folders)}
+    row |= {"url": hub.url(found.repository, found.folders[0])}
+    return row | {"checked": "on the Hub", "holds": holds, "steps": run_files.steps(paths)}
 
 
 def find_run(run: str, given: str | None, revision: str = "main") -> Found:
@@ -109,8 +110,9 @@ def folders_of(run: str, top: Sequence[str], alone: bool, where: str) -> tuple[s
 def run_order(run: str, found: Found, wanted: Wanted, out: Path) -> Order:
     """The wanted files of a run, to lie below `out` as they do below its folder."""
     listed = [file for folder in found.folders for file in hub.tree(found.repository, found.commit, folder)]
-    local = {run_files.check_inside(file.path).removeprefix(f"{run}/"): file for file in listed}
-    chosen = run_files.select(list(local), wanted.whats, wanted.step)
+    # the run's own folder comes first, and last into the table: its files win over others of the same local name
+    local = {run_files.check_inside(file.path).removeprefix(f"{run}/"): file for file in reversed(listed)}
+    chosen = run_files.select(sorted(local), wanted.whats, wanted.step)
     if not chosen:
         there = sorted({run_files.what(path) for path in local})
         raise HubError(

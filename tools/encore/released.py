@@ -98,6 +98,21 @@ def runs(folder: Path = FOLDER) -> dict[str, tuple[Place, ...]]:
     return found
 
 
+def matching_runs(
+    match: str = "", kind: str | None = None, corpus: str | None = None, repository: str | None = None
+) -> list[Place]:
+    """The places of runs whose name holds `match`, in such repositories; those of no known repository unless filtered.
+
+    Raises UnknownNameError for a repository that is not the paper's.
+    """
+    if repository is not None and repository not in repositories():
+        raise UnknownNameError("repository", repository, repositories())
+    kept = [name for name in repositories(kind, corpus) if repository in (None, name)]
+    unstated = (kind, corpus, repository) == (None, None, None)
+    found = [place for known in runs().values() for place in known if match in place.run]
+    return [place for place in found if (place.repository in kept if place.repository else unstated)]
+
+
 def places(run: str) -> tuple[Place, ...]:
     """Where a run stands; raises UnknownNameError for one that was not released."""
     if run not in runs():

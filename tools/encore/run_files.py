@@ -22,7 +22,7 @@ WHATS = ("checkpoint", "transformers", "tensorboard", "logs", "evaluation", "scr
 APPENDED = ("tensorboard", "logs")  # these files grow at their end while a run writes them
 _STEP = re.compile(r"global_step([0-9]+)")
 _NEWEST = ("latest", "latest_checkpointed_iteration.txt")
-_PART = re.compile(r"(.+)\.bin\.(?:[a-z]{2,}|[0-9]+)")
+_PART = re.compile(r"(.+)\.bin\.([a-z]{2,}|[0-9]+)")
 _FOLDERS = {"transformers": "transformers", "evaluation": "evaluation", "logs": "logs"}
 _ENDINGS = {".out": "logs", ".err": "logs", ".log": "logs", ".sh": "script", ".sbatch": "script", ".slurm": "script"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -72,6 +72,8 @@ def chosen_steps(paths: Collection[str], asked: str | None) -> list[int]:
 
 def select(paths: Collection[str], whats: Collection[str], asked_step: str | None) -> list[str]:
     """The files of these kinds; of checkpoints the asked steps, and the record of the newest only with the newest."""
+    if asked_step is not None and "checkpoint" not in whats:
+        raise UsageError("--step is of checkpoints", "leave it out, or add checkpoint to --what")
     kinds = {path: what(path) for path in paths}
     checkpoints = [path for path in paths if kinds[path] == "checkpoint"]
     wanted = chosen_steps(checkpoints, asked_step) if "checkpoint" in whats else []
@@ -93,12 +95,16 @@ def of_dataset(paths: Iterable[str], prefix: str) -> list[str]:
 
 
 def part_groups(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Prefix → its parts in order, for every PREFIX.bin.aa, PREFIX.bin.ab and so on."""
-    groups: dict[str, list[str]] = {}
+    """Prefix → its parts in order, for every PREFIX.bin.aa (or .00), PREFIX.bin.ab and so on; a .bin.gz is no part."""
+    groups: dict[str, dict[str, str]] = {}
     for path in paths:
         if match := _PART.fullmatch(path):
-            groups.setdefault(match[1], []).append(path)
-    return {prefix: sorted(parts, key=lambda part: (len(part), part)) for prefix, parts in groups.items()}
+            groups.setdefault(match[1], {})[match[2]] = path
+    return {
+        prefix: [group[suffix] for suffix in sorted(group, key=lambda suffix: (len(suffix), suffix))]
+        for prefix, group in groups.items()
+        if any(not suffix.strip(first) for suffix in group for first in "a0")
+    }
 
 
 def check_inside(path: str) -> str:

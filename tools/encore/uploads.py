@@ -1,7 +1,7 @@
 """A folder brought to the Hub: only what changed, in commits that a reader sees whole or not at all.
 
 What is on the Hub is known by its listing (size, then hash), so that a push that was cut off, at any moment, goes on
-where it was when it is run again, and one that has nothing to do makes no commit.
+where it was when it is run again, and one that has nothing to do makes no commit. Nothing is removed from the Hub.
 """
 
 import os
@@ -48,8 +48,8 @@ class LocalFile:
 class Push:
     """What goes where; the hashes that were taken stay for the next round.
 
-    card: makes the text of README.md, asked only where neither side has one. tries: rounds without progress before it
-    gives up.
+    card: makes the text of README.md, asked only where the Hub has none once the files are there. tries: rounds without
+    progress before it gives up.
     """
 
     folder: Path
@@ -95,7 +95,8 @@ class Push:
         while True:
             try:
                 for batch in _batches(self.changes()):
-                    hub.commit(self.repository, [file.addition() for file in batch], _message(batch))
+                    there = [file.addition() for file in batch if file.where.is_file()]
+                    hub.commit(self.repository, there, _message(batch))
                     sent_files, sent_bytes = sent_files + len(batch), sent_bytes + sum(file.size for file in batch)
                     failed = 0
                 return sent_files + self._add_card(), sent_bytes
@@ -115,6 +116,7 @@ class Push:
 
 
 def _walk(folder: Path) -> Iterator[LocalFile]:
+    """Every file but hidden and temporary ones, and links, which could lead anywhere."""
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not _is_left_out(name))
         for name in sorted(names):
