@@ -134,9 +134,3 @@ def test_the_moving_average_is_tensorboards() -> None:
     noisy = np.array([1.0, np.nan, np.inf, 2.0])
     assert repr(curves.moving_average(noisy, 0.0)) == repr(noisy)
     assert np.isfinite(curves.moving_average(noisy, 0.9)).tolist() == [True, False, False, True]
-
-
-def test_validation_sets_are_told_by_their_tags() -> None:
-    assert tags.validation_set("lm-loss-validation/c4/lm loss validation") == "c4"
-    for other in (LOSS, "lm-loss-validation/c4/lm loss validation ppl", "lm-loss-validation//lm loss validation", ""):
-        assert tags.validation_set(other) is None
