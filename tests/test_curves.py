@@ -88,6 +88,13 @@ def test_other_values_under_another_axis_stay_a_curve_of_their_own() -> None:
     assert found[samples].samples.tolist() == [8, 16] and found[samples].steps.tolist() == [None, None]
 
 
+def test_a_number_written_less_often_against_samples_is_not_taken_for_the_same_steps() -> None:
+    every_other = {"batch": series([1, 2, 3, 4], [8.0] * 4), "batch vs samples": series([16, 32], [8.0] * 2)}
+    found = of(every_other)
+    assert found["batch"].samples.tolist() == [None] * 4
+    assert found["batch vs samples"].samples.tolist() == [16, 32]
+
+
 def test_a_run_resumed_with_another_batch_size_keeps_no_stale_samples() -> None:
     first = megatron([1, 2, 3], [5.0, 4.0, 3.0], batch=8)
     resumed = megatron([2, 3], [4.1, 3.1], batch=16, start_s=50)
@@ -127,9 +134,3 @@ def test_the_moving_average_is_tensorboards() -> None:
     noisy = np.array([1.0, np.nan, np.inf, 2.0])
     assert repr(curves.moving_average(noisy, 0.0)) == repr(noisy)
     assert np.isfinite(curves.moving_average(noisy, 0.9)).tolist() == [True, False, False, True]
-
-
-def test_validation_sets_are_told_by_their_tags() -> None:
-    assert tags.validation_set("lm-loss-validation/c4/lm loss validation") == "c4"
-    for other in (LOSS, "lm-loss-validation/c4/lm loss validation ppl", "lm-loss-validation//lm loss validation", ""):
-        assert tags.validation_set(other) is None

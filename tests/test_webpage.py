@@ -26,7 +26,7 @@ LONG = 30_000
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"&amp;\\u003c"
 _FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync --window-size=1300,1000 --hide-scrollbars"
+    " --disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1300,1000 --hide-scrollbars"
 )
 
 
@@ -176,11 +176,15 @@ def test_the_script_of_the_page_alone_may_run_and_nothing_be_fetched(
     page = opened(chromium, tmp_path, found)
     page.browser.execute_script(
         "const s = document.createElement('script'); s.textContent = 'window.hacked = 1'; document.body.append(s);"
-        "const i = document.createElement('img'); i.src = 'http://127.0.0.1:9/x.png'; document.body.append(i)"
+        "const i = document.createElement('img'); i.src = 'http://127.0.0.1:9/x.png'; document.body.append(i);"
+        "window.fetched = 0; fetch('http://127.0.0.1:9/').then(() => { window.fetched = 1 }, () => {})"
     )
     page.settle()
     assert page.browser.execute_script("return window.hacked") is None
-    assert sum("Content Security Policy" in said for said in page.complaints()) == 2
+    refused = [said for said in page.complaints() if "Content Security Policy" in said]
+    assert [sum(f"{kind}-src" in said for said in refused) for kind in ("script", "img", "default")] == [1, 1, 1], (
+        refused
+    )
 
 
 def test_dragging_zooms_and_a_double_click_shows_everything_again(
@@ -260,6 +264,15 @@ def test_every_tag_of_a_genuine_run_is_drawn_along_every_axis(chromium: Any, tmp
     cards = dict(zip([card.get_attribute("data-tag") for card in page.all(".card")], page.all(".card"), strict=True))
     assert cards["num-zeros/num-zeros"].text.endswith("nothing above 0")
     assert page.complaints() == []
+
+
+def test_a_run_that_does_not_know_the_asked_axis_is_drawn_along_one_that_it_knows(
+    chromium: Any, tmp_path: Path
+) -> None:
+    write_scalars(tmp_path / "events.out.tfevents.1.h", [(1.0, step, "loss", 5 / step) for step in (1, 2, 3)])
+    page = opened(chromium, tmp_path, [runs.read("a", tmp_path)], View(axis="tokens"))
+    assert page.one("#axes input:checked").get_attribute("value") == "steps"
+    assert page.ink(BLUE) > 50 and page.complaints() == []
 
 
 def test_tags_are_searched_and_chosen(chromium: Any, found: list[Run], tmp_path: Path) -> None:

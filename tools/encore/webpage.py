@@ -24,7 +24,7 @@ from encore.runs import Run, View
 
 _FOLDER = Path(__file__).resolve().parent / "page"
 # what a page may hold in all, so that it stays below some 6 MB, and a curve at least and at most
-_POINTS, _FEWEST, _MOST = 120_000, 200, 2_000
+_POINTS, _FEWEST, _MOST = 120_000, 50, 2_000
 _SHOWN_FIRST = 4
 
 
@@ -81,33 +81,32 @@ def _curve(curve: Curve, run: int, start_s: float, most: int) -> dict[str, Any]:
     """A curve as the page's script reads it; its places are lists, or null where none is known."""
     finite = curve.values[np.isfinite(curve.values)]
     hours = (curve.times_s - start_s) / 3600
-    places = {axis: curve.axis(axis) for axis in curves.AXES}
     starts = np.arange(min(len(curve), most)) * len(curve) // min(len(curve), most)
     ends = np.append(starts[1:], len(curve)) - 1
-    last = {axis: None if np.ma.getmaskarray(column)[-1] else int(column[-1]) for axis, column in places.items()}
-    value = float(curve.values[-1])
     drawn: dict[str, Any] = {
         "run": run,
         "count": len(curve),
         "broken": len(curve) - len(finite),
         "lowest": float(finite.min()) if len(finite) else None,
         "highest": float(finite.max()) if len(finite) else None,
-        "last": {
-            **last,
-            "hours": round(float(hours[-1]), 4),
-            "value": value,
-            "text": None if np.isfinite(value) else str(value),
-        },
+        "last": _last(curve, float(hours[-1])),
         "hours": np.round(hours[ends], 5).tolist(),
-        **{axis: _places(column, ends) for axis, column in places.items()},
+        **{axis: _places(curve.axis(axis)[ends]) for axis in curves.AXES},
     }
     if len(starts) == len(curve):
         return drawn | {"values": _rounded(curve.values), "low": None, "high": None}
     return drawn | {name: _rounded(column) for name, column in _of_parts(curve.values, starts).items()}
 
 
-def _places(column: np.ma.MaskedArray, rows: np.ndarray) -> list[int | None] | None:
-    found = column[rows].tolist()  # None where masked
+def _last(curve: Curve, hours: float) -> dict[str, Any]:
+    """A curve's last value, as text where it is not finite, and where it stands."""
+    value = float(curve.values[-1])
+    places = {axis: curve.axis(axis)[-1:].tolist()[0] for axis in curves.AXES}
+    return {"value": value, "text": None if np.isfinite(value) else str(value), "hours": round(hours, 4), **places}
+
+
+def _places(column: np.ma.MaskedArray) -> list[int | None] | None:
+    found = column.tolist()  # None where masked
     return found if any(place is not None for place in found) else None
 
 

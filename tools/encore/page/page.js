@@ -9,7 +9,7 @@
   const DARK = ["#58a6ff", "#ff9147", "#56d364", "#d68bf0", "#ff7a9c", "#3bc9db", "#e3b341", "#a78bfa", "#9ca3af", "#e5a184"];
   const AXES = { steps: "steps", samples: "samples", tokens: "tokens", hours: "hours since the start" };
   const state = {
-    axis: data.axis,
+    axis: data.axes.includes(data.axis) ? data.axis : data.axes[0],
     log: data.log,
     smoothing: data.smoothing,
     tags: new Set(data.shown),
