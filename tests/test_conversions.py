@@ -77,7 +77,7 @@ def unsynced() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("unsynced")
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(
     model=models(),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
@@ -106,7 +106,7 @@ def test_to_transformers_and_back_is_the_same_bit_for_bit(
 
 
 @pytest.mark.usefixtures("unsynced")
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(model=models(), dtype=st.sampled_from([torch.float32, torch.bfloat16]), stages=st.integers(1, 4))
 def test_resharding_there_and_back_is_the_same_bit_for_bit(
     model: tuple[ModelConfig, int, int, int], dtype: torch.dtype, stages: int, tmp_path_factory: pytest.TempPathFactory

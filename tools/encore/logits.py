@@ -92,7 +92,7 @@ def _gpt2(folder: Folder) -> torch.nn.Module:
     import transformers
 
     raw = weight_shards.read_json(folder.path / "config.json")
-    config = transformers.GPT2Config(**raw, attn_implementation="eager")
+    config = transformers.GPT2Config(**raw | {"attn_implementation": "eager"})
     with torch.device("meta"):
         model = transformers.GPT2LMHeadModel(config)
     model.to_empty(device="cpu")
