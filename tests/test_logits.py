@@ -1,6 +1,7 @@
 """Both sides compute the same, within 1e-5 of the largest logit; the comparison notices what can go wrong."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,25 @@ def test_the_built_in_trainers_checkpoint(tmp_path: Path) -> None:
     assert found.same and found.vocabulary == 5000
     back = conversions.to_megatron(done.path, tmp_path / "back", 2, 1)
     assert logits.difference(tmp_path / "checkpoint", back.path).same
+
+
+def test_the_built_in_trainer_goes_on_from_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its first losses are the genuine checkpoint's, not those of a fresh model, ln 5120 = 8.54."""
+    hf = conversions.to_transformers(GENUINE / "tp2" / "checkpoint", tmp_path / "hf", None, 10**9).path
+    conversions.to_megatron(hf, tmp_path / "converted", 1, 1)
+    conversions.reshard(GENUINE / "tp2" / "checkpoint", tmp_path / "resharded", 1, 1, None)
+    changes = {
+        "train_samples": 16,
+        "lr_decay_samples": 16,
+        "lr_warmup_samples": 0,
+        "save": tmp_path / "new",
+        "lr": 1e-9,
+    }
+    changes |= {"min_lr": 0, "finetune": True}
+    for source in ("converted", "resharded"):
+        assert pretrain_gpt.main(line(tmp_path, **changes, load=tmp_path / source)) == 0
+        found = [float(text) for text in re.findall(r"lm loss: ([0-9.E+-]+)", capsys.readouterr().out)]
+        assert len(found) == 2 and all(loss < 8.2 for loss in found)
 
 
 @pytest.mark.parametrize(

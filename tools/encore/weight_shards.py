@@ -26,7 +26,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises CheckpointError."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError) as error:
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist", _HINT) from None
+    except ValueError as error:
         raise CheckpointError(f"{path} cannot be read: {error}", _HINT) from None
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} is not a JSON object", _HINT)
