@@ -6,13 +6,11 @@ that the playbook has set up earlier is used as it is; without one the tests tha
 
 import os
 import pwd
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from demo_home import Demo, run_demo
 from hub_bench import Bench
 from hub_server import running
 from hypothesis import settings
@@ -22,23 +20,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tools/pretrain_gpt.py 
 
 settings.register_profile("untimed", deadline=None)  # machines are shared: no test may fail by the clock
 settings.load_profile("untimed")
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-@dataclass(frozen=True)
-class Demo:
-    """A folder that holds `demo/`, made by tools/run_demo.py, and what that printed."""
-
-    home: Path
-    output: str
-    talk: str
-
-
-def run_demo(home: Path) -> subprocess.CompletedProcess[str]:
-    """Run the demo in `home`, as `make demo` does in the repository."""
-    command = [sys.executable, str(ROOT / "tools" / "run_demo.py")]
-    return subprocess.run(command, cwd=home, check=False, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from conftest import Demo, run_demo
+from demo_home import Demo, run_demo
 from encore import figures
 
 NAME = "500k500k100k"
