@@ -32,7 +32,7 @@ test-cluster: $(VENV)/.dev  ## of these, as root on Debian, all that need a real
 lint: $(VENV)/.dev  ## ruff, shellcheck, ansible-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/shellcheck .ci/run sbatch/*/* $$(git ls-files 'containers/*.sh' 'playbooks/*.sh')
+	$(BIN)/shellcheck .ci/run sbatch/*/* $$(git ls-files '*.sh')
 	$(BIN)/ansible-lint --offline -q --profile production playbooks
 
 bench: $(VENV)/.dev  ## speed against the peers, each in one run

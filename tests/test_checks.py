@@ -136,7 +136,7 @@ def test_pyxis_wants_a_squashfs_file(content: bytes, right: bool, tmp_path: Path
 
 def test_slurm_that_is_not_there_is_one_wrong_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    findings = checks.examine(plan(tmp_path, "cuda", "146m14b400m"), skip=("hub",))
+    findings = checks.examine(plan(tmp_path, "cuda", "146m14b400m"), skip=("hub", "space"))
     (queue,) = [finding for finding in findings if finding.what == "queue"]
     assert queue.right is False and "sinfo is not on this machine" in queue.seen
 
@@ -144,6 +144,23 @@ def test_slurm_that_is_not_there_is_one_wrong_finding(tmp_path: Path, monkeypatc
 def test_a_workspace_that_cannot_be_written_is_wrong(tmp_path: Path) -> None:
     (finding, *_) = checks.space(plan(Path("/proc/encore")))
     assert finding.right is False
+
+
+def test_a_quota_of_lustre_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lustre's two commands answer as its manual shows: nothing else of it can be had on one machine."""
+    (tmp_path / "stat").write_text("#!/bin/sh\necho lustre\n", encoding="utf-8")
+    (tmp_path / "lfs").write_text(
+        "#!/bin/sh\ncase $1 in\n"
+        'project) echo "  4650 P $3" ;;\n'
+        'quota) printf "%s\\n   1048576*  0 53687091200 -  1000  0 2000000 -\\n" "$5" ;;\nesac\n',
+        encoding="utf-8",
+    )
+    for program in ("stat", "lfs"):
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    disk, inodes = checks.space(plan(tmp_path / "scratch" / "encore"))
+    assert (disk.right, inodes.right) == (True, True)
+    assert disk.seen.startswith(f"{51200 - 1} GiB free") and inodes.seen == "1999000 free"
 
 
 def test_offline_the_hub_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

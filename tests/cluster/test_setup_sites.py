@@ -1,15 +1,13 @@
 """setup_lumi.yml and setup_cuda.yml, applied by an ordinary user: the local Slurm, a folder and an image stand in."""
 
 import dataclasses
-import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from encore import files, profiles, registry, userconfig
-from local_machine import ROOT, LocalSlurm, Play, options
+from local_machine import LocalSlurm, Play, options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,24 +182,3 @@ def test_tokenizer_files_of_other_content_are_refused(site: Site) -> None:
     refused = site.play("setup_lumi.yml", tokenizer_sources={"gpt2": f"file://{other}"})
     assert refused.returncode != 0 and "checksum" in refused.output
     assert list((site.folder / "scratch/encore/tokenizers/gpt2").iterdir()) == []
-
-
-def test_a_quota_of_lustre_counts(tmp_path: Path) -> None:
-    """Lustre's two commands answer as its manual shows: nothing else of it can be had on one machine."""
-    (tmp_path / "stat").write_text("#!/bin/sh\necho lustre\n", encoding="utf-8")
-    (tmp_path / "lfs").write_text(
-        "#!/bin/sh\ncase $1 in\n"
-        'project) echo "  4650 P $3" ;;\n'
-        'quota) printf "%s\\n   1048576*  0 53687091200 -  1000  0 2000000 -\\n" "$5" ;;\nesac\n',
-        encoding="utf-8",
-    )
-    for program in ("stat", "lfs"):
-        (tmp_path / program).chmod(0o755)
-    done = subprocess.run(
-        [ROOT / "playbooks/roles/site/files/free_space.sh", tmp_path / "scratch/encore"],
-        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == f"{tmp_path}/scratch/encore {51200 - 1} 1999000\n"

@@ -6,7 +6,6 @@ Checks look at this machine and ask Slurm; what a job finds is in `job_checks`.
 import functools
 import getpass
 import json
-import os
 import re
 import shlex
 import shutil
@@ -21,6 +20,8 @@ from encore.plan import Plan
 
 _VERSION_TIMEOUT_S = 60
 _SQUASHFS_MAGIC = b"hsqs"
+_FREE_SPACE = Path(__file__).with_name("free_space.sh")
+_LEAST_FILES = 10_000
 
 
 @dataclass(frozen=True)
@@ -129,26 +130,18 @@ def tokenizer(plan: Plan) -> list[Finding]:
 
 
 def space(plan: Plan) -> list[Finding]:
-    """The workspace can be written and has room for the run's checkpoints and for more files."""
-    folder = Path(plan.paths.workspace)
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(existing, os.W_OK):
-        return [Finding("workspace", False, f"{existing} cannot be written", "choose another --workspace")]
-    usage, inodes = shutil.disk_usage(existing), os.statvfs(existing)
-    need = plan.cost.checkpoints_kept_bytes
+    """The place of the checkpoints can be written and has room for them all, by its quota where it has one."""
+    place = plan.paths.checkpoints
+    said = subprocess.run(["sh", _FREE_SPACE, place], capture_output=True, text=True, check=True).stdout.split()
+    gib, count = said[-2:]
+    if gib == "none":
+        return [Finding("disk", False, f"{place} can be neither made nor written", "choose another --workspace")]
+    need = plan.cost.checkpoints_kept_bytes / 2**30
     advice = "free space, or keep fewer checkpoints with --set save_interval"
-    findings = [
-        Finding("disk", usage.free > need, f"{_gib(usage.free)} free, {_gib(need)} if all checkpoints are kept", advice)
-    ]
-    if inodes.f_files:
-        findings.append(
-            Finding("inodes", inodes.f_favail > 10_000, f"{inodes.f_favail:,} free", "delete or pack small files")
-        )
-    return findings
-
-
-def _gib(count: float) -> str:
-    return f"{count / 2**30:,.1f} GiB"
+    seen = f"{gib} GiB free, {need:,.1f} GiB if all checkpoints are kept"
+    findings = [Finding("disk", gib == "unlimited" or int(gib) > need, seen, advice)]
+    enough = count == "unlimited" or int(count) > _LEAST_FILES
+    return [*findings, Finding("inodes", enough, f"{count} free", "delete or pack small files")]
 
 
 def queue(plan: Plan) -> list[Finding]:
