@@ -96,6 +96,12 @@ def report(found: "Difference") -> dict[str, object]:
     }
 
 
+def table(shown: dict[str, object]) -> str:
+    """For people: three digits of a difference are enough."""
+    rows = ((name, f"{value:.3g}" if isinstance(value, float) else value) for name, value in shown.items())
+    return cli.table(row for row in rows if row[0] != "tokenizer")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     args = build_parser().parse_args(argv)
@@ -118,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
         one, other = (args.one, args.other) if args.act == "verify" else (args.source, done.path)
         found = logits.difference(one, other, getattr(args, "from_optimizer", False))
         shown, same = shown | report(found), found.same
-    cli.print_json(shown) if args.json else print(cli.table((n, v) for n, v in shown.items() if n != "tokenizer"))
+    cli.print_json(shown) if args.json else print(table(shown))
     return 0 if same else 1
 
 
