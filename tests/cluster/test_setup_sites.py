@@ -111,10 +111,14 @@ def test_setup_cuda_makes_a_site_ready_with_a_copy_of_the_kit(site: Site) -> Non
 
 
 def test_setup_cuda_with_pyxis_takes_a_squashfs_image(site: Site) -> None:
+    given = site.folder / "given.sqsh"
+    assert site.slurm.user.run("mksquashfs", site.kit / "registry", given, "-quiet").returncode == 0
+    pyxis = {"site_cluster": "cuda-pyxis", "fork_trainer": "deepspeedai", "image_source": str(given)}
+    pyxis |= {"image_digest": f"sha256:{files.sha256(given)}"}
     # this Slurm has no pyxis, which the doctor would say
-    pyxis = {"site_cluster": "cuda-pyxis", "fork_trainer": "deepspeedai", "doctor_skip": ["data", "hub", "runtime"]}
-    site.play("setup_cuda.yml", **pyxis).ok()
-    assert (site.folder / "projappl/images" / str(profiles.images()["cuda"].squashfs)).is_file()
+    site.play("setup_cuda.yml", **pyxis, doctor_skip=["data", "hub", "runtime"]).ok()
+    placed = site.folder / "projappl/images" / str(profiles.images()["cuda"].squashfs)
+    assert placed.read_bytes() == given.read_bytes()
     assert "--container-image" in render_and_test(site, "7m100m100m", "--set", "gpus_per_node=1")
 
 
