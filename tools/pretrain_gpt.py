@@ -44,6 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     from encore.train import loop  # torch takes seconds, for which --help and a wrong argument need not wait
 
     loop.pretrain(args, started, loop.Talk(say=lambda line: print(line, flush=True), warn=cli.warn))
+    if world_size > 1:
+        # gloo's threads may still hold tensors and, asking for the GIL while Python ends, abort a run that is done
+        # (seen with torch 2.13; pytorch pull request 179291)
+        sys.stdout.flush()
+        os._exit(0)
     return 0
 
 
