@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from encore import files, profiles, registry, userconfig
+from encore import files, images, profiles, registry, userconfig
 from local_machine import LocalSlurm, Play, options
 
 
@@ -108,6 +108,15 @@ def test_setup_cuda_makes_a_site_ready_with_a_copy_of_the_kit(site: Site) -> Non
     assert site.slurm.user.run(*committed, "--message=Later", cwd=site.kit).returncode == 0
     assert site.play("setup_cuda.yml", **there).ok().changed > 0
     assert not (site.folder / "copy/tools/left_over.py").exists()
+
+
+def test_setup_lumi_builds_the_image_with_a_copy_of_the_kit(site: Site) -> None:
+    build = {"image_source": "build", "image_build_arguments": ["--build-arg", f"base={site.slurm.base}"]}
+    there = {"kit_folder": f"{site.folder}/copy", "kit_extras": ["hub", "images"], "image_digest": ""}
+    site.play("setup_lumi.yml", **build, **there).ok()
+    record = images.read_record(site.folder / "projappl/images" / profiles.images()["cpu"].file)
+    assert record is not None and record.base == str(site.slurm.base)
+    assert site.play("setup_lumi.yml", **build, **there).ok().changed == 0
 
 
 def test_setup_cuda_with_pyxis_takes_a_squashfs_image(site: Site) -> None:
