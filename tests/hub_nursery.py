@@ -26,7 +26,7 @@ def load() -> ModuleType:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    from encore import figures, hub  # noqa: F401 — slow imports, once
+    from encore import hub, losses  # noqa: F401 — slow imports, once
     from encore.errors import HubError
 
     with contextlib.suppress(HubError):

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from demo_home import Demo, run_demo
-from encore import figures
+from encore import losses
 
 NAME = "500k500k100k"
 
@@ -15,10 +15,10 @@ def files(folder: Path) -> dict[str, int]:
 
 
 def test_it_learns(demo: Demo) -> None:
-    curve = figures.training_curve(demo.home / "demo" / "workspace" / "tensorboard" / NAME)
-    (valid,) = figures.validation_curves(demo.home / "demo" / "workspace" / "tensorboard" / NAME)
+    curve = losses.training_curve(demo.home / "demo" / "workspace" / "tensorboard" / NAME)
+    (valid,) = losses.validation_curves(demo.home / "demo" / "workspace" / "tensorboard" / NAME)
     assert curve.losses[0] > 7  # a uniform guess over 2048 tokens is 7.6 nats
-    assert figures.smoothed(curve.losses)[-1] < 5.6
+    assert losses.smoothed(curve.losses)[-1] < 5.6
     assert valid.losses[-1] < 5.8
 
 

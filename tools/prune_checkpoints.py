@@ -14,10 +14,13 @@ examples:
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from encore import cli, pruning
+from encore import cli
 from encore.errors import UsageError
+
+if TYPE_CHECKING:
+    from encore.pruning import Entry
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.idle < 0:
         raise UsageError(f"--idle {args.idle} is less than no time", "give minutes")
+    from encore import pruning  # torch takes seconds, for which --help and a wrong argument need not wait
+
     rule = pruning.Rule(args.keep_every, args.keep_last, args.idle * 60)
     found = [entry for folder in args.folders for entry in pruning.survey(folder, rule)]
     if args.json:
@@ -54,13 +59,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def row(entry: pruning.Entry) -> tuple[str, str, str, str, str]:
+def row(entry: "Entry") -> tuple[str, str, str, str, str]:
     """An entry's line."""
     action = "delete" if entry.delete else "keep"
     return action, str(entry.path), cli.byte_size(entry.bytes), entry.state, entry.reason
 
 
-def as_json(entry: pruning.Entry) -> dict[str, Any]:
+def as_json(entry: "Entry") -> dict[str, Any]:
     """An entry for a script."""
     return dataclasses.asdict(entry) | {"path": str(entry.path)}
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from encore import bpe, cli, figures, planner, pydocs
+from encore import bpe, cli, losses, planner, pydocs
 from encore.errors import EncoreError
 from encore.plan import Plan, Request
 from encore.userconfig import UserConfig
@@ -109,8 +109,8 @@ def run(tool: str, *arguments: object, pipe_to_bash: bool = False) -> None:
 
 def summary(plan: Plan, step: Path, made: list[tuple[str, object]]) -> str:
     """The plan against what was measured, and where everything that was made lies."""
-    training = figures.training_curve(Path(plan.paths.tensorboard))
-    valid = figures.validation_curves(Path(plan.paths.tensorboard))
+    training = losses.training_curve(Path(plan.paths.tensorboard))
+    valid = losses.validation_curves(Path(plan.paths.tensorboard))
     seconds = training.times_s[-1] - training.times_s[0]
     tokens = training.tokens[-1] - training.tokens[0]
     flops = plan.cost.flops_exact * tokens / plan.training.tokens
@@ -121,7 +121,7 @@ def summary(plan: Plan, step: Path, made: list[tuple[str, object]]) -> str:
         ("FLOP/s", f"{plan.cost.flops_exact / plan.cost.hours / 3600:.2g}", f"{flops / seconds:.2g}"),
         ("checkpoint", cli.byte_size(plan.cost.checkpoint_bytes), cli.byte_size(size(step))),
     ]
-    last = f"training loss {figures.smoothed(training.losses)[-1]:.3f}" + "".join(
+    last = f"training loss {losses.smoothed(training.losses)[-1]:.3f}" + "".join(
         f", {v.label} {v.losses[-1]:.3f}" for v in valid
     )
     return f"\n{cli.table(rows, ('', 'plan', 'measured'))}\n\n{last} after {plan.epochs:g} epochs\n\n{cli.table(made)}"

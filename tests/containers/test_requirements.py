@@ -1,6 +1,7 @@
 """The pinned requirements resolve, for the Python and the platform of each image, to just what is pinned."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,4 +37,5 @@ def test_a_pin_that_breaks_a_range_does_not_survive(tmp_path: Path) -> None:
     )
     if done.returncode and "Request failed" in done.stderr:
         not_run(f"no package index answers: {done.stderr[-300:]}")
-    assert (ours / "build.txt").read_text() != (REQUIREMENTS / "build.txt").read_text()
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r"(?m)^wheel==0\.3\d", (ours / "build.txt").read_text())

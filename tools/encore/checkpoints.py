@@ -31,7 +31,7 @@ MODEL_STATES = "mp_rank_{:02d}_model_states.pt"
 _LAYER = "layer_{:02d}-model_{:02d}-model_states.pt"
 _LAYER_PATTERN = re.compile(r"layer_(\d+)-model_(\d+)-model_states\.pt")
 _OPTIMIZER_PATTERN = re.compile(r"(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_(\d+)_?optim_states\.pt")
-_STEP = re.compile(r"global_step(\d+)")
+STEP = re.compile(r"global_step([0-9]+)")
 _INERT = re.compile(r"(megatron|deepspeed|numpy)\.[\w.]+")
 _ROW_PARALLEL = ("self_attention.dense.weight", "mlp.dense_4h_to_h.weight")
 _COLUMN_PARALLEL = ("word_embeddings.weight", "query_key_value.weight", "query_key_value.bias")
@@ -162,7 +162,7 @@ def newest(folder: Path, optimizer: bool = True) -> Newest:
 
     optimizer: whether a complete one has its optimizer states.
     """
-    numbers = {int(m[1]): name for name in _names(folder) if (m := _STEP.fullmatch(name))}
+    numbers = {int(m[1]): name for name in _names(folder) if (m := STEP.fullmatch(name))}
     ordered = [numbers[number] for number in sorted(numbers, reverse=True)]
     named = latest(folder)
     if named is not None:
@@ -222,7 +222,7 @@ def latest(folder: Path) -> str | None:
         name = (folder / "latest").read_text(encoding="utf-8").strip()
     except (FileNotFoundError, UnicodeDecodeError):
         return None
-    return name if _STEP.fullmatch(name) else None
+    return name if STEP.fullmatch(name) else None
 
 
 def unfinished(folder: Path, iteration: int) -> Path:

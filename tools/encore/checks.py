@@ -83,7 +83,7 @@ def data(plan: Plan) -> list[Finding]:
     try:
         from encore.indexed import IndexedDataset
     except ImportError:
-        return [Finding("data", None, "numpy is not installed (pip install 'encore-kit[data]')")]
+        return [Finding("data", None, "numpy is not installed (in the kit's folder: pip install -e '.[data]')")]
     findings = []
     for prefix in plan.data.prefixes:
         path = f"{plan.paths.data}/{prefix}"
@@ -191,7 +191,7 @@ def hub(plan: Plan) -> list[Finding]:
     try:
         from huggingface_hub import HfApi, constants, errors
     except ImportError:
-        return [Finding("hub", None, "huggingface_hub is not installed (pip install 'encore-kit[hub]')")]
+        return [Finding("hub", None, "huggingface_hub is not installed (in the kit's folder: pip install -e '.[hub]')")]
     if constants.HF_HUB_OFFLINE:
         return [Finding("hub", None, "HF_HUB_OFFLINE is set")]
     try:

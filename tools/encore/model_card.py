@@ -95,13 +95,13 @@ def _measured(folder: Path) -> list[tuple[str, str]]:
     if not events or sum(path.stat().st_size for path in events) > _READ_BYTES:
         return []
     try:
-        from encore import figures
-    except ModuleNotFoundError:  # TensorBoard, or what draws
+        from encore import losses
+    except ModuleNotFoundError:  # what reads events is in the extra `analysis`
         return []
     rows = []
     for place in sorted({path.parent for path in events}):
         try:
-            curves = figures.validation_curves(place) or [figures.training_curve(place)]
+            curves = losses.validation_curves(place) or [losses.training_curve(place)]
         except DataError:
             continue
         rows += [

@@ -19,7 +19,6 @@ from stat import S_ISREG
 from encore import checkpoints, files
 from encore.errors import CheckpointError, OutputError, UsageError
 
-_STEP = re.compile(r"global_step([0-9]+)")
 _LEFTOVER = re.compile(r"\.(global_step([0-9]+))\.(unfinished|replaced|pruned)")
 _WRITTEN_BY_DEEPSPEED = re.compile(
     r"layer_\d+-model_\d+-model_states\.pt|(zero_pp_rank_\d+_)?mp_rank_\d+_model_states\.pt"
@@ -68,11 +67,11 @@ def survey(folder: Path, rule: Rule) -> list[Entry]:
 
     Raises CheckpointError for a path that is no such folder.
     """
-    if not folder.is_dir() or _STEP.fullmatch(folder.resolve().name):
+    if not folder.is_dir() or checkpoints.STEP.fullmatch(folder.resolve().name):
         raise CheckpointError(
             f"{folder} is no folder of checkpoints", "give the one that holds the global_step folders"
         )
-    entries = [_entry(path, int(match[1])) for path, match in _matching(folder, _STEP)]
+    entries = [_entry(path, int(match[1])) for path, match in _matching(folder, checkpoints.STEP)]
     kept = _by_rule(entries, rule) | _protected(folder, entries)
     judged = [_judge(entry, kept.get(entry.path), rule) for entry in entries]
     judged += [_leftover(path, match, rule) for path, match in _matching(folder, _LEFTOVER)]
@@ -99,7 +98,7 @@ def _unreadable(path: Path, step: int, error: PermissionError) -> Entry:
 
 
 def _beyond_latest(path: Path, step: int) -> str:
-    match = _STEP.fullmatch(checkpoints.latest(path.parent) or "")
+    match = checkpoints.STEP.fullmatch(checkpoints.latest(path.parent) or "")
     return f"newer than {match[0]}, which `latest` names" if match and step > int(match[1]) else ""
 
 
