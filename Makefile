@@ -12,7 +12,7 @@ help:  ## show this list
 
 $(VENV)/.train: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,analysis]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,convert,analysis]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt
