@@ -39,4 +39,4 @@ bench: $(VENV)/.dev  ## speed against the peers, each in one run
 	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit; done
 
 render: $(VENV)/.dev  ## refresh the reference scripts in sbatch/
-	$(BIN)/python tests/reference_scripts.py
+	$(BIN)/python tests/helpers/reference_scripts.py

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from demo_home import Demo, run_demo
-from hub_bench import Bench
-from hub_server import running
+from helpers.demo_home import Demo, run_demo
+from helpers.hub_bench import Bench
+from helpers.hub_server import running
+from helpers.local_machine import UNDER_CI, LocalSlurm, User, not_run, play_local, runs_as_root, slurm_is_there
 from hypothesis import settings
-from local_machine import UNDER_CI, LocalSlurm, User, not_run, play_local, runs_as_root, slurm_is_there
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tools/pretrain_gpt.py sets it, and why
 

@@ -1,4 +1,4 @@
-"""The README is true: its tree, its commands, its floors."""
+"""The README is true: its tree, its commands, its wings."""
 
 import ast
 import os
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from demo_home import Demo
+from helpers.demo_home import Demo
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,20 +36,9 @@ def commands() -> list[str]:
     return [line.split("  #")[0].strip() for line in lines if line.startswith("tools/")]
 
 
-def floors() -> dict[str, int]:
-    rows = re.findall(r"^\| (\d+) \| (.+?) \|$", README, re.MULTILINE)
-    return {name: int(floor) for floor, names in rows for name in re.findall(r"`([\w.]+)`", names)}
-
-
-def imports(module: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "encore":
-            base = ".".join((node.module or "").split(".")[1:])
-            for alias in node.names:
-                name = f"{base}.{alias.name}".strip(".")
-                found.add(name if (PACKAGE / f"{name.replace('.', '/')}.py").exists() else base)
-    return found - {""}
+def wings() -> set[str]:
+    """The wings that the README's table names."""
+    return set(re.findall(r"^\| `(\w+)/` \|", README, re.MULTILINE))
 
 
 def module_name(path: Path) -> str:
@@ -101,14 +90,8 @@ def test_no_command_shadows_a_module(tool: Path) -> None:
     assert tool.stem not in sys.stdlib_module_names | {"datasets", "tokenizers", "evaluate", "torch", "deepspeed"}
 
 
-def test_every_module_has_a_floor_and_every_floor_a_module() -> None:
-    assert set(floors()) == {module_name(path) for path in MODULES}
-
-
-@pytest.mark.parametrize("module", MODULES, ids=module_name)
-def test_a_module_imports_from_lower_floors_only(module: Path) -> None:
-    floor = floors()
-    assert {name for name in imports(module) if floor[name] >= floor[module_name(module)]} == set()
+def test_the_table_of_wings_is_the_packages_folders() -> None:
+    assert wings() == {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=module_name)

@@ -23,9 +23,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from encore import cli, merging, pair_checks, pairs, part_lists, parts, tokenizer_files
-from encore.copying import Progress
-from encore.indexed import bin_path
+from encore import cli
+from encore.tokens import describe, part_manifest, split_join, tokenizer
+from encore.tokens import merge as merging
+from encore.tokens import verify as pair_checks
+from encore.tokens.hashed_copy import Progress
+from encore.tokens.indexed import bin_path
 from tqdm import tqdm
 
 
@@ -84,8 +87,8 @@ def progress() -> Iterator[Progress]:
 def split(args: argparse.Namespace) -> int:
     """Cut a .bin."""
     with progress() as update:
-        done = parts.split(args.prefix, args.parts, args.size, update)
-    cli.say(f"{bin_path(args.prefix)}: {len(done)} parts, listed in {part_lists.manifest_path(args.prefix)}")
+        done = split_join.split(args.prefix, args.parts, args.size, update)
+    cli.say(f"{bin_path(args.prefix)}: {len(done)} parts, listed in {part_manifest.manifest_path(args.prefix)}")
     if args.json:
         cli.print_json([dataclasses.asdict(part) for part in done])
     return 0
@@ -94,7 +97,7 @@ def split(args: argparse.Namespace) -> int:
 def cat(args: argparse.Namespace) -> int:
     """Join parts."""
     with progress() as update:
-        done = parts.join(args.prefix, args.remove_parts, update)
+        done = split_join.join(args.prefix, args.remove_parts, update)
     cli.say(f"{done.path}: {done.bytes:,} bytes" + (f" of {done.parts} parts" if done.parts else ", there already"))
     if done.checked == "index":
         cli.say("its size is what the .idx says; no hashes of the parts are known")
@@ -107,7 +110,7 @@ def cat(args: argparse.Namespace) -> int:
 
 def verify(args: argparse.Namespace) -> int:
     """Check all that is there."""
-    vocabulary = tokenizer_files.load(args.tokenizer).vocabulary_size if args.tokenizer else args.vocabulary
+    vocabulary = tokenizer.load(args.tokenizer).vocabulary_size if args.tokenizer else args.vocabulary
     with progress() as update:
         verdicts = pair_checks.verify(args.prefix, vocabulary, update)
     if args.json:
@@ -121,12 +124,12 @@ def merge(args: argparse.Namespace) -> int:
     """Put pairs end to end."""
     with progress() as update:
         merging.merge(args.prefixes, args.output_prefix, update)
-    return show(pairs.describe(args.output_prefix), args.json)
+    return show(describe.describe(args.output_prefix), args.json)
 
 
 def info(args: argparse.Namespace) -> int:
     """What a pair holds."""
-    return show(pairs.describe(args.prefix), args.json)
+    return show(describe.describe(args.prefix), args.json)
 
 
 def show(described: dict[str, Any], as_json: bool) -> int:
@@ -145,8 +148,8 @@ def show(described: dict[str, Any], as_json: bool) -> int:
 
 def peek(args: argparse.Namespace) -> int:
     """One document: its text, or its ids where no tokenizer is given."""
-    ids = pairs.document(args.prefix, args.number)
-    text = pairs.text(ids, tokenizer_files.load(args.tokenizer)) if args.tokenizer else None
+    ids = describe.document(args.prefix, args.number)
+    text = describe.text(ids, tokenizer.load(args.tokenizer)) if args.tokenizer else None
     if args.json:
         cli.print_json({"document": args.number, "ids": ids.tolist()} | ({} if text is None else {"text": text}))
     else:

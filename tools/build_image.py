@@ -20,19 +20,23 @@ import os
 import shlex
 from pathlib import Path
 
-from encore import building, cli, images, inspecting, profiles, userconfig
+from encore import cli
 from encore.errors import UsageError
+from encore.images import build, inspect
+from encore.images import record as images
+from encore.plan import user_config
+from encore.registry import clusters
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
-    parser.add_argument("what", metavar="rocm|cuda|cpu|inspect", choices=[*profiles.images(), "inspect"])
+    parser.add_argument("what", metavar="rocm|cuda|cpu|inspect", choices=[*clusters.images(), "inspect"])
     parser.add_argument("file", nargs="?", type=Path, metavar="IMAGE", help="with inspect: the image")
     parser.add_argument("--out", type=Path, help="folder of the image; default: your configuration's, else images/")
     parser.add_argument("--tag", help="part of the file's name, for an image of your own: encore-cpu-TAG.sif")
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="see the .def's %%help")
-    parser.add_argument("--runtime", choices=["auto", *building.RUNTIMES], default="auto", help="default: auto")
+    parser.add_argument("--runtime", choices=["auto", *build.RUNTIMES], default="auto", help="default: auto")
     parser.add_argument("--sandbox", action="store_true", help="a folder to try things in, instead of an image")
     parser.add_argument("--accept-moved-base", action="store_true", help="build from what the base's tag names now")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
@@ -51,7 +55,7 @@ def build_arguments(given: list[str]) -> dict[str, str]:
 
 def out_folder(given: Path | None) -> Path:
     """The option's, else the user's own folder of images, else images/ here."""
-    config = userconfig.load()
+    config = user_config.load()
     folder = config.folders.get("images") or (f"{config.workspace}/images" if config.workspace else "images")
     return (given or Path(folder)).expanduser().absolute()
 
@@ -63,11 +67,11 @@ def main(argv: list[str] | None = None) -> int:
     if (args.what == "inspect") != (args.file is not None):
         parser.error("inspect needs an IMAGE, a build takes none")
     if args.what == "inspect":
-        found = inspecting.inspect(args.file, args.runtime)
+        found = inspect.inspect(args.file, args.runtime)
         cli.print_json(found.as_json()) if args.json else print(cli.table(found.rows()))
         return 1 if found.identity.is_named is False else 0
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "encore" / "wheels"
-    order = building.Order(
+    order = build.Order(
         image=args.what,
         out=out_folder(args.out),
         cache=cache,
@@ -78,10 +82,10 @@ def main(argv: list[str] | None = None) -> int:
         accept_moved_base=args.accept_moved_base,
     )
     if args.dry_run:
-        rows = building.as_rows(order)
+        rows = build.as_rows(order)
         cli.print_json(dict(rows)) if args.json else print(cli.table(rows))
         return 0
-    record = building.build(order, cli.say)
+    record = build.build(order, cli.say)
     cli.say(f"{order.target} is in place, {images.record_path(order.target).name} beside it")
     cli.print_json(dataclasses.asdict(record)) if args.json else print(order.target)
     return 0

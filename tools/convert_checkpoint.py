@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 from encore import cli
 
 if TYPE_CHECKING:
-    from encore.conversions import Done
-    from encore.logits import Difference
+    from encore.checkpoints.compare import Difference
+    from encore.checkpoints.convert import Done
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -74,7 +74,8 @@ def shard_size(text: str) -> int:
 
 def convert(args: argparse.Namespace) -> "Done":
     """The conversion that is asked for."""
-    from encore import conversions, tokenizer_files  # torch takes seconds, for which --help need not wait
+    from encore.checkpoints import convert as conversions
+    from encore.tokens import tokenizer as tokenizer_files  # torch takes seconds, for which --help need not wait
 
     if args.act == "to-megatron":
         return conversions.to_megatron(args.source, args.out, args.tp, args.pp)
@@ -106,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     args = build_parser().parse_args(argv)
     if args.act == "inspect":
-        from encore import checkpoint_facts
+        from encore.checkpoints import inspect as checkpoint_facts
 
         known = checkpoint_facts.facts(args.path)
         cli.print_json(known) if args.json else print(cli.table(checkpoint_facts.rows(known)))
@@ -119,10 +120,10 @@ def main(argv: list[str] | None = None) -> int:
         shown = {"out": str(done.path), **done.record}
     same = True
     if args.act == "verify" or args.verify:
-        from encore import logits
+        from encore.checkpoints import compare
 
         one, other = (args.one, args.other) if args.act == "verify" else (args.source, done.path)
-        found = logits.difference(one, other, getattr(args, "from_optimizer", False))
+        found = compare.difference(one, other, getattr(args, "from_optimizer", False))
         shown, same = shown | report(found), found.same
     cli.print_json(shown) if args.json else print(table(shown))
     return 0 if same else 1

@@ -14,8 +14,10 @@ examples:
 import argparse
 import dataclasses
 
-from encore import checks, cli, job_checks, planner, settings, userconfig
-from encore.plan import Request
+from encore import cli
+from encore.doctor import checks, job_checks
+from encore.plan import resolve, settings, user_config
+from encore.plan.records import Request
 
 _JOB_TIME = "00:05:00"
 
@@ -39,9 +41,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; exit code 1 when a finding is wrong."""
     args = build_parser().parse_args(argv)
-    config = userconfig.load()
-    cluster = args.cluster or userconfig.default_cluster(config)
-    plan = planner.resolve(
+    config = user_config.load()
+    cluster = args.cluster or user_config.default_cluster(config)
+    plan = resolve.resolve(
         Request(
             args.name,
             cluster,

@@ -25,9 +25,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from encore import cli, files, runs
+from encore import cli, files
+from encore.curves import event_runs
+from encore.curves.event_runs import Run, View
 from encore.errors import UsageError
-from encore.runs import Run, View
 
 _TABLES = (".csv", ".parquet", ".jsonl")
 _PICTURES = (".png", ".svg", ".pdf")
@@ -50,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     push.add_argument("--create", action="store_true", help="make the repository if it is not there")
     push.add_argument("--private", action="store_true", help="with --create: only for you to see")
     show = parser.add_argument_group("pictures, and what the page shows first")
-    show.add_argument("--x", choices=runs.AXES, default="steps", help="axis to draw along (default: %(default)s)")
+    show.add_argument("--x", choices=event_runs.AXES, default="steps", help="axis to draw along (default: %(default)s)")
     show.add_argument(
         "--smoothing", type=_weight, default=0.0, metavar="W", help="moving average, 0 (off) to 0.99, of long curves"
     )
@@ -67,15 +68,15 @@ def main(argv: list[str] | None = None) -> int:
             raise UsageError(
                 f"cannot write {path}", f"end the name in one of {' '.join((*_TABLES, _PAGE, *_PICTURES))}"
             )
-    folders = runs.folders(args.folders)
+    folders = event_runs.folders(args.folders)
     _check_push(args, folders)
-    found, errors = runs.read_all(folders, not args.raw)
+    found, errors = event_runs.read_all(folders, not args.raw)
     for error in errors:
         cli.warn(f"{error}; left out")
     for run in found:
         for damage in run.damage:
             cli.warn(f"{damage}; what is before it was kept")
-    chosen = runs.with_tags(found, args.tags) if args.tags else found
+    chosen = event_runs.with_tags(found, args.tags) if args.tags else found
     if not args.out and not args.push:
         _write_table(chosen, None)
     for path in args.out:
@@ -116,30 +117,30 @@ def _push(folders: dict[str, Path], args: argparse.Namespace) -> None:
 
 
 def _write_table(found: list[Run], path: Path | None) -> None:
-    from encore import tables  # pyarrow is not needed for pages and pictures
+    from encore.curves import export_table  # pyarrow is not needed for pages and pictures
 
-    table = tables.of_runs(found)
+    table = export_table.of_runs(found)
     if path is None:
-        tables.write_csv(table, sys.stdout.buffer)
+        export_table.write_csv(table, sys.stdout.buffer)
         return
     with files.atomic(path) as temporary, open(temporary, "wb") as out:
-        tables.WRITERS[path.suffix](table, out)
+        export_table.WRITERS[path.suffix](table, out)
 
 
 def _write_page(found: list[Run], path: Path, args: argparse.Namespace) -> None:
-    from encore import webpage
+    from encore.curves import html_page
 
     title = args.title or (found[0].name if len(found) == 1 else f"{len(found)} runs")
-    files.write_text(path, webpage.page(found, title, View(args.x, args.smoothing, args.log_y)))
+    files.write_text(path, html_page.page(found, title, View(args.x, args.smoothing, args.log_y)))
 
 
 def _draw(found: list[Run], path: Path, args: argparse.Namespace) -> None:
-    from encore import figures  # matplotlib is slow to load
+    from encore.curves import plot  # matplotlib is slow to load
 
     shown = sorted({tag for run in found for tag in run.curves})
     if len(shown) > _MOST_PANELS:
         raise UsageError(f"{len(shown)} tags do not fit into {path}", "choose some, as in --tags 'lm-loss-*'")
-    figures.draw_runs(found, shown, path, View(args.x, args.smoothing, args.log_y))
+    plot.draw_runs(found, shown, path, View(args.x, args.smoothing, args.log_y))
 
 
 if __name__ == "__main__":

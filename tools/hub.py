@@ -26,10 +26,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from encore import cli, downloads, hub, joins, model_card, names, planner, pulling, released, uploads, userconfig
-from encore import run_files as kinds
+from encore import cli
 from encore.errors import HubUnreachableError, UsageError
-from encore.plan import Request
+from encore.hub import client, download, joins, locate, model_card, upload
+from encore.hub import run_files as kinds
+from encore.plan import resolve, run_name, user_config
+from encore.plan.records import Request
+from encore.registry import released
 from tqdm import tqdm
 
 
@@ -108,10 +111,10 @@ def show_list(args: argparse.Namespace) -> int:
 def show_where(args: argparse.Namespace) -> int:
     """A run's places; 1 when the Hub answers and none of them holds it."""
     places = released.places(args.run)
-    asked = hub.reachable()
+    asked = client.reachable()
     if not asked:
-        cli.say(f"{hub.endpoint()} does not answer: what follows is the registry's, not checked on the Hub")
-    rows = [pulling.look(place, asked) for place in places]
+        cli.say(f"{client.endpoint()} does not answer: what follows is the registry's, not checked on the Hub")
+    rows = [locate.look(place, asked) for place in places]
     if args.json:
         cli.print_json(rows)
     else:
@@ -123,7 +126,7 @@ def show_where(args: argparse.Namespace) -> int:
 def pull(args: argparse.Namespace) -> int:
     """Bring files; with --dry-run say which."""
     whats = kinds.WHATS if "all" in args.what else tuple(args.what)
-    order = pulling.order(args.name, args.repo, args.revision, pulling.Wanted(whats, args.step), args.out)
+    order = locate.order(args.name, args.repo, args.revision, locate.Wanted(whats, args.step), args.out)
     if not args.dry_run:
         joins.resume(order, args.remove_parts)
     needed = missing(order, args.jobs)
@@ -132,9 +135,9 @@ def pull(args: argparse.Namespace) -> int:
     else:
         if joins.drop_stale(order, needed):
             needed = missing(order, args.jobs)
-        downloads.check_disk(order, needed, joins.bytes_needed(order, args.remove_parts))
+        download.check_disk(order, needed, joins.bytes_needed(order, args.remove_parts))
         with tqdm(total=sum(item.file.size for item in needed), unit="B", unit_scale=True, disable=None) as bar:
-            downloads.bring(order, needed, args.jobs, bar.update, cli.say)
+            download.bring(order, needed, args.jobs, bar.update, cli.say)
         joins.join(order, args.remove_parts, cli.say)
         taken = "took"
     rows = [
@@ -151,28 +154,28 @@ def pull(args: argparse.Namespace) -> int:
     return 0
 
 
-def missing(order: downloads.Order, jobs: int) -> list[downloads.Item]:
+def missing(order: download.Order, jobs: int) -> list[download.Item]:
     """What is not here yet, behind a progress bar: what is here is read through."""
     with tqdm(total=order.bytes, unit="B", unit_scale=True, disable=None, leave=False, desc="checking") as bar:
-        return downloads.missing(order, jobs, bar.update)
+        return download.missing(order, jobs, bar.update)
 
 
-def prepared(args: argparse.Namespace) -> uploads.Push:
+def prepared(args: argparse.Namespace) -> upload.Push:
     """The push that the options describe; makes the repository where that is asked for."""
     if args.private and not args.create:
         raise UsageError("--private is for a repository that is made", "say --create with it")
     if args.repo and args.repo.count("/") != 1:
         raise UsageError(f"--repo {args.repo!r} is not OWNER/NAME", f"leave it out for YOU/{args.run}")
-    config = userconfig.load()
-    choice = names.Choice(args.params, args.tokens, args.unique)
-    request = Request(args.run, args.cluster or userconfig.default_cluster(config), choice=choice)
-    plan = planner.resolve(request, config)
-    repository = hub.Repository(args.repo) if args.repo else hub.Repository(f"{hub.user()}/{args.run}")
+    config = user_config.load()
+    choice = run_name.Choice(args.params, args.tokens, args.unique)
+    request = Request(args.run, args.cluster or user_config.default_cluster(config), choice=choice)
+    plan = resolve.resolve(request, config)
+    repository = client.Repository(args.repo) if args.repo else client.Repository(f"{client.user()}/{args.run}")
     if args.create and not getattr(args, "dry_run", False):
-        hub.create(repository, args.private)
+        client.create(repository, args.private)
     card = functools.partial(model_card.text, plan, request, args.folder)
     tries = 2 if args.command == "sync" else 5  # the next round is a try too
-    return uploads.Push(args.folder, repository, card, tuple(args.patterns), cli.say, tries)
+    return upload.Push(args.folder, repository, card, tuple(args.patterns), cli.say, tries)
 
 
 def push(args: argparse.Namespace) -> int:
@@ -184,7 +187,7 @@ def push(args: argparse.Namespace) -> int:
         cli.say(f"{job.repository.name}: would send {len(rows)} files, {sum(row['bytes'] for row in rows):,} bytes")
         return 0
     count, sent = job.run()
-    cli.say(f"{hub.url(job.repository)}: sent {count} files, {sent:,} bytes")
+    cli.say(f"{client.url(job.repository)}: sent {count} files, {sent:,} bytes")
     if args.json:
         cli.print_json({"repository": job.repository.name, "files": count, "bytes": sent})
     return 0

@@ -9,7 +9,8 @@ examples:
 import argparse
 from pathlib import Path
 
-from encore import cli, figures, losses
+from encore import cli
+from encore.curves import losses, plot
 from encore.errors import UsageError
 
 _ENDINGS = (".png", ".svg", ".pdf")
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.out.suffix not in _ENDINGS:
         raise UsageError(f"cannot draw into {args.out}", f"end the name in {' or '.join(_ENDINGS)}")
     curves = [losses.training_curve(args.tensorboard), *losses.validation_curves(args.tensorboard)]
-    figures.draw_loss(curves, args.title or args.tensorboard.name, args.out, args.unique_tokens)
+    plot.draw_loss(curves, args.title or args.tensorboard.name, args.out, args.unique_tokens)
     cli.say(f"wrote {args.out}")
     return 0
 

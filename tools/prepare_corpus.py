@@ -17,8 +17,11 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from encore import cli, documents, subsets, tokenizer_files, tokenizing
-from encore.batches import Batches
+from encore import cli
+from encore.corpus import documents, subsets
+from encore.corpus.batches import Batches
+from encore.tokens import tokenize as tokenizing
+from encore.tokens import tokenizer as tokenizer_files
 from tqdm import tqdm
 
 

@@ -20,7 +20,7 @@ from encore import cli
 from encore.errors import UsageError
 
 if TYPE_CHECKING:
-    from encore.pruning import Entry
+    from encore.checkpoints.prune import Entry
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,10 +40,10 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.idle < 0:
         raise UsageError(f"--idle {args.idle} is less than no time", "give minutes")
-    from encore import pruning  # torch takes seconds, for which --help and a wrong argument need not wait
+    from encore.checkpoints import prune  # torch takes seconds, for which --help and a wrong argument need not wait
 
-    rule = pruning.Rule(args.keep_every, args.keep_last, args.idle * 60)
-    found = [entry for folder in args.folders for entry in pruning.survey(folder, rule)]
+    rule = prune.Rule(args.keep_every, args.keep_last, args.idle * 60)
+    found = [entry for folder in args.folders for entry in prune.survey(folder, rule)]
     if args.json:
         cli.print_json([as_json(entry) for entry in found])
     elif found:
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     doomed = [entry for entry in found if entry.delete]
     if args.delete:
         doomed = []
-        for gone in pruning.delete(found, rule):
+        for gone in prune.delete(found, rule):
             cli.say(f"deleted {gone.path}")
             doomed.append(gone)
     freed, verb = sum(entry.bytes for entry in doomed), "freed" if args.delete else "would be freed by --delete"

@@ -15,8 +15,10 @@ examples:
 import argparse
 from pathlib import Path
 
-from encore import cli, files, names, planner, render, report, settings, userconfig
-from encore.plan import Request
+from encore import cli, files
+from encore.jobs import render
+from encore.plan import report, resolve, run_name, settings, user_config
+from encore.plan.records import Request
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,10 +52,10 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--check compares with a file: give --out FILE")
     if args.json and not args.dry_run:
         parser.error("--json is the plan's form: give --dry-run with it")
-    config = userconfig.load()
+    config = user_config.load()
     request = Request(
         name=args.name,
-        cluster=args.cluster or userconfig.default_cluster(config),
+        cluster=args.cluster or user_config.default_cluster(config),
         nodes=args.nodes,
         time=args.time,
         account=args.account,
@@ -61,10 +63,10 @@ def main(argv: list[str] | None = None) -> int:
         trainer=args.trainer,
         workspace=args.workspace,
         as_released=args.as_released,
-        choice=names.Choice(args.params, args.tokens, args.unique),
+        choice=run_name.Choice(args.params, args.tokens, args.unique),
         settings=settings.parse(args.set),
     )
-    plan = planner.resolve(request, config)
+    plan = resolve.resolve(request, config)
     for warning in plan.warnings:
         cli.warn(warning)
     if args.dry_run:

@@ -14,10 +14,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from encore import bpe, cli, losses, planner, pydocs
+from encore import cli
+from encore.corpus import python_docs
+from encore.curves import losses
 from encore.errors import EncoreError
-from encore.plan import Plan, Request
-from encore.userconfig import UserConfig
+from encore.plan import resolve
+from encore.plan.records import Plan, Request
+from encore.plan.user_config import UserConfig
+from encore.tokens import train_bpe
 
 _TOOLS = Path(__file__).resolve().parent
 _HELD_OUT_DOCUMENTS = 200
@@ -36,15 +40,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     args = build_parser().parse_args(argv)
     workspace = args.folder / "workspace"
-    plan = planner.resolve(Request(args.name, "local", workspace=str(workspace)), UserConfig())
+    plan = resolve.resolve(Request(args.name, "local", workspace=str(workspace)), UserConfig())
     text, tokenizer = args.folder / "pydocs.jsonl", workspace / "tokenizers" / plan.data.tokenizer.name
     step = Path(plan.paths.checkpoints) / f"global_step{plan.training.steps}"
     picture, page = args.folder / "loss.png", args.folder / "curves.html"
     converted = args.folder / "transformers"
     if not text.exists():
-        cli.say(f"# {pydocs.write_jsonl(text):,} documents of Python's own documentation → {text}")
+        cli.say(f"# {python_docs.write_jsonl(text):,} documents of Python's own documentation → {text}")
     if not (tokenizer / "vocab.json").exists():
-        bpe.train(text, tokenizer, plan.data.tokenizer.vocabulary)
+        train_bpe.train(text, tokenizer, plan.data.tokenizer.vocabulary)
         cli.say(f"# a tokenizer of {plan.data.tokenizer.vocabulary:,} tokens → {tokenizer}")
     prepare(plan, text, tokenizer)
     if not step.exists():

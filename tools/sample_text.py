@@ -13,8 +13,9 @@ examples:
 import argparse
 from pathlib import Path
 
-from encore import cli, tokenizer_files
+from encore import cli
 from encore.errors import UsageError
+from encore.tokens import tokenizer as tokenizer_files
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.tokens < 1 or args.top_k < 1 or args.temperature < 0:
         raise UsageError("--tokens and --top-k must be at least 1, --temperature at least 0", "change them")
-    from encore.train import generate  # torch takes seconds, for which --help need not wait
+    from encore.checkpoints import generate  # torch takes seconds, for which --help need not wait
 
     tokenizer = tokenizer_files.load(args.tokenizer)
     sampling = generate.Sampling(args.tokens, args.temperature, args.top_k, args.seed)

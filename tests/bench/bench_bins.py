@@ -32,7 +32,7 @@ _DOCUMENT_TOKENS = 1000
 def write_pair(prefix: Path, gigabytes: float) -> None:
     """Documents of 1,000 uint16 ids each; random, so that no file system can shrink them."""
     sys.path.insert(0, str(_ROOT / "tools"))
-    from encore.indexed import IndexedWriter
+    from encore.tokens.indexed import IndexedWriter
 
     rng = np.random.default_rng(0)
     with IndexedWriter(prefix, "<u2") as writer:

@@ -20,7 +20,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT / "tools"), str(_ROOT / "tests")]
 
-from encore.train.model import ModelConfig  # noqa: E402
+from encore.model.gpt import ModelConfig  # noqa: E402
 
 _SHARD = 64 << 20
 _MEASURED = """
@@ -28,21 +28,21 @@ import re, sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import torch
-from encore import conversions
+from encore.checkpoints import convert
 torch.save({"x": torch.ones(1000)}, sys.argv[5])
-from encore import checkpoints
-checkpoints.load(Path(sys.argv[5]), mapped=True)
+from encore.checkpoints import step_folder
+step_folder.load(Path(sys.argv[5]), mapped=True)
 def memory(kind):
     return int(re.search(kind + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
 act, source, out = sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
 Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
 before, start = memory("VmRSS"), time.perf_counter()
 if act == "to-transformers":
-    conversions.to_transformers(source, out, None, int(sys.argv[6]))
+    convert.to_transformers(source, out, None, int(sys.argv[6]))
 elif act == "to-megatron":
-    conversions.to_megatron(source, out, 2, 1)
+    convert.to_megatron(source, out, 2, 1)
 else:
-    conversions.reshard(source, out, 2, 1, None)
+    convert.reshard(source, out, 2, 1, None)
 print(memory("VmHWM") - before, time.perf_counter() - start)
 """
 
@@ -80,7 +80,7 @@ def report(act: str, source: Path, out: Path, scratch: Path, label: str) -> None
 def main() -> None:
     """Make the checkpoints, convert them, print."""
     import torch
-    from megatron_models import weights, write
+    from helpers.megatron_models import weights, write
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mb", type=int, default=400, help="weights of the checkpoint in bf16; default: 400")

@@ -72,17 +72,17 @@ server.kill()
 
 _OURS = f"""
 sys.path.insert(0, {str(_ROOT / "tools")!r})
-from encore import events
+from encore.curves import event_file
 start = time.perf_counter()
 (path,) = folder.iterdir()
-count = sum(len(series.steps) for series in events.read(path).series.values())
+count = sum(len(series.steps) for series in event_file.read(path).series.values())
 """
 
 _WHOLE = f"""
 sys.path.insert(0, {str(_ROOT / "tools")!r})
-from encore import runs
+from encore.curves import event_runs
 start = time.perf_counter()
-count = sum(map(len, runs.read("a", folder, fold=False).curves.values()))
+count = sum(map(len, event_runs.read("a", folder, fold=False).curves.values()))
 """
 
 
@@ -90,7 +90,7 @@ def write_events(path: Path, size_mb: float) -> int:
     """A file of about this size; returns how many scalars are in it."""
     sys.path.insert(0, str(_ROOT / "tests"))
     sys.path.insert(0, str(_ROOT / "tools"))
-    from event_files import record, simple
+    from helpers.event_files import record, simple
     from tensorboard.compat.proto.event_pb2 import Event
 
     rng, step, count, left = random.Random(0), 0, 0, size_mb * 1e6
@@ -130,7 +130,11 @@ def main() -> None:
         ours = min(seconds(_OURS, folder, count) for _ in range(3))
         peers = {"EventAccumulator": _ACCUMULATOR, "protobuf loop": _LOOP, "rustboard": _RUSTBOARD}
         times = {name: seconds(script, folder, count) for name, script in peers.items()}
-        rows = [("encore.events.read", ours), ("encore.runs.read", seconds(_WHOLE, folder, count)), *times.items()]
+        rows = [
+            ("event_file.read", ours),
+            ("event_runs.read", seconds(_WHOLE, folder, count)),
+            *times.items(),
+        ]
         for name, taken in rows:
             print(f"{name:20} {taken:7.2f} s  {args.mb / taken:7.1f} MB/s  {taken / ours:6.1f} x the kit's time")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(_ROOT / "tests"))
-from hub_server import running  # noqa: E402
+from helpers.hub_server import running  # noqa: E402
 
 _RUN, _REPO = "146m14b400m", "datablations/lm1-misc"
 _FILES = 4

@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     sys.path.insert(0, str(_ROOT / "tools"))
-    from encore.tokenizer_files import load
+    from encore.tokens.tokenizer import load
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -38,7 +38,7 @@ def ours(size: Size, bf16: bool, deepspeed: bool = False) -> list[float]:
     """When each step of the built-in trainer ended."""
     sys.path.insert(0, str(_TOOLS))
     import numpy as np
-    from encore.indexed import IndexedWriter
+    from encore.tokens.indexed import IndexedWriter
     from encore.train import arguments, loop
 
     hidden, layers, heads, length, vocabulary, batch = size

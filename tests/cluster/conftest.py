@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_machine import PYTHON, ROOT, LocalSlurm
+from helpers.local_machine import PYTHON, ROOT, LocalSlurm
 
 _LAST = "test_what_was_set_up_is_taken_away"
 

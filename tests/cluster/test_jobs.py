@@ -6,15 +6,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import cpu_image
 import numpy as np
 import pytest
-from encore import bpe, planner, render
-from encore.indexed import IndexedWriter
-from encore.plan import Request
-from encore.settings import parse
-from encore.userconfig import UserConfig
-from local_machine import LocalSlurm
+from encore.jobs import render
+from encore.plan import resolve
+from encore.plan.records import Request
+from encore.plan.settings import parse
+from encore.plan.user_config import UserConfig
+from encore.tokens import train_bpe
+from encore.tokens.indexed import IndexedWriter
+from helpers import cpu_image
+from helpers.local_machine import LocalSlurm
 
 NAME = "500k500k100k"
 ACCOUNT = "project_465000000"
@@ -25,7 +27,7 @@ def workspace(local_slurm: LocalSlurm, tmp_path_factory: pytest.TempPathFactory)
     """A user's workspace with everything that a job needs: image, tokenizer, data, log folder."""
     folder = Path(f"/tmp/encore-jobs-{tmp_path_factory.getbasetemp().name}")
     asked = Request(NAME, "local-slurm", workspace=str(folder), settings=parse(["gpus_per_node=1"]))
-    plan = planner.resolve(asked, UserConfig())
+    plan = resolve.resolve(asked, UserConfig())
     image = Path(plan.paths.images) / "encore-cpu.sif"
     for place in (plan.paths.images, plan.paths.logs, plan.paths.data):
         Path(place).mkdir(parents=True)
@@ -33,7 +35,7 @@ def workspace(local_slurm: LocalSlurm, tmp_path_factory: pytest.TempPathFactory)
     text = folder / "text.jsonl"
     words = (cpu_image.ROOT / "README.md").read_text(encoding="utf-8")
     text.write_text("".join(json.dumps({"text": line}) + "\n" for line in words.splitlines() if line))
-    bpe.train(text, Path(plan.paths.tokenizers) / "demo", 2048)
+    train_bpe.train(text, Path(plan.paths.tokenizers) / "demo", 2048)
     tokens = np.random.default_rng(0).integers(0, 500, 20_000).astype(np.uint16)
     for prefix in plan.data.prefixes:
         path = Path(plan.paths.data) / prefix
@@ -47,7 +49,7 @@ def workspace(local_slurm: LocalSlurm, tmp_path_factory: pytest.TempPathFactory)
 def rendered(workspace: Path, *settings: str) -> str:
     """The script of a two-node job, rendered as a user would."""
     asked = Request(NAME, "local-slurm", nodes=2, account=ACCOUNT, workspace=str(workspace), settings=parse(settings))
-    return render.train_script(planner.resolve(asked, UserConfig()), render.Origin(asked.as_command(), "/nowhere"))
+    return render.train_script(resolve.resolve(asked, UserConfig()), render.Origin(asked.as_command(), "/nowhere"))
 
 
 def submit(local_slurm: LocalSlurm, workspace: Path, script: str) -> str:

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 from encore import files
-from local_machine import ROOT
+from helpers.local_machine import ROOT
 
 PLAYBOOKS = ROOT / "playbooks"
 ROLES = sorted(path.name for path in (PLAYBOOKS / "roles").iterdir())

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from encore import profiles
-from local_machine import UNDER_CI, LocalSlurm, Play, not_run, play_local, runs_as_root
+from encore.registry import clusters
+from helpers.local_machine import UNDER_CI, LocalSlurm, Play, not_run, play_local, runs_as_root
 
 LEFT_BY_LOCAL = [
     *map(Path, ("/etc/slurm", "/etc/apptainer", "/usr/local/sbin/encore-slurm", "/home/encore")),
@@ -29,7 +29,7 @@ def needs_root() -> None:
 
 
 def test_the_virtual_nodes_are_shaped_like_those_of_lumi(local_slurm: LocalSlurm) -> None:
-    lumi = profiles.cluster("lumi")
+    lumi = clusters.cluster("lumi")
     nodes = ask("scontrol", "--oneliner", "show", "nodes").splitlines()
     assert len(nodes) == 2
     for node in nodes:
@@ -38,8 +38,8 @@ def test_the_virtual_nodes_are_shaped_like_those_of_lumi(local_slurm: LocalSlurm
         assert int(values["RealMemory"]) == lumi.node.memory_gib * 1024
         assert (values["CoresPerSocket"], values["ThreadsPerCore"], values["CPUEfctv"]) == ("64", "2", "112")
     limits = dict(line.split() for line in ask("sinfo", "--noheader", "--format=%R %l").splitlines())
-    assert {name: profiles.seconds(f"{limit:0>8}") for name, limit in limits.items()} == {
-        name: profiles.seconds(partition.max_time) for name, partition in (lumi.partitions or {}).items()
+    assert {name: clusters.seconds(f"{limit:0>8}") for name, limit in limits.items()} == {
+        name: clusters.seconds(partition.max_time) for name, partition in (lumi.partitions or {}).items()
     }
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-from encore import planner, profiles, render, settings
-from encore.plan import Request
-from encore.userconfig import UserConfig
-from local_machine import LocalSlurm, not_run, play_local, runs_as_root
-from reference_scripts import REFERENCES, Reference
+from encore.jobs import render
+from encore.plan import resolve, settings
+from encore.plan.records import Request
+from encore.plan.user_config import UserConfig
+from encore.registry import clusters as profiles
+from helpers.local_machine import LocalSlurm, not_run, play_local, runs_as_root
+from helpers.reference_scripts import REFERENCES, Reference
 
 SLURMS = [name for name in profiles.cluster_names() if profiles.cluster(name).scheduler == "slurm"]
 # pyxis changes how a job starts, not what it asks of Slurm
@@ -37,7 +39,7 @@ def script(reference: Reference) -> str:
         settings=asked,
     )
     rendered = render.doctor_script if reference.template == "doctor" else render.train_script
-    return rendered(planner.resolve(request, UserConfig()), render.Origin(request.as_command(), "/opt/encore"))
+    return rendered(resolve.resolve(request, UserConfig()), render.Origin(request.as_command(), "/opt/encore"))
 
 
 def test_every_slurm_cluster_has_a_reference_script() -> None:

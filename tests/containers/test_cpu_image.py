@@ -5,9 +5,9 @@ import signal
 import subprocess
 from pathlib import Path
 
-import cpu_image
 import pytest
-from local_machine import LocalSlurm
+from helpers import cpu_image
+from helpers.local_machine import LocalSlurm
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from encore.wheels import REQUIREMENTS
-from local_machine import not_run
+from encore.images.wheels import REQUIREMENTS
+from helpers.local_machine import not_run
 
 
 def test_compiling_them_anew_changes_nothing(tmp_path: Path) -> None:

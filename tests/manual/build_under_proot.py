@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from encore import definitions  # noqa: E402
+from encore.images import definition as definitions  # noqa: E402
 
 _BINDS = ("/dev", "/proc", "/sys", "/etc/resolv.conf", "/etc/hosts")
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "manual")]
 
 from check_forks import fork_of, report  # noqa: E402
-from encore import conversions, logits  # noqa: E402
+from encore.checkpoints import compare, convert  # noqa: E402
 from train_forks import lay_out, losses  # noqa: E402
 
 _RUN = ROOT / "tests" / "data" / "megatron_tiny" / "tp1"
@@ -50,11 +50,11 @@ def prepare(case: str, place: Path) -> list[str]:
     if case == "as it is":
         shutil.copytree(source, target)
     elif case == "by transformers":
-        conversions.to_transformers(source, place / "hf", None, 10**9)
-        conversions.to_megatron(place / "hf", target, tensor, pipeline)
+        convert.to_transformers(source, place / "hf", None, 10**9)
+        convert.to_megatron(place / "hf", target, tensor, pipeline)
         extra.append("--finetune")
     else:
-        conversions.reshard(source, target, tensor, pipeline, None)
+        convert.reshard(source, target, tensor, pipeline, None)
     # argparse takes the last of several
     return [*(_RUN / "args.txt").read_text().split(), *(text for pair in changed.items() for text in pair), *extra]
 
@@ -85,8 +85,8 @@ def read_back(case: str, where: Path) -> bool:
     place, results = where / case.replace(" ", "_"), []
     for masters in (False, True):
         out = place / f"saved-{masters}"
-        done = conversions.to_transformers(place / "checkpoint", out, None, 10**9, from_optimizer=masters)
-        found = logits.difference(place / "checkpoint", out, masters)
+        done = convert.to_transformers(place / "checkpoint", out, None, 10**9, from_optimizer=masters)
+        found = compare.difference(place / "checkpoint", out, masters)
         kind = done.record["weights_from"]
         results.append(report(found.same, f"{case}: saved, from {kind}", f"differs by {found.relative:.1e}"))
     return all(results)

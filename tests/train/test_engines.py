@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from encore.model.gpt import GPT, ModelConfig
 from encore.train import world
 from encore.train.engines import DeepSpeedEngine, Engine, Hyperparameters, TorchEngine
-from encore.train.model import GPT, ModelConfig
 from encore.train.world import World
 
 CONFIG = ModelConfig(2, 16, 2, 8, 32, 32, 128, attention_dropout=0.0, hidden_dropout=0.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from encore.errors import DataError
-from encore.indexed import IndexedDataset
+from encore.tokens.indexed import IndexedDataset
 from encore.train import index_maps
 from hypothesis import given
 from hypothesis import strategies as st

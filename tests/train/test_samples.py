@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encore.datapaths import Group, Part
 from encore.errors import DataError, UsageError
-from encore.indexed import IndexedWriter
+from encore.tokens.data_paths import Group, Part
+from encore.tokens.indexed import IndexedWriter
 from encore.train.samples import SampleCounts, batches, build_train, build_valid, dump, sample_counts
 from hypothesis import given
 from hypothesis import strategies as st

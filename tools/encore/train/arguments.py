@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from encore import cli, registry
+from encore import cli
 from encore.errors import DataError, UnknownNameError, UsageError
-from encore.trainer_arguments import check_arguments
+from encore.registry import models
+from encore.registry.trainer_rules import check_arguments
 
 _TRAINER = "builtin"
 _PEER = "turkunlp"
@@ -37,7 +38,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str], world_size: int)
     if rest:
         _refuse_unknown(rest[0].partition("=")[0], parser)
     spelled = [part for text in argv for part in (text.split("=", 1) if text.startswith("--") else [text])]
-    trainer = registry.trainers()[_TRAINER]
+    trainer = models.trainers()[_TRAINER]
     check_arguments(trainer, trainer.commits["causal"], spelled, world_size)
     _check(args)
     args.world_size = args.data_parallel_size = world_size
@@ -61,9 +62,9 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str], world_size: int)
 def vocabulary_size(args: argparse.Namespace) -> int:
     """Entries of the tokenizer as Megatron counts them, unpadded; raises DataError."""
     if args.tokenizer_type == "PretrainedFromHF":
-        from encore import tokenizer_files  # the one use of tokenizers, not needed for GPT-2's files
+        from encore.tokens import tokenizer  # the one use of tokenizers, not needed for GPT-2's files
 
-        return tokenizer_files.load(args.tokenizer_name_or_path).vocabulary_size
+        return tokenizer.load(args.tokenizer_name_or_path).vocabulary_size
     try:
         entries = json.loads(Path(args.vocab_file).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -94,7 +95,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _refuse_unknown(argument: str, parser: argparse.ArgumentParser) -> NoReturn:
-    pin = registry.trainers()[_PEER].commits["causal"]
+    pin = models.trainers()[_PEER].commits["causal"]
     if argument in pin.with_value | pin.without_value:
         raise UsageError(
             f"{argument} is Megatron's, and the built-in trainer does not honour it",

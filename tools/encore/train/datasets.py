@@ -4,8 +4,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from encore import datapaths
 from encore.errors import UsageError
+from encore.tokens import data_paths
 from encore.train import samples
 from encore.train.samples import Dataset
 
@@ -28,9 +28,9 @@ def build(args: argparse.Namespace) -> Datasets:
     def named(path: Path | None, n_samples: int) -> Named:
         if path is None or n_samples == 0:
             return []
-        return samples.build_valid(datapaths.read(path), n_samples, args.seq_length, args.seed, args.vocab_size)
+        return samples.build_valid(data_paths.read(path), n_samples, args.seq_length, args.seed, args.vocab_size)
 
-    groups = datapaths.read(args.train_weighted_split_paths_path, one_group=True)
+    groups = data_paths.read(args.train_weighted_split_paths_path, one_group=True)
     return Datasets(
         samples.build_train(groups, counts.train, args.seq_length, args.seed, args.vocab_size),
         named(args.valid_weighted_split_paths_path, counts.valid),

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from encore.train.model import GPT
+from encore.model.gpt import GPT
 from encore.train.world import World
 
 

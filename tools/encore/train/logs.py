@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from encore import tags
+from encore.curves import tags
 from encore.errors import EncoreError
 
 

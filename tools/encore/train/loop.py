@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encore import checkpoints, files
+from encore import files
+from encore.checkpoints import step_folder
 from encore.errors import CheckpointError, DataError
 from encore.train import datasets, samples, state, world
 from encore.train.datasets import Datasets
@@ -63,7 +64,7 @@ def _silent(line: str) -> None:
 def _checkpoint(args: argparse.Namespace, say: Callable[[str], None], warn: Callable[[str], None]) -> Path | None:
     if args.load is None:
         return None
-    found = checkpoints.newest(args.load, optimizer=not (args.finetune or args.no_load_optim))
+    found = step_folder.newest(args.load, optimizer=not (args.finetune or args.no_load_optim))
     for problem in found.passed_over:
         warn(problem)
     if found.step is None and args.load != args.save:

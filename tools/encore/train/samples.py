@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from encore import files
-from encore.datapaths import Group, Part
 from encore.errors import DataError, UsageError
-from encore.indexed import IndexedDataset
+from encore.tokens.data_paths import Group, Part
+from encore.tokens.indexed import IndexedDataset
 from encore.train import blending, index_maps
 
 _MAX_PARTS = 254

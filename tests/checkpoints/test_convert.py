@@ -1,0 +1,414 @@
+"""Conversions lose nothing: there and back is the same bit for bit, and a killed one ends in the same bytes."""
+
+import gc
+import hashlib
+import json
+import random
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from encore import files
+from encore.checkpoints import convert, gpt2_reader, megatron_reader, safetensors_shards, step_folder
+from encore.errors import CheckpointError, DataError, OutputError, UsageError
+from encore.model.gpt import GPT, ModelConfig
+from encore.tokens import tokenizer as tokenizer_files
+from helpers.megatron_models import SMALL, VOCABULARY, Layers, read_all, weights, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+TESTS = Path(__file__).parents[1]
+GENUINE = TESTS / "data" / "megatron_tiny"
+SHARD = 30_000
+
+
+def digest(folder: Path) -> dict[str, str]:
+    """The bytes of every file, but for where the sources lie."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != convert.RECORD
+    }
+
+
+def differing(one: Layers, other: Layers, rows: int) -> list[str]:
+    """The weights that are not the same, bit for bit, words compared up to `rows`."""
+    assert one.keys() == other.keys()
+    wrong = []
+    for number in one:
+        assert one[number].keys() == other[number].keys()
+        for name, value in one[number].items():
+            ours, theirs = (v[:rows] if name == "word_embeddings.weight" else v for v in (value, other[number][name]))
+            if ours.dtype != theirs.dtype or not torch.equal(ours, theirs):
+                wrong.append(f"{number} {name}")
+    return wrong
+
+
+@st.composite
+def models(draw: st.DrawFn) -> tuple[ModelConfig, int, int, int]:
+    """A shape, a vocabulary, and two tensor-parallel degrees that fit it."""
+    heads = draw(st.sampled_from([2, 4, 6]))
+    channels = draw(st.sampled_from([4, 8]))
+    dead = draw(st.sampled_from([0, 0, 1, 3]))
+    config = replace(
+        SMALL,
+        num_layers=draw(st.integers(1, 4)),
+        num_attention_heads=heads,
+        kv_channels=channels,
+        hidden_size=(heads + dead) * channels,
+        ffn_hidden_size=draw(st.sampled_from([12, 36, 60])),
+        max_position_embeddings=draw(st.integers(1, 9)),
+    )
+    fitting = st.sampled_from([t for t in (1, 2, 3, 6) if heads % t == 0])
+    return config, draw(st.integers(1, 256)), draw(fitting), draw(fitting)
+
+
+@pytest.fixture
+def unsynced() -> Iterator[None]:
+    """Round trips need no disk that outlives a power cut."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "fsync", lambda path: None)
+        yield
+
+
+@pytest.mark.usefixtures("unsynced")
+@settings(max_examples=12)
+@given(
+    model=models(),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    shard=st.integers(1, 60_000),
+    stages=st.integers(1, 4),
+    seed=st.integers(0, 99),
+)
+def test_to_transformers_and_back_is_the_same_bit_for_bit(
+    model: tuple[ModelConfig, int, int, int],
+    dtype: torch.dtype,
+    shard: int,
+    stages: int,
+    seed: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    config, vocabulary, tensor, other = model
+    config = replace(config, padded_vocab_size=64 * 6 * 2)
+    folder, pipeline = tmp_path_factory.mktemp("there"), min(stages, config.num_layers)
+    layers = weights(config, seed, dtype=dtype)
+    step = write(folder, config, layers, tensor, checkpoint_info={"original_vocab_size": vocabulary})
+    convert.to_transformers(step, folder / "hf", None, shard)
+    back = megatron_reader.read(convert.to_megatron(folder / "hf", folder / "back", other, pipeline).path)
+    assert (back.tensor, back.pipeline, back.vocabulary) == (other, pipeline, vocabulary)
+    assert differing(read_all(back), layers, vocabulary) == []
+    assert back.config == replace(config, padded_vocab_size=back.config.padded_vocab_size)
+
+
+@pytest.mark.usefixtures("unsynced")
+@settings(max_examples=12)
+@given(model=models(), dtype=st.sampled_from([torch.float32, torch.bfloat16]), stages=st.integers(1, 4))
+def test_resharding_there_and_back_is_the_same_bit_for_bit(
+    model: tuple[ModelConfig, int, int, int], dtype: torch.dtype, stages: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """With the padding too, as far as both degrees have room for it."""
+    config, vocabulary, tensor, other = model
+    config = replace(config, padded_vocab_size=-(-vocabulary // (64 * tensor)) * 64 * tensor)
+    folder, pipeline = tmp_path_factory.mktemp("reshard"), min(stages, config.num_layers)
+    layers = weights(config, dtype=dtype)
+    step = write(folder, config, layers, tensor, checkpoint_info={"original_vocab_size": vocabulary})
+    there = convert.reshard(step, folder / "there", other, pipeline, None)
+    room = min(config.padded_vocab_size, megatron_reader.read(there.path).config.padded_vocab_size)
+    back = megatron_reader.read(convert.reshard(there.path, folder / "back", tensor, 1, None).path)
+    assert (back.tensor, back.config.padded_vocab_size) == (tensor, config.padded_vocab_size)
+    assert room >= vocabulary and differing(read_all(back), layers, room) == []
+
+
+def test_the_vocabulary_is_cut_exactly_and_shards_are_bounded(tmp_path: Path) -> None:
+    layers = weights(SMALL)
+    step = write(tmp_path, SMALL, layers, tensor=2)
+    convert.to_transformers(step, tmp_path / "hf", None, SHARD)
+    shards = sorted((tmp_path / "hf").glob("*.safetensors"))
+    assert len(shards) > 3 and shards[0].name == f"model-00001-of-{len(shards):05d}.safetensors"
+    index = safetensors_shards.read_json(tmp_path / "hf" / "model.safetensors.index.json")
+    held = {path.name: load_file(path) for path in shards}
+    assert index["weight_map"] == {name: shard for shard, tensors in held.items() for name in tensors}
+    assert index["metadata"]["total_size"] == sum(v.nbytes for tensors in held.values() for v in tensors.values())
+    assert all(sum(v.nbytes for v in tensors.values()) <= SHARD or len(tensors) == 1 for tensors in held.values())
+    words = held[shards[0].name]["transformer.wte.weight"]
+    assert torch.equal(words, layers[1]["word_embeddings.weight"][:VOCABULARY])
+    assert safetensors_shards.read_json(tmp_path / "hf" / "config.json")["vocab_size"] == VOCABULARY
+
+
+def test_a_tokenizer_comes_along_and_has_to_be_the_models(tmp_path: Path) -> None:
+    import transformers
+
+    tokenizer = tokenizer_files.load(str(GENUINE))
+    convert.to_transformers(GENUINE / "tp2" / "checkpoint", tmp_path / "hf", tokenizer, 10**9)
+    loaded = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    text = "The function returns naïve\n\n\t 日本 values."
+    assert loaded(text)["input_ids"] == tokenizer.backend.encode(text).ids
+    assert len(loaded) == 5000 and loaded.eos_token_id == 4999 and loaded.model_max_length == 64
+    for name in ("vocab.json", "merges.txt"):
+        assert (tmp_path / "hf" / name).read_bytes() == (GENUINE / name).read_bytes()
+    with pytest.raises(DataError, match="has 5000 entries"):
+        convert.to_transformers(write(tmp_path, SMALL, weights(SMALL)), tmp_path / "other", tokenizer, 10**9)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_vocabulary_that_nothing_states_is_asked_for(tmp_path: Path) -> None:
+    step = write(tmp_path, SMALL, weights(SMALL), checkpoint_info=None)
+    with pytest.raises(CheckpointError, match="does not state its vocabulary"):
+        convert.to_transformers(step, tmp_path / "hf", None, SHARD)
+
+
+def test_heads_that_gpt2_cannot_hold_are_refused_by_name(tmp_path: Path) -> None:
+    for changed in ({"num_attention_heads": 8}, {"kv_channels": 7, "num_attention_heads": 2}):
+        config = replace(SMALL, **changed)
+        step = write(tmp_path / str(config.kv_channels), config, weights(config))
+        with pytest.raises(CheckpointError, match=f"heads of kv size {config.kv_channels} at width 32"):
+            convert.to_transformers(step, tmp_path / "hf", None, SHARD)
+
+
+def test_a_resharded_checkpoint_keeps_its_arguments_and_says_what_it_lacks(tmp_path: Path) -> None:
+    done = convert.reshard(GENUINE / "tp1" / "checkpoint", tmp_path / "out", 4, 2, None)
+    assert any("--no-load-optim --no-load-rng" in note for note in done.notes)
+    before = step_folder.arguments(step_folder.model_states(megatron_reader.find(GENUINE / "tp1" / "checkpoint")))
+    assert done.path == tmp_path / "out" / "global_step20" and step_folder.newest(tmp_path / "out", False).step
+    assert len(list(done.path.glob("mp_rank_*"))) == 8 and len(list(done.path.glob("layer_*"))) == 16
+    for rank in range(8):
+        states = step_folder.model_states(done.path, rank)
+        after = step_folder.arguments(states)
+        changed = {name for name in before if before[name] != after[name]} - {"position_embedding_type", "rank"}
+        assert changed <= {"tensor_model_parallel_size", "pipeline_model_parallel_size", "world_size", "local_rank"} | {
+            "data_parallel_size"
+        }
+        assert after["position_embedding_type"].name == "megatron.enums.PositionEmbeddingType"
+        assert after["position_embedding_type"].values == (2,)
+        assert (after["rank"], states["mp_world_size"], states["iteration"]) == (rank, 8, 20)
+        assert states["lr_scheduler"]["decay_style"] == "cosine"
+
+
+def test_the_trainers_model_takes_what_to_megatron_writes(tmp_path: Path) -> None:
+    convert.to_transformers(GENUINE / "tp1" / "checkpoint", tmp_path / "hf", None, SHARD)
+    done = convert.to_megatron(tmp_path / "hf", tmp_path / "out", 1, 1)
+    assert (tmp_path / "out" / "latest").read_text() == "global_step0"
+    arguments = step_folder.arguments(step_folder.model_states(done.path))
+    model = GPT.empty(ModelConfig.of(arguments))
+    model.fill(step_folder.layers(done.path))
+    assert arguments["bf16"] and arguments["padded_vocab_size"] == 5120
+    assert torch.equal(
+        model.layers[1].mlp.dense_h_to_4h.weight,
+        step_folder.layers(megatron_reader.find(GENUINE / "tp1" / "checkpoint"))[4]["mlp.dense_h_to_4h.weight"].float(),
+    )
+
+
+def test_what_is_not_this_conversion_is_not_replaced(tmp_path: Path) -> None:
+    step = write(tmp_path, SMALL, weights(SMALL))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    convert.to_transformers(step, tmp_path / "hf", None, SHARD)
+    for out in (tmp_path / "mine", tmp_path / "hf", tmp_path / "mine" / "thesis.txt"):
+        with pytest.raises(OutputError, match="is there already"):
+            convert.reshard(step, out, 1, 1, None)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    before = digest(tmp_path / "hf")
+    convert.to_transformers(step, tmp_path / "hf", None, SHARD)
+    assert digest(tmp_path / "hf") == before
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    step = write(tmp_path, SMALL, weights(SMALL))
+    torn = step / "layer_06-model_00-model_states.pt"
+    torn.write_bytes(torn.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match="layer_06"):
+        convert.to_transformers(step, tmp_path / "out" / "hf", None, SHARD)
+    assert list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(UsageError):
+        convert.reshard(step, tmp_path / "out" / "hf", 3, 1, None)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("act", ["to-transformers", "reshard"])
+def test_a_full_disk_is_an_output_error_and_leaves_nothing(act: str, tmp_path: Path) -> None:
+    step = write(tmp_path, SMALL, weights(SMALL))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+        with pytest.raises(OutputError, match="could not be written"):
+            if act == "reshard":
+                convert.reshard(step, tmp_path / "out" / "new", 1, 1, None)
+            else:
+                convert.to_transformers(step, tmp_path / "out" / "new", None, SHARD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"model_type": "llama"}, "model_type llama"),
+        ({"activation_function": "relu"}, "relu"),
+        ({"tie_word_embeddings": False}, "tie_word_embeddings"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "inverse_layer"),
+        ({"n_layer": "2"}, "n_layer '2'"),
+        ({"n_layer": 3}, "layer 5 lacks"),
+        ({"n_embd": 64}, "200×32, not 200×64"),
+        ({"vocab_size": 199}, "200×32, not 199×32"),
+        ({"n_head": 5, "n_embd": 40, "n_positions": 24}, "not"),
+        ({"n_inner": 65}, "64×32, not 65×32"),
+        ({gpt2_reader.LIVE_HEADS: 5}, "5 of 4 heads"),
+    ],
+)
+def test_another_transformers_model_is_refused_by_name(change: dict[str, object], word: str, tmp_path: Path) -> None:
+    convert.to_transformers(write(tmp_path, SMALL, weights(SMALL)), tmp_path / "hf", None, SHARD)
+    raw = safetensors_shards.read_json(tmp_path / "hf" / "config.json")
+    (tmp_path / "hf" / "config.json").write_text(json.dumps(raw | change))
+    with pytest.raises(CheckpointError, match=word):
+        convert.to_megatron(tmp_path / "hf", tmp_path / "out", 1, 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_index_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    convert.to_transformers(write(tmp_path, SMALL, weights(SMALL)), tmp_path / "hf", None, SHARD)
+    for target in ("../secret.safetensors", "/etc/passwd", 3):
+        index = {"weight_map": {"transformer.wte.weight": target}}
+        (tmp_path / "hf" / "model.safetensors.index.json").write_text(json.dumps(index))
+        with pytest.raises(CheckpointError, match="no files of its own folder"):
+            gpt2_reader.read(tmp_path / "hf")
+
+
+def test_the_hubs_own_gpt2_naming_and_pickled_weights_are_read(tmp_path: Path) -> None:
+    layers = weights(SMALL)
+    convert.to_transformers(write(tmp_path, SMALL, layers), tmp_path / "hf", None, 10**9)
+    held = load_file(tmp_path / "hf" / "model.safetensors")
+    (tmp_path / "hf" / "model.safetensors").unlink()
+    bare = {name.removeprefix("transformer."): value for name, value in held.items()}
+    bare |= {"h.0.attn.bias": torch.ones(1, 1, 24, 24), "lm_head.weight": held["transformer.wte.weight"].clone()}
+    torch.save(bare, tmp_path / "hf" / "pytorch_model.bin")
+    assert differing(read_all(gpt2_reader.read(tmp_path / "hf")), layers, VOCABULARY) == []
+    torch.save(bare | {"lm_head.weight": bare["lm_head.weight"] + 1}, tmp_path / "hf" / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"lm_head\.weight"):
+        gpt2_reader.read(tmp_path / "hf")
+
+
+@pytest.mark.parametrize("tensor", [1, 4])
+def test_one_weight_is_in_memory_at_a_time(tensor: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All live tensors, counted when one is read and when a file is written; bench_convert.py measures the process."""
+    config = replace(SMALL, num_layers=6, hidden_size=64, kv_channels=16, ffn_hidden_size=256, padded_vocab_size=1024)
+    step = write(tmp_path, config, weights(config), tensor)
+    largest = max(path.stat().st_size for path in step.glob("layer_*"))
+    gc.collect()
+    gc.freeze()  # what was there before is not looked at again
+    peaks: list[int] = []
+
+    def counted(function: Callable[..., object]) -> Callable[..., object]:
+        def run(*given: object, **named: object) -> object:
+            result = function(*given, **named)
+            peaks.append(live_bytes())
+            return result
+
+        return run
+
+    monkeypatch.setattr(megatron_reader.Step, "_weight", counted(megatron_reader.Step._weight))
+    monkeypatch.setattr(safetensors_shards, "save_file", counted(safetensors_shards.save_file))
+    monkeypatch.setattr(step_folder, "put", counted(step_folder.put))
+    shard = 300_000
+    convert.to_transformers(step, tmp_path / "hf", None, shard)
+    assert len(peaks) > 80 and max(peaks) <= 1.3 * largest + shard
+    peaks.clear()
+    done = convert.reshard(step, tmp_path / "out", 2, 1, None)
+    assert len(peaks) > 80
+    assert max(peaks) <= 1.3 * largest + max(path.stat().st_size for path in done.path.glob("layer_*"))
+    gc.unfreeze()
+
+
+def live_bytes() -> int:
+    """The bytes of all tensors, each storage once."""
+    storages = {t.untyped_storage().data_ptr(): t.nbytes for t in gc.get_objects() if type(t) is torch.Tensor}
+    return sum(storages.values())
+
+
+# Imports once, then forks a child per line of input: it converts, alone or until it is killed.
+WARM = f"""
+import os, signal, sys, time
+sys.path[:0] = [{str(TESTS.parent / "tools")!r}]
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from encore.checkpoints import convert as conversions
+from encore.tokens import tokenizer as tokenizer_files
+import transformers
+import encore.checkpoints.gpt2_tokenizer
+tokenizer = tokenizer_files.load(sys.argv[3])
+
+def convert(kind, out):
+    source = Path(sys.argv[1])
+    if kind == "to-transformers":
+        conversions.to_transformers(source, out, tokenizer, 20_000)
+    elif kind == "reshard":
+        conversions.reshard(source, out, 2, 2, None)
+    else:
+        conversions.to_megatron(Path(sys.argv[2]), out, 2, 1)
+
+for kind in ("to-transformers", "reshard", "to-megatron"):  # what is imported late is imported here
+    convert(kind, Path(sys.argv[2]).parent / f"warm-{{kind}}")
+for line in sys.stdin:
+    kind, out, delay = line.split()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            convert(kind, Path(out))
+            code = 0
+        finally:
+            os._exit(code)
+    began = time.perf_counter()
+    if delay != "-":
+        time.sleep(float(delay))
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    print(status, time.perf_counter() - began, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., tuple[int, float]]":
+    hf = tmp_path_factory.mktemp("kills") / "hf"
+    convert.to_transformers(GENUINE / "tp1" / "checkpoint", hf, None, 10**9)
+    command = [sys.executable, "-c", WARM, str(GENUINE / "tp1" / "checkpoint"), str(hf), str(GENUINE)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(kind: str, out: Path, delay: float | None = None) -> tuple[int, float]:
+        print(kind, out, "-" if delay is None else delay, file=process.stdin, flush=True)
+        status, seconds = process.stdout.readline().split()
+        return int(status), float(seconds)
+
+    yield run
+    process.stdin.close()
+    assert process.wait() == 0
+
+
+@pytest.mark.parametrize(("kind", "kills"), [("to-transformers", 34), ("reshard", 33), ("to-megatron", 33)])
+def test_a_killed_conversion_ends_in_the_same_bytes(
+    kind: str, kills: int, warm: "Callable[..., tuple[int, float]]", tmp_path: Path
+) -> None:
+    status, seconds = warm(kind, tmp_path / "whole")
+    assert status == 0
+    expected, chosen, killed = digest(tmp_path / "whole"), random.Random(0), 0
+    for turn in range(5 * kills):  # one that ends before its kill is drawn again
+        out = tmp_path / f"{turn}" / "out"
+        if warm(kind, out, chosen.uniform(0, seconds))[0] != signal.SIGKILL:
+            seconds *= 0.9
+            continue
+        killed += 1
+        assert not out.exists() or digest(out) == expected
+        assert warm(kind, out)[0] == 0
+        assert digest(out) == expected
+        assert [path.name for path in out.parent.iterdir()] == ["out"]
+        if killed == kills:
+            break
+    assert killed == kills

@@ -1,0 +1,310 @@
+"""Pruning: what must never go stays, whatever the rule; what goes is gone after any kill and a rerun."""
+
+import os
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import prune_checkpoints
+import pytest
+import torch
+from encore.checkpoints import prune as pruning
+from encore.checkpoints import step_folder
+from encore.checkpoints.prune import Entry, Rule
+from encore.errors import CheckpointError, OutputError, UsageError
+from helpers.kills import kills
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+GENUINE = Path(__file__).parents[1] / "data" / "megatron_tiny"
+NOW = Rule(idle_s=0)
+STATES, LAYER = "mp_rank_00_model_states.pt", "layer_03-model_00-model_states.pt"
+OPTIMIZER = "zero_pp_rank_0_mp_rank_00_optim_states.pt"
+NAMES = (LAYER.replace("03", "01"), LAYER, LAYER.replace("03", "05"), OPTIMIZER)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole checkpoint of one layer."""
+    step = tmp_path_factory.mktemp("whole") / "global_step0"
+    step.mkdir()
+    for name in NAMES:
+        torch.save({"weight": torch.zeros(2)}, step / name)
+    torch.save({"args": {"num_layers": 1, "bf16": False}, "dp_world_size": 1, "mp_world_size": 1}, step / STATES)
+    return step
+
+
+@pytest.fixture
+def run(tmp_path: Path, whole: Path) -> Path:
+    """Steps 10, 20, … 60, `latest` at the last."""
+    for step in range(10, 70, 10):
+        shutil.copytree(whole, tmp_path / f"global_step{step}")
+    (tmp_path / "latest").write_text("global_step60")
+    return tmp_path
+
+
+def going(folder: Path, rule: Rule = NOW) -> set[str]:
+    return {entry.path.name for entry in pruning.survey(folder, rule) if entry.delete}
+
+
+def by_name(folder: Path, rule: Rule = NOW) -> dict[str, Entry]:
+    return {entry.path.name: entry for entry in pruning.survey(folder, rule)}
+
+
+def steps(*numbers: int) -> set[str]:
+    return {f"global_step{number}" for number in numbers}
+
+
+def test_without_a_rule_whole_checkpoints_stay(run: Path) -> None:
+    assert going(run) == set()
+
+
+@pytest.mark.parametrize(
+    ("every", "last", "expected"),
+    [
+        (None, 1, {10, 20, 30, 40, 50}),
+        (None, 2, {10, 20, 30, 40}),
+        (None, 99, set()),
+        (20, None, {10, 30, 50}),
+        (7, None, {10, 20, 30, 40, 50}),
+        (1, None, set()),
+        (30, 2, {10, 20, 40}),
+    ],
+)
+def test_the_rule_keeps_the_union(run: Path, every: int | None, last: int | None, expected: set[int]) -> None:
+    assert going(run, Rule(every, last, 0)) == steps(*expected)
+
+
+@pytest.mark.parametrize("rule", [(0, None), (None, 0), (-1, None)])
+def test_a_rule_that_keeps_nothing_is_refused(rule: tuple[int | None, int | None]) -> None:
+    with pytest.raises(UsageError, match="would keep nothing"):
+        Rule(*rule)
+
+
+def test_what_latest_names_stays_beside_the_newest(run: Path) -> None:
+    (run / "latest").write_text("global_step20")
+    assert going(run, Rule(last=1, idle_s=0)) == steps(10, 30, 40, 50)
+    assert "newer than global_step20" in by_name(run)["global_step50"].reason
+    shutil.rmtree(run / "global_step20")
+    assert going(run, Rule(last=1, idle_s=0)) == steps(10, 30, 40, 50)
+
+
+@settings(max_examples=60)
+@given(
+    st.dictionaries(st.integers(1, 8), st.sampled_from(["whole", "weights", "torn", "orphaned"]), max_size=8),
+    st.integers(0, 9),
+    st.one_of(st.none(), st.integers(1, 4)),
+    st.one_of(st.none(), st.integers(1, 4)),
+)
+def test_what_training_would_go_on_from_never_goes(
+    tmp_path_factory: pytest.TempPathFactory,
+    whole: Path,
+    kinds: dict[int, str],
+    named: int,
+    every: int | None,
+    last: int | None,
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    for step, kind in kinds.items():
+        path = Path(shutil.copytree(whole, folder / f"global_step{step}"))
+        missing = {"weights": OPTIMIZER, "torn": LAYER, "orphaned": STATES}.get(kind)
+        if missing:
+            (path / missing).unlink()
+    if named:
+        (folder / "latest").write_text(f"global_step{named}")
+    before = step_folder.newest(folder).step, step_folder.newest(folder, optimizer=False).step
+    highest = max((step for step, kind in kinds.items() if kind == "whole"), default=None)
+    rule = Rule(every, last, 0)
+    list(pruning.delete(pruning.survey(folder, rule), rule))
+    assert (step_folder.newest(folder).step, step_folder.newest(folder, optimizer=False).step) == before
+    left = {int(path.name.removeprefix("global_step")) for path in folder.glob("global_step*")}
+    assert highest is None or highest in left
+    assert bool(kinds) == bool(left)
+    assert not [step for step in left & set(kinds) if going(folder, rule)]
+    if every:
+        assert {step for step, kind in kinds.items() if kind in ("whole", "weights") and step % every == 0} <= left
+
+
+@pytest.mark.parametrize("name", [LAYER, STATES])
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_torn_ones_go_and_say_why(run: Path, name: str, kept: float) -> None:
+    path = run / "global_step30" / name
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    assert going(run) == steps(30)
+    assert by_name(run)["global_step30"].state == pruning.TORN and name in by_name(run)["global_step30"].reason
+
+
+def test_layers_without_states_are_orphaned(run: Path) -> None:
+    (run / "global_step30" / STATES).unlink()
+    (run / "global_step70").mkdir()
+    found = by_name(run)
+    assert found["global_step30"].state == found["global_step70"].state == pruning.ORPHANED
+    assert going(run) == steps(30, 70)
+
+
+def test_genuine_checkpoints_of_one_and_two_tensor_ranks_are_known() -> None:
+    states = [pruning.survey(GENUINE / tp / "checkpoint", NOW)[0].state for tp in ("tp1", "tp2")]
+    assert states == [pruning.WHOLE, pruning.WEIGHTS]
+
+
+def test_pipeline_stages_have_states_but_no_layers_of_their_own(run: Path) -> None:
+    step = run / "global_step30"
+    arguments = {"num_layers": 1, "bf16": False, "tensor_model_parallel_size": 1, "pipeline_model_parallel_size": 2}
+    for rank in (0, 1):
+        states = {"args": arguments, "dp_world_size": 1, "mp_world_size": 2}
+        torch.save(states, step / f"mp_rank_0{rank}_model_states.pt")
+    torch.save({}, step / "zero_pp_rank_0_mp_rank_01_optim_states.pt")
+    assert step_folder.incomplete(step) is None
+    (step / "mp_rank_01_model_states.pt").unlink()
+    assert step_folder.incomplete(step) == "mp_rank_01_model_states.pt is missing"
+
+
+def test_what_the_kit_does_not_understand_stays(run: Path) -> None:
+    whole_states = torch.load(run / "global_step10" / STATES, weights_only=True)
+    torch.save(whole_states | {"module": {"weight": torch.zeros(1)}}, run / "global_step10" / STATES)
+    (run / "global_step10" / LAYER).unlink()
+    torch.save({"args": {}}, run / "global_step20" / STATES)
+    torch.save(whole_states, run / "global_step30" / STATES, _use_new_zipfile_serialization=False)
+    torch.save({"args": {"x": pytest.raises}}, run / "global_step40" / STATES)
+    (run / "global_step50" / STATES).unlink()
+    (run / "global_step50" / "model.safetensors").write_bytes(b"mine")
+    found = by_name(run, Rule(last=1, idle_s=0))
+    assert {name for name, entry in found.items() if entry.state == pruning.UNKNOWN} == steps(10, 20, 30, 40, 50)
+    assert not any(entry.delete for entry in found.values())
+
+
+def test_what_changed_a_short_time_ago_stays(run: Path) -> None:
+    (run / "global_step70").mkdir()
+    (run / "global_step70" / LAYER).write_bytes(b"being written")
+    (run / ".global_step80.unfinished").mkdir()
+    assert going(run, Rule(last=1)) == set()
+    assert "changed 0 minutes ago" in by_name(run, Rule())["global_step70"].reason
+    old = time.time() - 7200
+    for path in run.rglob("*"):
+        os.utime(path, (old, old))
+    assert going(run, Rule(last=1)) == {".global_step80.unfinished", *steps(10, 20, 30, 40, 50, 70)}
+    later = time.time() + 7200
+    os.utime(run / "global_step70" / LAYER, (later, later))
+    assert "global_step70" not in going(run, Rule())
+
+
+def test_what_killed_writes_left_goes_but_for_the_only_copy(run: Path) -> None:
+    for name in (
+        ".global_step60.replaced",
+        ".global_step90.unfinished",
+        ".global_step90.replaced",
+        ".global_step5.pruned",
+    ):
+        (run / name).mkdir()
+    (run / ".global_step70.unfinished").mkdir()
+    assert going(run) == {".global_step60.replaced", ".global_step70.unfinished", ".global_step5.pruned"}
+    assert "only" not in by_name(run)[".global_step60.replaced"].reason
+    assert "global_step90 itself is not here" in by_name(run)[".global_step90.replaced"].reason
+
+
+def test_links_and_other_names_are_left_alone(run: Path, tmp_path_factory: pytest.TempPathFactory, whole: Path) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    shutil.copytree(whole, outside / "global_step1")
+    (run / "global_step1").symlink_to(outside / "global_step1")
+    (run / ".global_step2.pruned").symlink_to(outside)
+    (run / "global_step3").write_text("a file")
+    for name in ("global_step4.bak", "global_step", "xglobal_step5", "Global_step5", "global_step-5", "tensorboard"):
+        (run / name).mkdir()
+    (run / "global_step10" / STATES).unlink()
+    (run / "global_step10" / "linked").symlink_to(outside)
+    (run / "global_step10" / "linked").unlink()
+    (run / "global_step10" / "layer_07-model_00-model_states.pt").symlink_to(outside / "global_step1" / LAYER)
+    rule = Rule(last=1, idle_s=0)
+    assert going(run, rule) == steps(10, 20, 30, 40, 50)
+    list(pruning.delete(pruning.survey(run, rule), rule))
+    assert len(list((outside / "global_step1").iterdir())) == 5
+    assert (run / "global_step1").is_symlink() and (run / "global_step4.bak").is_dir() and (run / "latest").is_file()
+
+
+def test_bytes_are_those_that_removal_frees(run: Path) -> None:
+    step = run / "global_step10"
+    size = sum(path.stat().st_size for path in step.iterdir())
+    assert by_name(run)["global_step10"].bytes == size
+    os.link(step / LAYER, run / "kept elsewhere")
+    (step / "link").symlink_to(run / "global_step20" / LAYER)
+    assert by_name(run)["global_step10"].bytes == size - (step / LAYER).stat().st_size
+
+
+def test_a_checkpoint_that_came_into_use_after_the_survey_stays(run: Path) -> None:
+    rule = Rule(last=1, idle_s=0)
+    found = pruning.survey(run, rule)
+    (run / "latest").write_text("global_step20")
+    assert {gone.path.name for gone in pruning.delete(found, rule)} == steps(10, 30, 40, 50)
+    found = [entry for entry in pruning.survey(run, NOW) if entry.step == 20]
+    assert list(pruning.delete([replace(entry, delete=True) for entry in found], Rule())) == []
+
+
+def test_a_folder_of_no_checkpoints_is_refused(run: Path, tmp_path: Path) -> None:
+    for path in (tmp_path / "absent", run / "global_step10", run / "latest"):
+        with pytest.raises(CheckpointError, match="is no folder of checkpoints"):
+            pruning.survey(path, NOW)
+
+
+def test_without_permission_nothing_is_assumed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refusing(path: Path | str) -> object:
+        if Path(path).name == "global_step10":  # as the kernel would anyone but root
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    found = by_name(run, Rule(last=1, idle_s=0))["global_step10"]
+    assert (found.state, found.delete) == (pruning.UNKNOWN, False) and "may not be read" in found.reason
+
+
+def test_what_cannot_be_removed_is_an_error_and_the_next_call_goes_on(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = Rule(last=1, idle_s=0)
+
+    def refused(path: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match=r"global_step10 could not be removed: Oper"):
+        patch.setattr(shutil, "rmtree", refused)
+        list(pruning.delete(pruning.survey(run, rule), rule))
+    assert (run / ".global_step10.pruned").is_dir()
+    list(pruning.delete(pruning.survey(run, rule), rule))
+    assert {path.name for path in run.iterdir()} == {"global_step60", "latest"}
+
+
+def test_kills_at_random_moments_end_as_one_run_would(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    source = Path(shutil.copytree(run, tmp_path_factory.mktemp("source") / "run"))
+    rule = Rule(last=2, idle_s=0)
+
+    def restore() -> None:
+        shutil.rmtree(run)
+        shutil.copytree(source, run)
+
+    def prune() -> None:
+        list(pruning.delete(pruning.survey(run, rule), rule))
+
+    prune()
+    after = sorted(path.relative_to(run) for path in run.rglob("*"))
+    for _ in kills(30, restore, prune):
+        assert step_folder.newest(run).step == run / "global_step60"
+        prune()
+        assert sorted(path.relative_to(run) for path in run.rglob("*")) == after
+
+
+def test_the_command_is_dry_until_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(run.rglob("*"))
+    arguments = [str(run), "--keep-last", "2", "--idle", "0"]
+    assert prune_checkpoints.main(arguments) == 0
+    said = capsys.readouterr()
+    assert sorted(run.rglob("*")) == before
+    lines = [line.split() for line in said.out.splitlines()]
+    assert [line[0] for line in lines[1:]] == ["delete"] * 4 + ["keep"] * 2
+    size = sum(path.stat().st_size for step in (10, 20, 30, 40) for path in (run / f"global_step{step}").iterdir())
+    assert f"({size:,} bytes) would be freed by --delete: 4 of 6 folders" in said.err
+    assert prune_checkpoints.main([*arguments, "--delete", "--json"]) == 0
+    said = capsys.readouterr()
+    assert f"({size:,} bytes) freed: 4 of 6 folders" in said.err
+    assert {path.name for path in run.iterdir()} == {"global_step50", "global_step60", "latest"}

@@ -1,0 +1,416 @@
+"""The built-in trainer, really run: it learns, stops when asked, and goes on bit for bit after any kill."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pretrain_gpt
+import pytest
+import torch
+from encore.checkpoints import step_folder
+from encore.errors import CheckpointError, DataError, OutputError, UsageError
+from encore.train import arguments, loop
+from helpers.trainer_lines import TINY, line, with_deepspeed
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+# Ends itself without a word at a moment of writing a checkpoint: after so many files, or around the last renames.
+KILLED = f"""
+import os, signal, sys
+sys.path.insert(0, {str(TOOLS)!r})
+import pretrain_gpt
+from encore import cli, files
+from encore.checkpoints import step_folder
+
+moment, step, count = sys.argv[1], int(sys.argv[2]), 0
+put, finish, write_text = step_folder.put, step_folder.finish, files.write_text
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def put_or_die(path, value):
+    global count
+    if f"global_step{{step}}." in path.parent.name:
+        count += 1
+        if moment == "torn file" and count == 2:
+            put(path, value)
+            path.write_bytes(path.read_bytes()[:100])
+            die()
+    put(path, value)
+    if moment == f"after file {{count}}":
+        die()
+
+def finish_or_die(folder, iteration):
+    if iteration == step and moment == "before the rename":
+        die()
+    finish(folder, iteration)
+    if iteration == step and moment == "when it stands":
+        die()
+
+def write_text_or_die(target, text):
+    if target.name == "latest" and text == f"global_step{{step}}" and moment == "before latest":
+        die()
+    write_text(target, text)
+
+step_folder.put, step_folder.finish, files.write_text = put_or_die, finish_or_die, write_text_or_die
+cli.run(lambda: pretrain_gpt.main(sys.argv[3:]))
+"""
+MOMENTS = ("after file 1", "torn file", "after file 4", "before the rename", "before latest", "when it stands")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums depend on the number of threads, so that runs to be compared need the same."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def train(argv: list[str], on_line: Callable[[str], None] = lambda text: None) -> list[str]:
+    """Run in this process; all lines that it says, warnings marked."""
+    lines: list[str] = []
+
+    def say(text: str) -> None:
+        lines.append(text)
+        on_line(text)
+
+    import time
+
+    args = arguments.parse(arguments.build_parser(None), argv, 1)
+    loop.pretrain(args, time.monotonic(), loop.Talk(say, lambda text: say(f"warning: {text}")))
+    return lines
+
+
+def steps(lines: list[str]) -> dict[int, tuple[str, str]]:
+    """Loss and gradient norm by iteration."""
+    pattern = re.compile(r" iteration +(\d+)/.*lm loss: (\S+) \| grad norm: (\S+) \|")
+    return {int(found[1]): (found[2], found[3]) for text in lines if (found := pattern.match(text))}
+
+
+def content(step: Path) -> dict[str, list[torch.Tensor]]:
+    """All tensors of a checkpoint."""
+    return {
+        path.name: [x for x in torch.utils._pytree.tree_leaves(step_folder.load(path)) if isinstance(x, torch.Tensor)]
+        for path in sorted(step.iterdir())
+    }
+
+
+def assert_same(one: Path, other: Path) -> None:
+    first, second = content(one), content(other)
+    assert first.keys() == second.keys()
+    for name, tensors in first.items():
+        assert all(torch.equal(a, b) for a, b in zip(tensors, second[name], strict=True)), name
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """An uninterrupted run, saved every 5 steps."""
+    folder = tmp_path_factory.mktemp("whole")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    lines = train(line(folder, save_interval=5, eval_interval=8))
+    torch.set_num_threads(before)
+    return folder, lines
+
+
+def test_it_learns_as_the_genuine_run_did(whole: tuple[Path, list[str]]) -> None:
+    """Same data, model and schedule; dropout and first weights are drawn otherwise, and that run was in bf16."""
+    ours = steps(whole[1])
+    theirs = steps((TINY / "tp1" / "losses.log").read_text().splitlines())
+    assert ours.keys() == theirs.keys()
+    for iteration, (loss, norm) in theirs.items():
+        assert float(ours[iteration][0]) == pytest.approx(float(loss), abs=0.05)
+        assert float(ours[iteration][1]) == pytest.approx(float(norm), rel=0.35)
+
+
+def test_its_checkpoint_bears_the_genuine_ones_names_keys_and_shapes(whole: tuple[Path, list[str]]) -> None:
+    ours, theirs = whole[0] / "checkpoint/global_step20", TINY / "tp1/checkpoint/global_step20"
+    for path in theirs.glob("layer_*"):
+        expected, found = step_folder.load(path), step_folder.load(ours / path.name)
+        assert {name: x.shape for name, x in expected.items()} == {name: x.shape for name, x in found.items()}
+    expected, found = step_folder.model_states(theirs), step_folder.model_states(ours)
+    assert found.keys() <= expected.keys()
+    same = ("iteration", "tokens", "checkpoint_version", "checkpoint_info", "global_steps", "global_samples")
+    assert {name: found[name] for name in same} == {name: expected[name] for name in same}
+    assert found["lr_scheduler"].keys() == expected["lr_scheduler"].keys()
+    assert (ours.parent / "latest").read_text() == "global_step20"
+    for path in ours.iterdir():
+        torch.load(path, weights_only=True)
+
+
+def test_evaluations_come_at_their_interval_and_at_the_end(whole: tuple[Path, list[str]]) -> None:
+    found = [text.split("\n")[1].split(" | ")[0] for text in whole[1] if "PPL" in text]
+    assert found == [
+        "valid loss at iteration 8",
+        "valid loss at iteration 16",
+        "valid loss at the end of training for val data",
+    ]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_killed_while_it_saves_goes_on_bit_for_bit(
+    moment: str, whole: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    argv = line(tmp_path, save_interval=5, eval_interval=8)
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    killed = subprocess.run([sys.executable, script, moment, "10", *argv], env=ALONE, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    kept = step_folder.newest(tmp_path / "checkpoint")
+    assert kept.step is not None and kept.step.name == (
+        "global_step10" if moment == "when it stands" else "global_step5"
+    )
+    again = train(argv)
+    everything = steps(killed.stdout.splitlines()) | steps(again)
+    assert everything == steps(whole[1])
+    assert [text for text in again if "PPL" in text][-1] == [text for text in whole[1] if "PPL" in text][-1]
+    assert_same(whole[0] / "checkpoint/global_step20", tmp_path / "checkpoint/global_step20")
+    left = {path.name for path in (tmp_path / "checkpoint").iterdir()}
+    assert left == {"latest", *(f"global_step{n}" for n in (5, 10, 15, 20))}
+
+
+def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(whole: tuple[Path, list[str]], tmp_path: Path) -> None:
+    argv = line(tmp_path, save_interval=5, eval_interval=8)
+    with subprocess.Popen([sys.executable, TOOLS / "pretrain_gpt.py", *argv], stdout=subprocess.PIPE, env=ALONE) as run:
+        assert run.stdout is not None
+        for text in run.stdout:
+            if b"iteration       13/" in text:
+                run.kill()
+                break
+    assert run.returncode == -signal.SIGKILL
+    train(argv)
+    assert_same(whole[0] / "checkpoint/global_step20", tmp_path / "checkpoint/global_step20")
+
+
+def test_deepspeed_goes_on_bit_for_bit_and_agrees_with_torch(whole: tuple[Path, list[str]], tmp_path: Path) -> None:
+    runs = []
+    for name, stopped in (("once", False), ("twice", True)):
+        folder = tmp_path / name
+        folder.mkdir()
+        argv = line(folder, save_interval=5, eval_interval=8, **with_deepspeed(folder))
+        found = steps(run(*argv, "--exit-interval", "7").stdout.splitlines()) if stopped else {}
+        assert len(found) == 7 * stopped
+        runs.append(found | steps(run(*argv).stdout.splitlines()))
+    assert runs[0] == runs[1] and len(runs[0]) == 20
+    assert_same(tmp_path / "once/checkpoint/global_step20", tmp_path / "twice/checkpoint/global_step20")
+    for iteration, (loss, _) in steps(whole[1]).items():
+        assert float(runs[0][iteration][0]) == pytest.approx(float(loss), rel=1e-4)
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, TOOLS / "pretrain_gpt.py", *argv]
+    return subprocess.run(command, env=ALONE, capture_output=True, text=True, check=False)
+
+
+def torchrun(script: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    return subprocess.run([*launcher, script, *argv], env=ALONE, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("kind", ["torch", "deepspeed"])
+def test_two_processes_killed_while_they_save_go_on_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    folders = {name: tmp_path / name for name in ("once", "twice")}
+    commands = {}
+    for name, folder in folders.items():
+        folder.mkdir()
+        changes = with_deepspeed(folder) if kind == "deepspeed" else {}
+        commands[name] = line(
+            folder, save_interval=4, eval_interval=100, train_samples=64, lr_decay_samples=64, **changes
+        )
+    once = torchrun(TOOLS / "pretrain_gpt.py", *commands["once"])
+    assert once.returncode == 0, once.stderr
+    killed = torchrun(script, "before latest", "8", *commands["twice"])
+    assert killed.returncode != 0
+    assert step_folder.newest(folders["twice"] / "checkpoint").step == folders["twice"] / "checkpoint/global_step4"
+    again = torchrun(TOOLS / "pretrain_gpt.py", *commands["twice"])
+    assert again.returncode == 0, again.stderr
+    everything = steps(killed.stdout.splitlines()) | steps(again.stdout.splitlines())
+    assert everything == steps(once.stdout.splitlines()) and len(everything) == 8
+    assert_same(folders["once"] / "checkpoint/global_step8", folders["twice"] / "checkpoint/global_step8")
+    states = [path.name for path in (folders["once"] / "checkpoint/global_step8").glob("*optim_states.pt")]
+    assert len(states) == (2 if kind == "deepspeed" else 1)
+
+
+def test_a_torn_newest_checkpoint_is_named_and_passed_over(tmp_path: Path) -> None:
+    argv = line(tmp_path, save_interval=5, exit_interval=10)
+    train(argv)
+    torn = tmp_path / "checkpoint/global_step10/layer_03-model_00-model_states.pt"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    lines = train(argv)
+    assert lines[0].startswith("warning: ") and "global_step10 is not complete" in lines[0] and torn.name in lines[0]
+    assert lines[1].endswith("global_step5") and step_folder.incomplete(torn.parent) is None
+
+
+@pytest.mark.parametrize("reason", ["SIGTERM", "kill switch", "interval"])
+def test_a_reason_to_stop_saves_first_and_is_success(
+    reason: str, whole: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    def at_seven(text: str) -> None:
+        if text.startswith(" iteration        7/"):
+            if reason == "SIGTERM":
+                os.kill(os.getpid(), signal.SIGTERM)
+            elif reason == "kill switch":
+                (tmp_path / "stop").touch()
+
+    argv = line(tmp_path, save_interval=5, eval_interval=8)
+    changed = argv if reason != "interval" else [*argv, "--exit-interval", "7"]
+    lines = train(changed, at_seven)
+    assert max(steps(lines)) == 7 and "successfully saved checkpoint at iteration       7" in lines[-2]
+    assert re.fullmatch(r"\[.*(SIGTERM|kill switch at .*|iteration 7).*\] datetime: .*", lines[-1])
+    if reason == "kill switch":
+        assert len(train(argv)) == 1  # it is still there
+        (tmp_path / "stop").unlink()
+    assert steps(lines) | steps(train(argv)) == steps(whole[1])
+
+
+def test_a_finished_run_trains_no_more_and_keeps_its_checkpoint(whole: tuple[Path, list[str]]) -> None:
+    step = whole[0] / "checkpoint/global_step20"
+    before = step.stat()
+    lines = train(line(whole[0], save_interval=5, eval_interval=8))
+    assert steps(lines) == {} and step.stat() == before
+    assert lines[-1] == whole[1][-1]
+
+
+def test_eval_only_evaluates_every_set_and_writes_nothing(whole: tuple[Path, list[str]], tmp_path: Path) -> None:
+    argv = line(
+        tmp_path,
+        load=whole[0] / "checkpoint",
+        save=None,
+        save_interval=None,
+        eval_only="True",
+        test_weighted_split_paths_path=tmp_path / "test_paths.txt",
+    )
+    prefix = f"{TINY}/data/tiny_text_document"
+    (tmp_path / "valid_paths.txt").write_text(
+        f'"late: 1.0 0.9:1 {prefix}" "mixed: 1 0.9:0.95 {prefix}, 3 0.95:1 {prefix}"\n'
+    )
+    (tmp_path / "test_paths.txt").write_text(f'"rest: 1.0 0.5:1 {prefix}"\n')
+    before = sorted(tmp_path.iterdir())
+    lines = train(argv)
+    found = [re.findall(r"(\w+) loss at .* value: (\S+)", text)[0] for text in lines if "PPL" in text]
+    assert [name for name, _ in found] == ["late", "mixed", "rest"]
+    assert all(7.5 < float(loss) < 8.2 for _, loss in found)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_finetuning_takes_the_weights_alone(whole: tuple[Path, list[str]], tmp_path: Path) -> None:
+    lines = train(line(tmp_path, load=whole[0] / "checkpoint", finetune=True, train_samples=16, lr_warmup_samples=0))
+    assert list(steps(lines)) == [1, 2]
+    assert float(steps(lines)[1][0]) < 8.2  # that of new weights is 8.5
+
+
+def test_a_genuine_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
+    """Its optimizer's state is of another kind, which is said; without it the run goes on."""
+    argv = line(tmp_path, load=TINY / "tp1/checkpoint", train_samples=176, save_interval=22)
+    with pytest.raises(CheckpointError, match=r"optimizer of another trainer in 2 parts") as caught:
+        train([*argv, "--override-lr-scheduler"])
+    assert "--no-load-optim" in caught.value.hint
+    lines = train([*argv, "--override-lr-scheduler", "--no-load-optim"])
+    assert list(steps(lines)) == [21, 22] and float(steps(lines)[21][0]) < 8.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "problem"),
+    [
+        ({"num_layers": 3}, CheckpointError, r"another model: --num-layers 2 \(now 3\)"),
+        ({"lr": 1e-3}, CheckpointError, r"schedule differs: max_lr 0.002 \(now 0.001\)"),
+        ({"load": "elsewhere"}, CheckpointError, "no complete checkpoint in elsewhere"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(
+    changes: dict[str, object], error: type[Exception], problem: str, whole: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=problem):
+        train(line(tmp_path, **({"load": whole[0] / "checkpoint"} | changes)))
+
+
+def test_a_configuration_that_says_otherwise_is_refused(tmp_path: Path) -> None:
+    sections = ({"bf16": {"enabled": True}}, {"zero_optimization": {"stage": 2}}, {"optimizer": {"type": "Adam"}})
+    for change in ({"train_batch_size": 16}, {"gradient_accumulation_steps": 1}, *sections):
+        argv = line(tmp_path, **with_deepspeed(tmp_path, **change))
+        with pytest.raises(UsageError, match=r"deepspeed.json says .* the command line"):
+            train(argv)
+    for text in ("{", "[]", "\xff"):
+        (tmp_path / "deepspeed.json").write_bytes(text.encode("latin-1"))
+        with pytest.raises(DataError, match="is not"):
+            train(argv)
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
+    argv = line(tmp_path, save_interval=5)
+
+    def start_another(text: str) -> None:
+        if text.startswith(" iteration        2/"):
+            with pytest.raises(OutputError, match="is being written by another run"):
+                train(argv)
+
+    assert max(steps(train(argv, start_another))) == 20
+
+
+def test_dumped_samples_are_what_it_trains_on(tmp_path: Path) -> None:
+    """Against the index maps that Megatron built for the genuine run."""
+    assert pretrain_gpt.main([*line(tmp_path), "--dump-samples", "5", str(tmp_path / "samples.npz")]) == 0
+    dumped = np.load(tmp_path / "samples.npz")
+    maps = str(TINY / "data/tiny_text_document_train_indexmap_160ns_64sl_1234s_{}_idx.npy")
+    order, starts, documents = (np.load(maps.format(name)) for name in ("shuffle", "sample", "doc"))
+    tokens = np.fromfile(TINY / "data/tiny_text_document.bin", np.uint16)
+    assert dumped["train"].shape == dumped["valid"].shape == (5, 65)
+    from encore.tokens.indexed import IndexedDataset
+
+    data = IndexedDataset(str(TINY / "data/tiny_text_document"))
+    for k in range(5):
+        place, offset = starts[order[k]]
+        first = data.get(int(documents[place]), int(offset))
+        shared = min(65, len(first))
+        assert dumped["train"][k][:shared].tolist() == first[:shared].tolist()
+    assert tokens.max() < 5000 and not (tmp_path / "checkpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "problem"),
+    [
+        ({"train_weighted_split_paths_path": "absent.txt"}, 1, "error: absent.txt does not exist"),
+        ({"vocab_file": "absent.json"}, 1, "error: --vocab-file absent.json does not exist"),
+        ({"num_attention_heads": None}, 2, "--num-attention-heads"),
+        (
+            {"rampup_batch_size": "2 2 8"},
+            2,
+            "error: --rampup-batch-size is Megatron's, and",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    changes: dict[str, object], code: int, problem: str, tmp_path: Path
+) -> None:
+    argv = line(tmp_path, **changes)
+    before = sorted(tmp_path.iterdir())
+    ended = run(*argv)
+    assert ended.returncode == code and ended.stdout == ""
+    assert problem in ended.stderr and len(ended.stderr.splitlines()) == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_truncated_index_is_one_line_and_writes_nothing(tmp_path: Path) -> None:
+    for ending in ("bin", "idx"):
+        data = (TINY / f"data/tiny_text_document.{ending}").read_bytes()
+        (tmp_path / f"cut.{ending}").write_bytes(data[:300] if ending == "idx" else data)
+    argv = line(tmp_path)
+    (tmp_path / "train_paths.txt").write_text(f'"train: 1 0:1 {tmp_path / "cut"}"\n')
+    with pytest.raises(DataError, match=r"cut\.idx"):
+        train(argv)
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_help_is_the_docstring() -> None:
+    ended = run("--help")
+    assert ended.returncode == 0 and "examples:" in ended.stdout and "--kill-switch-path" in ended.stdout

@@ -1,0 +1,31 @@
+"""The demo's text: real, deterministic, well mixed; nothing is imported to read it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from encore.corpus import python_docs
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+def test_the_text_is_large_english_and_free_of_duplicates(tmp_path: Path) -> None:
+    target = tmp_path / "text.jsonl"
+    count = python_docs.write_jsonl(target)
+    texts = [json.loads(line)["text"] for line in target.read_text().splitlines()]
+    assert count == len(texts) == len(set(texts)) > 1000
+    assert sum(map(len, texts)) > 1_000_000
+    assert sum(" the " in text for text in texts) > len(texts) / 2
+
+
+def test_the_same_python_gives_the_same_bytes(tmp_path: Path) -> None:
+    one, two = tmp_path / "1", tmp_path / "2"
+    python_docs.write_jsonl(one)
+    subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(TOOLS)!r})\nfrom pathlib import Path\n"
+         f"from encore.corpus import python_docs; python_docs.write_jsonl(Path({str(two)!r}))\n"
+         "assert 'antigravity' not in sys.modules"],
+        check=True, env={"PYTHONHASHSEED": "7"},
+    )  # fmt: skip
+    assert one.read_bytes() == two.read_bytes()

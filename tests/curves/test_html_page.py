@@ -1,0 +1,392 @@
+"""The page, opened from a file in a real browser: curves are drawn, controls do what they say, names stay text."""
+
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from encore.curves import curve as curves
+from encore.curves import event_runs, html_page
+from encore.curves.event_file import EventFile, Series
+from encore.curves.event_runs import Run, View
+from encore.errors import RegistryError
+from encore.registry import models
+from helpers.event_files import GENUINE, write_scalars
+from selenium import webdriver
+from selenium.webdriver import ActionChains
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.remote.webelement import WebElement
+
+LOSS = "lm-loss-training/lm loss"
+LONG = 30_000
+HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"&amp;\\u003c"
+_FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1300,1000 --hide-scrollbars"
+)
+
+
+def decaying(folder: Path, floor: float, count: int) -> None:
+    rows = []
+    for step in range(1, count + 1):
+        loss = floor + 5 * math.exp(-step / (count / 8)) + (2 if step == count // 2 else 0)
+        rows += [(1e9 + step, step, LOSS, loss), (1e9 + step, step * 512, f"{LOSS} vs tokens", loss)]
+        rows.append((1e9 + step, step, "noise", math.sin(step) if step % 7 else math.nan))
+    write_scalars(folder / "events.out.tfevents.1.host", rows)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Two short runs, so that every point is drawn."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, floor in (("146m14b14b", 3.0), ("146m14b100m", 4.0)):
+        decaying(folder / name, floor, 300)
+    return [event_runs.read(name, path) for name, path in event_runs.folders([folder]).items()]
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("long")
+    decaying(folder, 3.0, LONG)
+    return event_runs.read("long", folder)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    driver = shutil.which("chromedriver")
+    if not driver or not shutil.which("chromium"):
+        missing = "no chromium and chromedriver: apt-get install chromium chromium-driver"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    options = webdriver.ChromeOptions()
+    for flag in (*_FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with webdriver.Chrome(options=options, service=Service(driver)) as browser:
+        browser.set_script_timeout(30)
+        yield browser
+
+
+class Page:
+    """An opened page, as a reader sees it."""
+
+    def __init__(self, browser: webdriver.Chrome, file: Path) -> None:
+        self.browser = browser
+        browser.get_log("performance"), browser.get_log("browser")
+        browser.get(file.as_uri())
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what is to be drawn is drawn."""
+        frames = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()))"
+        self.browser.execute_async_script(frames)
+
+    def one(self, selector: str) -> WebElement:
+        return self.browser.find_element("css selector", selector)
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.browser.find_elements("css selector", selector)
+
+    def click(self, element: WebElement) -> None:
+        self.browser.execute_script("arguments[0].click()", element)
+        self.settle()
+
+    def run(self, name: str) -> WebElement:
+        return next(button for button in self.all(".run") if button.text == name)
+
+    def axis(self, name: str) -> None:
+        self.click(self.one(f"#axes input[value={name}]"))
+
+    def smooth(self, weight: float) -> None:
+        script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
+        self.browser.execute_script(script, self.one("#smoothing"), weight)
+        self.settle()
+
+    def hover(self, part: float) -> str:
+        """What the first chart tells at a part of its width, from 0 to 1."""
+        over = self.one(".u-over")
+        away = int((part - 0.5) * over.size["width"])
+        ActionChains(self.browser).move_to_element_with_offset(over, away, 0).perform()
+        self.settle()
+        return self.one(".tip").text
+
+    def drag(self, start: float, end: float) -> None:
+        over = self.one(".u-over")
+        width = over.size["width"]
+        actions = ActionChains(self.browser).move_to_element_with_offset(over, int((start - 0.5) * width), 0)
+        actions.click_and_hold().move_by_offset(int((end - start) * width), 0).release().perform()
+        self.settle()
+
+    def ink(self, color: tuple[int, int, int], chart: int = 0) -> int:
+        """How many pixels of a chart have about this colour."""
+        script = """
+            const [canvas, color] = arguments;
+            const [width, height] = [canvas.width, canvas.height];
+            const copy = Object.assign(document.createElement("canvas"), { width, height });
+            const context = copy.getContext("2d", { willReadFrequently: true });
+            context.drawImage(canvas, 0, 0);
+            const pixels = context.getImageData(0, 0, width, height).data;
+            let count = 0;
+            for (let i = 0; i < pixels.length; i += 4)
+              if (pixels[i + 3] > 200 && [0, 1, 2].every((c) => Math.abs(pixels[i + c] - color[c]) < 24)) count++;
+            return count;"""
+        return self.browser.execute_script(script, self.all("canvas")[chart], color)
+
+    def picture(self, chart: int = 0) -> str:
+        return self.browser.execute_script("return arguments[0].toDataURL()", self.all("canvas")[chart])
+
+    def complaints(self) -> list[str]:
+        """What the console says, and every request of the page that is not for a file or for data within it."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
+        requests = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        urls = [r["request"]["url"] for r in requests if r["documentURL"] == self.browser.current_url]
+        assert any(url.startswith("file:") for url in urls)
+        said = [entry["message"] for entry in self.browser.get_log("browser")]
+        return said + [url for url in urls if not url.startswith(("file:", "data:"))]
+
+
+BLUE, ORANGE = (0x1F, 0x6F, 0xEB), (0xD9, 0x48, 0x0F)
+
+
+def opened(browser: webdriver.Chrome, folder: Path, found: list[Run], view: View | None = None) -> Page:
+    file = folder / "curves.html"
+    file.write_text(html_page.page(found, "Two runs", view or View()), encoding="utf-8")
+    return Page(browser, file)
+
+
+def content(page: str) -> dict[str, Any]:
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    return json.loads(text)
+
+
+def test_curves_are_drawn_without_a_word_or_a_request(chromium: Any, found: list[Run], tmp_path: Path) -> None:
+    page = opened(chromium, tmp_path, found)
+    assert [card.get_attribute("data-tag") for card in page.all(".card")] == [LOSS]
+    assert min(page.ink(BLUE), page.ink(ORANGE)) > 300
+    assert page.one("h1").text == "Two runs" == page.browser.title
+    assert page.complaints() == []
+
+
+def test_the_script_of_the_page_alone_may_run_and_nothing_be_fetched(
+    chromium: Any, found: list[Run], tmp_path: Path
+) -> None:
+    page = opened(chromium, tmp_path, found)
+    page.browser.execute_script(
+        "const s = document.createElement('script'); s.textContent = 'window.hacked = 1'; document.body.append(s);"
+        "const i = document.createElement('img'); i.src = 'http://127.0.0.1:9/x.png'; document.body.append(i);"
+        "window.fetched = 0; fetch('http://127.0.0.1:9/').then(() => { window.fetched = 1 }, () => {})"
+    )
+    page.settle()
+    assert page.browser.execute_script("return window.hacked") is None
+    refused = [said for said in page.complaints() if "Content Security Policy" in said]
+    assert [sum(f"{kind}-src" in said for said in refused) for kind in ("script", "img", "default")] == [1, 1, 1], (
+        refused
+    )
+
+
+def test_dragging_zooms_and_a_double_click_shows_everything_again(
+    chromium: Any, found: list[Run], tmp_path: Path
+) -> None:
+    page = opened(chromium, tmp_path, found)
+    whole = page.picture()
+    assert not page.one("#reset").is_displayed()
+    assert "\n146m14b100m" in page.hover(0.02) and int(page.hover(0.02).split()[0]) < 20
+    page.drag(0.5, 0.75)
+    left, right = (int(page.hover(part).split()[0]) for part in (0.02, 0.98))
+    assert 145 < left < 165 and 215 < right < 230
+    assert page.picture() != whole and page.one("#reset").is_displayed()
+    ActionChains(chromium).double_click(page.one(".u-over")).perform()
+    page.settle()
+    assert page.picture() == whole and not page.one("#reset").is_displayed()
+    page.drag(0.1, 0.2)
+    page.click(page.one("#reset"))
+    assert page.picture() == whole
+
+
+def test_a_finger_zooms_too(chromium: Any, found: list[Run], tmp_path: Path) -> None:
+    page = opened(chromium, tmp_path, found)
+    over = page.one(".u-over")
+    script = """
+        const [over] = arguments, box = over.getBoundingClientRect();
+        const touch = (kind, part) => over.dispatchEvent(new PointerEvent(kind,
+            { pointerType: "touch", clientX: box.left + part * box.width, clientY: box.top + 50, bubbles: true }));
+        touch("pointerdown", 0.5); touch("pointermove", 0.6); touch("pointermove", 0.75); touch("pointerup", 0.75);"""
+    chromium.execute_script(script, over)
+    page.settle()
+    assert 145 < int(page.hover(0.02).split()[0]) < 165
+
+
+def test_a_run_can_be_hidden_and_shown(chromium: Any, found: list[Run], tmp_path: Path) -> None:
+    page = opened(chromium, tmp_path, found)
+    first, second = (run.name for run in found)
+    page.click(page.run(first))
+    assert page.run(first).get_attribute("aria-pressed") == "false"
+    assert page.ink(BLUE) == 0 and page.ink(ORANGE) > 300
+    assert [row.text.split()[2] for row in page.all("#rows tr")] == [second]
+    page.click(page.run(second))
+    assert page.one(".nothing").text == "its runs are hidden"
+    page.click(page.run(first))
+    assert page.ink(BLUE) > 300 and page.ink(ORANGE) == 0
+    assert page.complaints() == []
+
+
+def test_the_axis_smoothing_and_the_logarithm_change_what_is_drawn(
+    chromium: Any, found: list[Run], tmp_path: Path
+) -> None:
+    page = opened(chromium, tmp_path, found, View(axis="tokens", smoothing=0.5))
+    assert re.match(r"76,\d{3} tokens\n", page.hover(0.5))
+    pictures = [page.picture()]
+    page.axis("hours")
+    assert re.match(r"0\.04\d* hours\n", page.hover(0.5))
+    page.axis("steps")
+    for weight in (0.0, 0.95):
+        page.smooth(weight)
+        pictures.append(page.picture())
+    page.click(page.one("#log"))
+    pictures.append(page.picture())
+    assert len(set(pictures)) == 4 and page.one("#weight").text == "0.95"
+    assert not page.all("#axes input[value=samples]"), "an axis that no run knows is not offered"
+    assert page.complaints() == []
+
+
+def test_every_tag_of_a_genuine_run_is_drawn_along_every_axis(chromium: Any, tmp_path: Path) -> None:
+    page = opened(chromium, tmp_path, [event_runs.read("tiny", GENUINE)])
+    page.click(page.one("#all"))
+    assert len(page.all(".card")) == len(page.all("canvas")) == 14
+    for axis in ("samples", "tokens", "hours", "steps"):
+        page.axis(axis)
+        assert all(page.ink(BLUE, chart) > 5 for chart in range(14)), axis
+    page.drag(0.3, 0.6)
+    page.click(page.one("#log"))
+    cards = dict(zip([card.get_attribute("data-tag") for card in page.all(".card")], page.all(".card"), strict=True))
+    assert cards["num-zeros/num-zeros"].text.endswith("nothing above 0")
+    assert page.complaints() == []
+
+
+def test_a_run_that_does_not_know_the_asked_axis_is_drawn_along_one_that_it_knows(
+    chromium: Any, tmp_path: Path
+) -> None:
+    write_scalars(tmp_path / "events.out.tfevents.1.h", [(1.0, step, "loss", 5 / step) for step in (1, 2, 3)])
+    page = opened(chromium, tmp_path, [event_runs.read("a", tmp_path)], View(axis="tokens"))
+    assert page.one("#axes input:checked").get_attribute("value") == "steps"
+    assert page.ink(BLUE) > 50 and page.complaints() == []
+
+
+def test_tags_are_searched_and_chosen(chromium: Any, found: list[Run], tmp_path: Path) -> None:
+    page = opened(chromium, tmp_path, found)
+    page.one("#search").send_keys("NOI")
+    assert [tag.text for tag in page.all(".tag")] == ["noise"]
+    page.click(page.one(".tag input"))
+    assert [card.get_attribute("data-tag") for card in page.all(".card")] == [LOSS, "noise"]
+    assert page.one("#chosen").text == "2 of 2"
+    assert "not finite" in page.all("#rows tr")[2].text
+    page.one("#search").clear()
+    page.one("#search").send_keys("loss")
+    page.click(page.one("#none"))
+    assert [card.get_attribute("data-tag") for card in page.all(".card")] == ["noise"]
+    page.axis("tokens")
+    assert page.one(".nothing").text == "not known against tokens"
+    assert page.complaints() == []
+
+
+def test_the_table_states_the_last_and_the_extreme_values(chromium: Any, found: list[Run], tmp_path: Path) -> None:
+    page = opened(chromium, tmp_path, found)
+    curve = found[0].curves[LOSS]
+    cells = [cell.text for cell in page.all("#rows tr:first-child td")]
+    assert cells[:2] == [LOSS, found[0].name] and cells[3] == "300" and cells[6] == "300"
+    stated = [float(cells[i]) for i in (2, 4, 5)]
+    assert stated == pytest.approx([curve.values[-1], curve.values.min(), curve.values.max()], rel=1e-4)
+
+
+def test_names_from_outside_stay_text(chromium: Any, tmp_path: Path) -> None:
+    write_scalars(tmp_path / "events.out.tfevents.1.h", [(1.0, step, HOSTILE, 1.0 + step) for step in range(5)])
+    file = tmp_path / "curves.html"
+    file.write_text(html_page.page([event_runs.read(HOSTILE, tmp_path)], HOSTILE, View()), encoding="utf-8")
+    page = Page(chromium, file)
+    assert chromium.execute_script("return window.hacked") is None
+    assert page.browser.title == page.one("h1").text == page.one(".run").text == HOSTILE
+    assert page.one(".card").get_attribute("data-tag") == HOSTILE and page.ink(BLUE) > 50
+    assert HOSTILE.split("/")[0] in page.hover(0.5)
+    assert page.complaints() == []
+
+
+@pytest.mark.parametrize(("width", "tags_open"), [(1300, True), (380, False)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_wide_and_narrow_windows_in_light_and_dark(
+    chromium: Any, found: list[Run], tmp_path: Path, scheme: str, width: int, tags_open: bool
+) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    try:
+        page = opened(chromium, tmp_path, found)
+        assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+        background = page.one("body").value_of_css_property("background-color")
+        assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) == (scheme == "dark")
+        assert (page.ink(BLUE) > 100) == (scheme == "light"), "colours are those of the scheme"
+        assert (page.one("#picker").get_attribute("open") is not None) == tags_open
+        assert page.complaints() == []
+    finally:
+        chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_a_long_run_is_thinned_and_the_page_says_so(chromium: Any, long: Run, tmp_path: Path) -> None:
+    page = opened(chromium, tmp_path, [long])
+    assert page.one("#thinned").text.startswith("Curves of more than 2,000 points")
+    assert page.ink(BLUE) > 300
+    told = page.hover(0.5)
+    assert re.search(r"\nlong\n\S+\n\S+ to \S+", told), told
+    assert (tmp_path / "curves.html").stat().st_size < 1_000_000
+
+
+def test_thinning_keeps_every_extreme(long: Run) -> None:
+    (curve,) = content(html_page.page([long], "long", View()))["curves"][LOSS]
+    values = long.curves[LOSS].values
+    assert len(curve["values"]) == len(curve["steps"]) == 2000 and curve["count"] == LONG
+    parts = values.reshape(2000, LONG // 2000)
+    assert curve["low"] == pytest.approx(parts.min(axis=1).tolist())
+    assert curve["high"] == pytest.approx(parts.max(axis=1).tolist())
+    assert curve["values"] == pytest.approx(parts.mean(axis=1).tolist())
+    assert curve["steps"] == list(range(15, LONG + 1, 15))
+    assert (curve["lowest"], curve["highest"]) == (values.min(), values.max())
+
+
+def test_many_tags_share_the_room() -> None:
+    steps = np.arange(500)
+    series = {f"layer.{layer}/norm": Series(steps, steps / 7, 1e9 + steps) for layer in range(300)}
+    page = html_page.page([Run("many", curves.of_files([EventFile(series, None)]))], "many", View())
+    assert len(page) < 6_000_000 and content(page)["thinned"] == 400
+
+
+def test_a_short_run_is_there_point_by_point() -> None:
+    run = event_runs.read("tiny", GENUINE)
+    held = content(html_page.page([run], "tiny", View()))
+    (curve,) = held["curves"][LOSS]
+    assert held["shown"] == [LOSS, "lm-loss-validation/valid/lm loss validation"]
+    assert curve["tokens"] == run.curves[LOSS].tokens.tolist() and curve["low"] is None
+    assert curve["values"] == pytest.approx(run.curves[LOSS].values.tolist(), rel=1e-6)
+    assert held["axes"] == ["steps", "samples", "tokens", "hours"] and not held["thinned"]
+
+
+def test_the_chart_library_is_the_released_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: list[Run]
+) -> None:
+    library = html_page.chart_library()
+    assert library.licence == "MIT" and set(library.files) <= {path.name for path in html_page._FOLDER.iterdir()}
+    (tmp_path / "page").mkdir()
+    for path in html_page._FOLDER.iterdir():
+        (tmp_path / "page" / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(html_page, "_FOLDER", tmp_path / "page")
+    assert html_page.page(found, "a", View())
+    with open(tmp_path / "page" / "uPlot.iife.min.js", "a") as script:
+        script.write(";")
+    with pytest.raises(RegistryError, match=library.version.replace(".", r"\.")):
+        html_page.page(found, "a", View())
+    assert (models.FOLDER / "page.yml").is_file()

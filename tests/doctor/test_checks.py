@@ -1,0 +1,174 @@
+"""The doctor's checks of this machine, on real files and commands that are really missing."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encore.doctor import checks
+from encore.images import record as images
+from encore.jobs import render
+from encore.plan import resolve
+from encore.plan.records import Plan, Request
+from encore.plan.user_config import UserConfig
+from encore.tokens.indexed import IndexedWriter
+
+
+def plan(workspace: Path, cluster: str = "local", name: str = "500k500k100k") -> Plan:
+    return resolve.resolve(Request(name, cluster, workspace=str(workspace)), UserConfig())
+
+
+def write_data(found: Plan) -> None:
+    for prefix in found.data.prefixes:
+        path = Path(found.paths.data) / prefix
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with IndexedWriter(path, np.dtype("uint16")) as writer:
+            writer.add_batch(np.arange(30, dtype=np.uint16), np.array([10, 20]))
+
+
+def test_data_that_is_there_is_right(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+    write_data(found)
+    findings = checks.data(found)
+    assert [finding.right for finding in findings] == [True, True]
+    assert "30 tokens in 2 documents" in findings[0].seen
+
+
+def test_missing_and_truncated_data_are_wrong_and_say_so(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+    assert all(finding.right is False and "does not exist" in finding.seen for finding in checks.data(found))
+    write_data(found)
+    index = Path(f"{found.paths.data}/{found.data.prefixes[0]}.idx")
+    index.write_bytes(index.read_bytes()[:-8])
+    assert [finding.right for finding in checks.data(found)] == [False, True]
+
+
+def test_data_that_is_not_what_its_manifest_says_is_wrong(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+    write_data(found)
+    manifest = Path(f"{found.paths.data}/{found.data.prefixes[0]}.json")
+    manifest.write_text(json.dumps({"tokens": 31, "documents": 2}))
+    assert [finding.right for finding in checks.data(found)] == [False, True]
+
+
+def test_a_tokenizer_is_known_by_its_hash(tmp_path: Path) -> None:
+    found = plan(tmp_path, "cuda", "146m14b400m")
+    folder = Path(found.paths.tokenizers) / "gpt2"
+    folder.mkdir(parents=True)
+    source = Path(__file__).parents[1] / "data" / "gpt2"
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).write_bytes((source / name).read_bytes())
+    assert [finding.right for finding in checks.tokenizer(found)] == [True, True]
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    assert {f.what: f.right for f in checks.tokenizer(found)} == {"gpt2/vocab.json": True, "gpt2/merges.txt": False}
+
+
+def test_a_runtime_that_is_not_there_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (finding,) = checks.runtime(plan(tmp_path, "cuda", "146m14b400m"))
+    assert (finding.right, finding.seen) == (False, "not on this machine")
+
+
+@pytest.mark.parametrize(
+    ("says", "right"),
+    [
+        ("apptainer version 1.4.5", True),
+        ("apptainer version 1.1.9-1.el8", False),
+        ("singularity-ce version 4.1.3", True),
+        ("singularity version 3.8.7", True),
+        ("hello", False),
+    ],
+)
+def test_a_runtime_is_judged_by_its_product_and_version(
+    says: str, right: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "apptainer"
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (finding,) = checks.runtime(plan(tmp_path, "cuda", "146m14b400m"))
+    assert finding.right is right
+
+
+def sif(architecture: bytes = b"02") -> bytes:
+    """The head of an image file, all that is looked at but its hash."""
+    return b"#!/usr/bin/env run-singularity\n".ljust(32, b"\0") + b"SIF_MAGIC\0" + b"01\0" + architecture + b"\0" * 80
+
+
+def place_image(found: Plan, content: bytes) -> Path:
+    path = Path(str(render.image_path(found)))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_an_image_that_is_missing_names_the_command_that_builds_it(tmp_path: Path) -> None:
+    (finding,) = checks.image(plan(tmp_path, "cuda", "146m14b400m"))
+    assert finding.right is False and "encore-cuda.sif is missing" in finding.seen
+    assert finding.advice == f"tools/build_image.py cuda --out {tmp_path}/images"
+    assert checks.image(plan(tmp_path)) == []
+
+
+def test_an_image_is_known_by_its_digest(tmp_path: Path) -> None:
+    found = plan(tmp_path, "cuda", "146m14b400m")
+    path = place_image(found, sif())
+    (finding,) = checks.image(found)
+    assert finding.right is True and "names no digest for cuda yet" in finding.seen
+    record = {field.name: "" for field in dataclasses.fields(images.Record)} | {"digest": "sha256:0"}
+    images.record_path(path).write_text(json.dumps(record))
+    (finding,) = checks.image(found)
+    assert finding.right is False and "not the one that the record beside it describes" in finding.seen
+
+
+@pytest.mark.parametrize(("content", "said"), [(sif(b"04"), "is for arm64"), (b"<html>", "is not a container image")])
+def test_an_image_of_another_kind_is_one_wrong_finding(content: bytes, said: str, tmp_path: Path) -> None:
+    found = plan(tmp_path, "cuda", "146m14b400m")
+    place_image(found, content)
+    wrong = [f for f in checks.examine(found, skip=("hub", "queue", "runtime")) if f.what == "image"]
+    assert [(f.right, said in f.seen) for f in wrong] == [(False, True)]
+
+
+@pytest.mark.parametrize(("content", "right"), [(b"hsqs" + bytes(92), True), (sif(), False), (b"", False)])
+def test_pyxis_wants_a_squashfs_file(content: bytes, right: bool, tmp_path: Path) -> None:
+    found = plan(tmp_path, "cuda-pyxis", "146m14b400m")
+    place_image(found, content)
+    assert [finding.right for finding in checks.image(found)] == [right]
+
+
+def test_slurm_that_is_not_there_is_one_wrong_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    findings = checks.examine(plan(tmp_path, "cuda", "146m14b400m"), skip=("hub", "space"))
+    (queue,) = [finding for finding in findings if finding.what == "queue"]
+    assert queue.right is False and "sinfo is not on this machine" in queue.seen
+
+
+def test_a_workspace_that_cannot_be_written_is_wrong(tmp_path: Path) -> None:
+    (finding, *_) = checks.space(plan(Path("/proc/encore")))
+    assert finding.right is False
+
+
+def test_a_quota_of_lustre_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lustre's two commands answer as its manual shows: nothing else of it can be had on one machine."""
+    (tmp_path / "stat").write_text("#!/bin/sh\necho lustre\n", encoding="utf-8")
+    (tmp_path / "lfs").write_text(
+        "#!/bin/sh\ncase $1 in\n"
+        'project) echo "  4650 P $3" ;;\n'
+        'quota) printf "%s\\n   1048576*  0 53687091200 -  1000  0 2000000 -\\n" "$5" ;;\nesac\n',
+        encoding="utf-8",
+    )
+    for program in ("stat", "lfs"):
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    disk, inodes = checks.space(plan(tmp_path / "scratch" / "encore"))
+    assert (disk.right, inodes.right) == (True, True)
+    assert disk.seen.startswith(f"{51200 - 1} GiB free") and inodes.seen == "1999000 free"
+
+
+def test_offline_the_hub_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    (finding,) = checks.hub(plan(tmp_path, "cuda", "146m14b400m"))
+    assert finding.right is None

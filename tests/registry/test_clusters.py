@@ -1,0 +1,70 @@
+"""Cluster, image and training profiles: all load, refer to what exists, and carry no user's own."""
+
+import re
+
+import pytest
+from encore.errors import UnknownNameError
+from encore.registry import clusters, models
+from hypothesis import given
+from hypothesis import strategies as st
+
+CLUSTERS = clusters.cluster_names()
+
+
+def test_the_named_clusters_are_there() -> None:
+    assert {"lumi", "cuda", "cuda-pyxis", "leonardo", "local"} <= set(CLUSTERS)
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_a_cluster_refers_to_what_exists(name: str) -> None:
+    cluster = clusters.cluster(name)
+    assert cluster.accelerator in models.accelerators()
+    assert cluster.trainer in models.trainers()
+    assert cluster.image is None or cluster.image in clusters.images()
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_masks_name_as_many_cores_as_a_task_gets_and_none_twice(name: str) -> None:
+    launch, node = clusters.cluster(name).launch, clusters.cluster(name).node
+    masks = [int(mask, 16) for mask in launch.cpu_bind_masks]
+    if masks:
+        assert len(masks) == node.gpus
+        assert {mask.bit_count() for mask in masks} == {launch.cpus_per_task}
+        assert sum(masks).bit_count() == node.cores
+
+
+def test_every_regime_covers_every_size_and_trains_an_existing_corpus() -> None:
+    for regime in clusters.regimes().values():
+        assert regime.batch.sizes[-1].below_parameters is None
+        assert regime.data.corpus in models.corpora()
+        assert regime.data.tokenizer in models.tokenizers()
+    assert {shape.regime for shape in models.models().shapes.values()} == set(clusters.regimes())
+
+
+def test_no_registry_file_holds_an_account_a_home_or_a_token() -> None:
+    for path in clusters.REGISTRY.rglob("*.*"):
+        assert not re.search(r"project_4\d+|/home/|/users/|hf_[A-Za-z0-9]{20}", path.read_text()), path
+
+
+def test_an_unknown_cluster_lists_the_nearest() -> None:
+    with pytest.raises(UnknownNameError) as raised:
+        clusters.cluster("lumo")
+    assert "lumi" in raised.value.hint
+
+
+@given(st.integers(0, 6), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
+def test_durations_count_seconds(days: int, hours: int, minutes: int, secs: int) -> None:
+    text = f"{days}-{hours:02}:{minutes:02}:{secs:02}"
+    assert clusters.seconds(text) == ((days * 24 + hours) * 60 + minutes) * 60 + secs
+
+
+@pytest.mark.parametrize("text", ["", "24", "1:2:3", "24:60:00", "1-24", "1 day", "01:00:00; ls", "-1:00:00"])
+def test_what_is_not_a_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="D-HH:MM:SS"):
+        clusters.seconds(text)
+
+
+@pytest.mark.parametrize(("name", "value"), [("a b", "1"), ("X", "$(ls)"), ("X", "`id`"), ("X", 'a"b'), ("X", "a\nb")])
+def test_a_variable_that_could_run_something_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=r"not the name|character"):
+        clusters.Variable(name, value, "here")

@@ -1,0 +1,1 @@
+"""Megatron-DeepSpeed and transformers checkpoints: read, write, convert, compare, prune."""

@@ -1,0 +1,70 @@
+"""Text from a checkpoint: token by token, each drawn from what the model expects next."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from encore.checkpoints import step_folder
+from encore.errors import DataError, UsageError
+from encore.model.gpt import GPT, ModelConfig
+from encore.tokens.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to draw: `temperature` 0 takes the likeliest token; others come from the `top_k` likeliest."""
+
+    tokens: int = 100
+    temperature: float = 0.8
+    top_k: int = 50
+    seed: int = 1234
+
+
+def load(step: Path) -> GPT:
+    """The model of a step folder, or of the newest complete one below it, in fp32. Raises CheckpointError."""
+    step = step_folder.newest(step, optimizer=False).step or step
+    model = GPT.empty(ModelConfig.of(step_folder.arguments(step_folder.model_states(step))))
+    model.fill(step_folder.layers(step))
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def text(model: GPT, tokenizer: Tokenizer, prompt: str, sampling: Sampling) -> tuple[str, list[int]]:
+    """The continuation of a prompt, up to the end of the document, and its token ids; deterministic by seed.
+
+    An empty prompt begins a document. Raises DataError where the tokenizer is not the model's.
+    """
+    if tokenizer.vocabulary_size > model.config.padded_vocab_size:
+        raise DataError(
+            f"tokenizer {tokenizer.name} has {tokenizer.vocabulary_size} entries, "
+            f"the model {model.config.padded_vocab_size}",
+            "give the tokenizer that the model was trained with",
+        )
+    start = tokenizer.backend.encode(prompt).ids if prompt else [tokenizer.eod]
+    if None in start:
+        raise UsageError(f"tokenizer {tokenizer.name} has no end-of-document token to begin with", "give a --prompt")
+    drawn = _continue(model, start, tokenizer, sampling)
+    return tokenizer.backend.decode(drawn), drawn
+
+
+@torch.no_grad()
+def _continue(model: GPT, start: list[int], tokenizer: Tokenizer, sampling: Sampling) -> list[int]:
+    device = model.final_layernorm.weight.device
+    generator = torch.Generator().manual_seed(sampling.seed)
+    tokens = list(start)
+    for _ in range(sampling.tokens):
+        seen = torch.tensor([tokens[-model.config.max_position_embeddings :]], device=device)
+        logits = model(seen)[0, -1, : tokenizer.vocabulary_size].float().cpu()
+        token = _draw(logits, sampling, generator)
+        if token == tokenizer.eod:
+            break
+        tokens.append(token)
+    return tokens[len(start) :]
+
+
+def _draw(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    likeliest = logits.topk(min(sampling.top_k, len(logits)))
+    probabilities = (likeliest.values / sampling.temperature).softmax(-1)
+    return int(likeliest.indices[torch.multinomial(probabilities, 1, generator=generator)])

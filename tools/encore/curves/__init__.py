@@ -1,0 +1,1 @@
+"""TensorBoard event files as curves, tables, pictures and pages."""

@@ -1,0 +1,1 @@
+"""What would fail in the queue."""

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: find, pull, push, sync, model cards."""

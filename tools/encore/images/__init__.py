@@ -1,0 +1,1 @@
+"""Container images: definitions, builds, records."""

@@ -1,0 +1,1 @@
+"""A run's name and a cluster, resolved into every number, path and argument."""

@@ -1,0 +1,97 @@
+"""What is the user's own: cluster, account, workspace. Kept in ~/.config/encore/config.yml, never in the repository.
+
+cluster: lumi
+account: project_465000000
+workspace: /scratch/project_465000000/me/encore
+folders:                      # optional: another place for a kind of file
+  images: /projappl/project_465000000/images
+"""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from encore.errors import UnknownNameError, UsageError
+from encore.files import FOLDER_KINDS
+from encore.registry import clusters, strict_yaml
+
+# no blank, quote, comma or colon: Megatron's data-path lines split on them, and none can break out of a script
+_SAFE_PATH = re.compile(r"/[A-Za-z0-9._/+@=-]+")
+_SAFE_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_DEFAULT_CLUSTER = "lumi"
+
+
+@dataclass(frozen=True)
+class UserConfig:
+    """The configuration file's content; all of it optional."""
+
+    cluster: str | None = None
+    account: str | None = None
+    workspace: str | None = None
+    folders: dict[str, str] = field(default_factory=dict)
+
+
+def path() -> Path:
+    """Where the configuration lies: $XDG_CONFIG_HOME/encore/config.yml."""
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(home) / "encore" / "config.yml"
+
+
+def load(file: Path | None = None) -> UserConfig:
+    """The user's configuration, empty when there is none; raises RegistryError or UsageError when it is wrong."""
+    file = file or path()
+    if not file.is_file():
+        return UserConfig()
+    config = strict_yaml.load(file, UserConfig)
+    for kind, folder in config.folders.items():
+        if kind not in FOLDER_KINDS:
+            raise UnknownNameError(f"folder in {file}", kind, FOLDER_KINDS)
+        safe_path(folder, f"folders.{kind} in {file}")
+    return config
+
+
+def safe_path(text: str, what: str) -> str:
+    """`text` as an absolute path of plain characters; raises UsageError otherwise."""
+    absolute = os.path.abspath(Path(text).expanduser())
+    if not _SAFE_PATH.fullmatch(absolute):
+        raise UsageError(
+            f"{what}: {text!r} cannot stand in a job script", "use letters, digits and . _ / + @ = - only, no blanks"
+        )
+    return absolute
+
+
+def safe_account(text: str) -> str:
+    """`text` as a Slurm account; raises UsageError on anything that could break out of an #SBATCH line."""
+    if not _SAFE_ACCOUNT.fullmatch(text):
+        raise UsageError(f"{text!r} is not a Slurm account", "use letters, digits and _ . - only")
+    return text
+
+
+def default_cluster(config: UserConfig) -> str:
+    """The configured cluster, else the one whose Slurm this machine belongs to, else lumi."""
+    if config.cluster:
+        return config.cluster
+    slurm_name = os.environ.get("SLURM_CLUSTER_NAME") or _slurm_conf_cluster()
+    if slurm_name:
+        for name in clusters.cluster_names():
+            if clusters.cluster(name).slurm_cluster_name == slurm_name:
+                return name
+    return _DEFAULT_CLUSTER
+
+
+def _slurm_conf_places() -> list[Path]:
+    """Where slurm.conf may lie; the last place is that of a configless Slurm."""
+    places = [os.environ.get("SLURM_CONF"), "/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf"]
+    return [Path(place) for place in places if place]
+
+
+def _slurm_conf_cluster() -> str | None:
+    for place in _slurm_conf_places():
+        try:
+            match = re.search(r"(?im)^\s*ClusterName\s*=\s*(\S+)", place.read_text(errors="replace"))
+        except OSError:
+            continue
+        if match:
+            return match[1]
+    return None

@@ -1,0 +1,1 @@
+"""Megatron's token data: tokenizers, .bin/.idx pairs, manifests, data paths."""
