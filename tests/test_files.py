@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from encore import files
 from encore.errors import OutputError
+from encore.plan import run_paths
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,5 +69,5 @@ def test_checksums_are_those_of_sha256sum(content: bytes) -> None:
 
 
 def test_a_users_folder_replaces_that_kind_only() -> None:
-    paths = files.RunPaths("/w", "run", (("images", "/p/images"), ("checkpoints", "/flash/c")))
+    paths = run_paths.RunPaths("/w", "run", (("images", "/p/images"), ("checkpoints", "/flash/c")))
     assert (paths.images, paths.checkpoints, paths.data) == ("/p/images", "/flash/c/run", "/w/data")

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from encore import cli
+from encore import cli, human
 from encore.tokens import describe, part_manifest, split_join, tokenizer
 from encore.tokens import merge as merging
 from encore.tokens import verify as pair_checks
@@ -47,11 +47,11 @@ def build_parser() -> argparse.ArgumentParser:
     merge.add_argument("prefixes", type=prefix, nargs="+", metavar="PREFIX", help="in the order of the result")
     merge.add_argument("--output-prefix", type=prefix, required=True, metavar="P", help="writes P.bin and P.idx")
     amount = split.add_mutually_exclusive_group(required=True)
-    amount.add_argument("--parts", type=cli.amount, metavar="N", help="so many, of nearly one size")
-    amount.add_argument("--size", type=cli.size, metavar="S", help="of at most so many bytes, for example 4GiB")
+    amount.add_argument("--parts", type=human.amount, metavar="N", help="so many, of nearly one size")
+    amount.add_argument("--size", type=human.size, metavar="S", help="of at most so many bytes, for example 4GiB")
     cat.add_argument("--remove-parts", action="store_true", help="each as soon as it is copied, when disk is short")
     vocabulary = verify.add_mutually_exclusive_group()
-    vocabulary.add_argument("--vocabulary", type=cli.amount, metavar="N", help="ids are to be below N")
+    vocabulary.add_argument("--vocabulary", type=human.amount, metavar="N", help="ids are to be below N")
     for command in (vocabulary, peek):
         command.add_argument("--tokenizer", metavar="NAME|FOLDER", help="folder, tokenizer.json, or name on the hub")
     peek.add_argument("number", type=int, metavar="N", help="the document, counted from 0")
@@ -116,7 +116,7 @@ def verify(args: argparse.Namespace) -> int:
     if args.json:
         cli.print_json([dataclasses.asdict(verdict) for verdict in verdicts])
     else:
-        print(cli.table(("✓" if verdict.right else "✗", verdict.what, verdict.found) for verdict in verdicts))
+        print(human.table(("✓" if verdict.right else "✗", verdict.what, verdict.found) for verdict in verdicts))
     return 0 if all(verdict.right for verdict in verdicts) else 1
 
 
@@ -138,11 +138,11 @@ def show(described: dict[str, Any], as_json: bool) -> int:
         cli.print_json(described)
         return 0
     lengths = {key: "-" if value is None else f"{value:,.6g}" for key, value in described["document_tokens"].items()}
-    sizes = ", ".join(f"{name} {cli.byte_size(size)}" for name, size in described["bytes"].items())
+    sizes = ", ".join(f"{name} {human.byte_size(size)}" for name, size in described["bytes"].items())
     rows = [(key, f"{described[key]:,}") for key in ("documents", "sequences", "tokens", "empty_documents")]
     rows += [("dtype", described["dtype"]), ("files", sizes)]
     rows += [("tokens a document", ", ".join(f"{key} {value}" for key, value in lengths.items()))]
-    print(cli.table((key.replace("_", " "), value) for key, value in rows))
+    print(human.table((key.replace("_", " "), value) for key, value in rows))
     return 0
 
 

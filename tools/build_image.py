@@ -20,18 +20,18 @@ import os
 import shlex
 from pathlib import Path
 
-from encore import cli
+from encore import cli, human
 from encore.errors import UsageError
 from encore.images import build, inspect
 from encore.images import record as images
 from encore.plan import user_config
-from encore.registry import clusters
+from encore.registry.images import load_images
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
-    parser.add_argument("what", metavar="rocm|cuda|cpu|inspect", choices=[*clusters.images(), "inspect"])
+    parser.add_argument("what", metavar="rocm|cuda|cpu|inspect", choices=[*load_images(), "inspect"])
     parser.add_argument("file", nargs="?", type=Path, metavar="IMAGE", help="with inspect: the image")
     parser.add_argument("--out", type=Path, help="folder of the image; default: your configuration's, else images/")
     parser.add_argument("--tag", help="part of the file's name, for an image of your own: encore-cpu-TAG.sif")
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("inspect needs an IMAGE, a build takes none")
     if args.what == "inspect":
         found = inspect.inspect(args.file, args.runtime)
-        cli.print_json(found.as_json()) if args.json else print(cli.table(found.rows()))
+        cli.print_json(found.as_json()) if args.json else print(human.table(found.rows()))
         return 1 if found.identity.is_named is False else 0
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "encore" / "wheels"
     order = build.Order(
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     if args.dry_run:
         rows = build.as_rows(order)
-        cli.print_json(dict(rows)) if args.json else print(cli.table(rows))
+        cli.print_json(dict(rows)) if args.json else print(human.table(rows))
         return 0
     record = build.build(order, cli.say)
     cli.say(f"{order.target} is in place, {images.record_path(order.target).name} beside it")

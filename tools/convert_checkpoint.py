@@ -22,7 +22,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from encore import cli
+from encore import cli, human
 
 if TYPE_CHECKING:
     from encore.checkpoints.compare import Difference
@@ -100,7 +100,7 @@ def report(found: "Difference") -> dict[str, object]:
 def table(shown: dict[str, object]) -> str:
     """For people: three digits of a difference are enough."""
     rows = ((name, f"{value:.3g}" if isinstance(value, float) else value) for name, value in shown.items())
-    return cli.table(row for row in rows if row[0] != "tokenizer")
+    return human.table(row for row in rows if row[0] != "tokenizer")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
         from encore.checkpoints import inspect as checkpoint_facts
 
         known = checkpoint_facts.facts(args.path)
-        cli.print_json(known) if args.json else print(cli.table(checkpoint_facts.rows(known)))
+        cli.print_json(known) if args.json else print(human.table(checkpoint_facts.rows(known)))
         return 1 if known["unreadable"] else 0
     shown: dict[str, object] = {}
     if args.act != "verify":

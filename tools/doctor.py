@@ -14,7 +14,7 @@ examples:
 import argparse
 import dataclasses
 
-from encore import cli
+from encore import cli, human
 from encore.doctor import checks, job_checks
 from encore.plan import resolve, settings, user_config
 from encore.plan.records import Request
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.json:
         cli.print_json([dataclasses.asdict(finding) for finding in findings])
     else:
-        print(cli.table(row for finding in findings for row in rows(finding)))
+        print(human.table(row for finding in findings for row in rows(finding)))
     wrong = sum(finding.right is False for finding in findings)
     if wrong:
         cli.say(f"{wrong} of {len(findings)} would fail" + ("; --job waits until they are mended" if args.job else ""))

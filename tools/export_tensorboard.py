@@ -25,7 +25,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from encore import cli, files
+from encore import cli, files, human
 from encore.curves import event_runs
 from encore.curves.event_runs import Run, View
 from encore.errors import UsageError
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
             _write_page(chosen, path, args)
         else:
             _draw(chosen, path, args)
-        cli.say(f"wrote {path} ({cli.byte_size(path.stat().st_size)})")
+        cli.say(f"wrote {path} ({human.byte_size(path.stat().st_size)})")
     if args.push:
         _push(folders, args)
     return 0

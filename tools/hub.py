@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from encore import cli
+from encore import cli, human
 from encore.errors import HubUnreachableError, UsageError
 from encore.hub import client, download, joins, locate, model_card, upload
 from encore.hub import run_files as kinds
@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--cluster", help="where it was trained, for the card; default: your configuration")
         for part in ("params", "tokens", "unique"):
             command.add_argument(f"--{part}", metavar="AMOUNT", help=f"an ambiguous name's {part} part, for the card")
-    sync.add_argument("--every", type=cli.interval, default=600.0, metavar="TIME", help="30s, 10m, 1h; default: 10m")
+    sync.add_argument("--every", type=human.interval, default=600.0, metavar="TIME", help="30s, 10m, 1h; default: 10m")
     pull.add_argument("--repo", help="which, where a run stands in several; or OWNER/NAME")
     for command in (push, sync):
         command.add_argument("--repo", metavar="OWNER/NAME", help="default: YOU/RUN")
@@ -91,7 +91,7 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         cli.print_json(rows)
     elif rows:
-        print(cli.table([["-" if v is None else v for v in row.values()] for row in rows], list(rows[0])))
+        print(human.table([["-" if v is None else v for v in row.values()] for row in rows], list(rows[0])))
     else:
         cli.say("nothing matches")
 
@@ -119,7 +119,7 @@ def show_where(args: argparse.Namespace) -> int:
         cli.print_json(rows)
     else:
         texts = ({key: ", ".join(map(str, v)) if isinstance(v, list) else v for key, v in row.items()} for row in rows)
-        print("\n\n".join(cli.table([(key, value or "-") for key, value in row.items()]) for row in texts))
+        print("\n\n".join(human.table([(key, value or "-") for key, value in row.items()]) for row in texts))
     return 1 if any("not there" in row["checked"] for row in rows) and len(rows) == 1 else 0
 
 
@@ -149,7 +149,7 @@ def pull(args: argparse.Namespace) -> int:
     total = sum(item.file.size for item in needed)
     cli.say(
         f"{order.repository.name} at {order.commit[:12]}: {taken} {len(needed)} of {len(rows)} files,"
-        f" {total:,} bytes ({cli.byte_size(total)}), into {order.out}"
+        f" {total:,} bytes ({human.byte_size(total)}), into {order.out}"
     )
     return 0
 
@@ -208,7 +208,7 @@ def sync(args: argparse.Namespace) -> int:
             count, sent = job.run()
             cli.say(f"{time.strftime('%F %T')} {job.repository.name}: sent {count} files, {sent:,} bytes")
         except (HubUnreachableError, FileNotFoundError) as error:  # the latter: a file went while it was sent
-            cli.say(f"{time.strftime('%F %T')} {error}; the next try comes in {cli.duration(args.every)}")
+            cli.say(f"{time.strftime('%F %T')} {error}; the next try comes in {human.duration(args.every)}")
         time.sleep(args.every)
 
 

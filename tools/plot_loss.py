@@ -9,7 +9,7 @@ examples:
 import argparse
 from pathlib import Path
 
-from encore import cli
+from encore import cli, human
 from encore.curves import losses, plot
 from encore.errors import UsageError
 
@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("tensorboard", type=Path, help="folder of event files (--tensorboard-dir of the trainer)")
     parser.add_argument("--out", type=Path, required=True, help=f"picture to write: {', '.join(_ENDINGS)}")
     parser.add_argument("--title", help="default: the folder's name")
-    parser.add_argument("--unique-tokens", type=cli.amount, help="draw a line at each epoch of this many tokens")
+    parser.add_argument("--unique-tokens", type=human.amount, help="draw a line at each epoch of this many tokens")
     return parser
 
 

@@ -17,9 +17,10 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from encore import cli
+from encore import cli, human
 from encore.corpus import documents, subsets
 from encore.corpus.batches import Batches
+from encore.tokens import encoders
 from encore.tokens import tokenize as tokenizing
 from encore.tokens import tokenizer as tokenizer_files
 from tqdm import tqdm
@@ -39,15 +40,15 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--on-error", choices=["refuse", "skip"], default="refuse", help="on a bad document")
         command.add_argument("--json", action="store_true", help="print the manifest or summary as JSON")
         amount = command.add_mutually_exclusive_group(required=command is subset)
-        amount.add_argument("--tokens", type=cli.amount, metavar="N", help="stop with the document that reaches N")
-        amount.add_argument("--samples", type=cli.amount, metavar="N", help="so many documents")
-        amount.add_argument("--bytes", type=cli.amount, metavar="N", help="likewise, by bytes of text (UTF-8)")
-    amount.add_argument("--tail", type=cli.amount, metavar="N", help="the last N documents")
+        amount.add_argument("--tokens", type=human.amount, metavar="N", help="stop with the document that reaches N")
+        amount.add_argument("--samples", type=human.amount, metavar="N", help="so many documents")
+        amount.add_argument("--bytes", type=human.amount, metavar="N", help="likewise, by bytes of text (UTF-8)")
+    amount.add_argument("--tail", type=human.amount, metavar="N", help="the last N documents")
     source = "folder, tokenizer.json, or name on the hub"
     tokenize.add_argument("--tokenizer", required=True, metavar="NAME|FOLDER", help=source)
     tokenize.add_argument("--output-prefix", required=True, metavar="P", help="writes P_FIELD_document.*")
     tokenize.add_argument("--exact-tokens", action="store_true", help="with --tokens: stop at the very token")
-    tokenize.add_argument("--workers", type=cli.amount, metavar="N", help="encoding threads; default: by the cores")
+    tokenize.add_argument("--workers", type=human.amount, metavar="N", help="encoding threads; default: by the cores")
     subset.add_argument("--tokenizer", default="gpt2", metavar="NAME|FOLDER", help=f"to count with: {source}")
     subset.add_argument("--tokens-per-sample", type=float, metavar="X", help="do not count, take tokens / X documents")
     subset.add_argument("--output", required=True, type=Path, metavar="F", help="jsonl, .gz or .zst by its name")
@@ -83,7 +84,7 @@ def subset(args: argparse.Namespace) -> dict[str, Any]:
     elif args.tokens is not None:
         tokenizer = tokenizer_files.load(args.tokenizer)
         count = functools.partial(subsets.counted, lambda: stream(args), args.tokens)
-        done = tokenizing.encoding(tokenizer, args.append_eod, cli.warn, lambda encode: write(count(encode)))
+        done = encoders.encoding(tokenizer, args.append_eod, cli.warn, lambda encode: write(count(encode)))
     else:
         done = write(stream(args))
     cli.say(f"{args.output}: {done['documents']:,} documents")

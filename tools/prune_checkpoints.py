@@ -16,7 +16,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encore import cli
+from encore import cli, human
 from encore.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="a run's folder of global_step folders")
     parser.add_argument("--keep-last", type=int, metavar="N", help="of the whole checkpoints keep the N newest")
-    parser.add_argument("--keep-every", type=cli.amount, metavar="N", help="and those whose step is a multiple of N")
+    parser.add_argument("--keep-every", type=human.amount, metavar="N", help="and those whose step is a multiple of N")
     parser.add_argument("--idle", type=float, default=60, metavar="MIN", help="keep what changed since; default: 60")
     parser.add_argument("--delete", action="store_true", help="really delete")
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.json:
         cli.print_json([as_json(entry) for entry in found])
     elif found:
-        print(cli.table(map(row, found), header=("", "checkpoint", "size", "is", "because")))
+        print(human.table(map(row, found), header=("", "checkpoint", "size", "is", "because")))
     doomed = [entry for entry in found if entry.delete]
     if args.delete:
         doomed = []
@@ -55,14 +55,14 @@ def main(argv: list[str] | None = None) -> int:
             cli.say(f"deleted {gone.path}")
             doomed.append(gone)
     freed, verb = sum(entry.bytes for entry in doomed), "freed" if args.delete else "would be freed by --delete"
-    cli.say(f"{cli.byte_size(freed)} ({freed:,} bytes) {verb}: {len(doomed)} of {len(found)} folders")
+    cli.say(f"{human.byte_size(freed)} ({freed:,} bytes) {verb}: {len(doomed)} of {len(found)} folders")
     return 0
 
 
 def row(entry: "Entry") -> tuple[str, str, str, str, str]:
     """An entry's line."""
     action = "delete" if entry.delete else "keep"
-    return action, str(entry.path), cli.byte_size(entry.bytes), entry.state, entry.reason
+    return action, str(entry.path), human.byte_size(entry.bytes), entry.state, entry.reason
 
 
 def as_json(entry: "Entry") -> dict[str, Any]:

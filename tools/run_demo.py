@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from encore import cli
+from encore import cli, human
 from encore.corpus import python_docs
 from encore.curves import losses
 from encore.errors import EncoreError
@@ -120,15 +120,17 @@ def summary(plan: Plan, step: Path, made: list[tuple[str, object]]) -> str:
     flops = plan.cost.flops_exact * tokens / plan.training.tokens
     expected = plan.cost.hours * 3600 * tokens / plan.training.tokens
     rows = [
-        ("training", cli.duration(expected), cli.duration(seconds)),
+        ("training", human.duration(expected), human.duration(seconds)),
         ("tokens/s", f"{tokens / expected:,.0f}", f"{tokens / seconds:,.0f}"),
         ("FLOP/s", f"{plan.cost.flops_exact / plan.cost.hours / 3600:.2g}", f"{flops / seconds:.2g}"),
-        ("checkpoint", cli.byte_size(plan.cost.checkpoint_bytes), cli.byte_size(size(step))),
+        ("checkpoint", human.byte_size(plan.cost.checkpoint_bytes), human.byte_size(size(step))),
     ]
     last = f"training loss {losses.smoothed(training.losses)[-1]:.3f}" + "".join(
         f", {v.label} {v.losses[-1]:.3f}" for v in valid
     )
-    return f"\n{cli.table(rows, ('', 'plan', 'measured'))}\n\n{last} after {plan.epochs:g} epochs\n\n{cli.table(made)}"
+    return (
+        f"\n{human.table(rows, ('', 'plan', 'measured'))}\n\n{last} after {plan.epochs:g} epochs\n\n{human.table(made)}"
+    )
 
 
 def size(folder: Path) -> int:

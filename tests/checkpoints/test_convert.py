@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from encore import files
-from encore.checkpoints import convert, gpt2_reader, megatron_reader, safetensors_shards, step_folder
+from encore.checkpoints import convert, gpt2_reader, megatron_reader, safe_load, safetensors_shards, step_folder
 from encore.errors import CheckpointError, DataError, OutputError, UsageError
 from encore.model.gpt import GPT, ModelConfig
 from encore.tokens import tokenizer as tokenizer_files
@@ -175,12 +175,12 @@ def test_heads_that_gpt2_cannot_hold_are_refused_by_name(tmp_path: Path) -> None
 def test_a_resharded_checkpoint_keeps_its_arguments_and_says_what_it_lacks(tmp_path: Path) -> None:
     done = convert.reshard(GENUINE / "tp1" / "checkpoint", tmp_path / "out", 4, 2, None)
     assert any("--no-load-optim --no-load-rng" in note for note in done.notes)
-    before = step_folder.arguments(step_folder.model_states(megatron_reader.find(GENUINE / "tp1" / "checkpoint")))
+    before = safe_load.arguments(safe_load.model_states(megatron_reader.find(GENUINE / "tp1" / "checkpoint")))
     assert done.path == tmp_path / "out" / "global_step20" and step_folder.newest(tmp_path / "out", False).step
     assert len(list(done.path.glob("mp_rank_*"))) == 8 and len(list(done.path.glob("layer_*"))) == 16
     for rank in range(8):
-        states = step_folder.model_states(done.path, rank)
-        after = step_folder.arguments(states)
+        states = safe_load.model_states(done.path, rank)
+        after = safe_load.arguments(states)
         changed = {name for name in before if before[name] != after[name]} - {"position_embedding_type", "rank"}
         assert changed <= {"tensor_model_parallel_size", "pipeline_model_parallel_size", "world_size", "local_rank"} | {
             "data_parallel_size"
@@ -195,7 +195,7 @@ def test_the_trainers_model_takes_what_to_megatron_writes(tmp_path: Path) -> Non
     convert.to_transformers(GENUINE / "tp1" / "checkpoint", tmp_path / "hf", None, SHARD)
     done = convert.to_megatron(tmp_path / "hf", tmp_path / "out", 1, 1)
     assert (tmp_path / "out" / "latest").read_text() == "global_step0"
-    arguments = step_folder.arguments(step_folder.model_states(done.path))
+    arguments = safe_load.arguments(safe_load.model_states(done.path))
     model = GPT.empty(ModelConfig.of(arguments))
     model.fill(step_folder.layers(done.path))
     assert arguments["bf16"] and arguments["padded_vocab_size"] == 5120

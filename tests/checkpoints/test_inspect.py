@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from encore.checkpoints import convert, inspect, step_folder
+from encore.checkpoints import convert, file_names, inspect
 from encore.errors import CheckpointError
 from encore.model.gpt import GPT
 from helpers.exploits import exploits
@@ -86,10 +86,10 @@ def test_a_conversion_runs_no_exploit(hostile: str, tmp_path: Path) -> None:
             convert.to_megatron(hf, tmp_path / "out", 1, 1)
     else:
         step = write_partitions(tmp_path, SMALL, weights(SMALL), 1, 1, 2)
-        name = step_folder.optimizer_file(1, True) if hostile == "optimizer" else step_folder.layer_file(1)
+        name = file_names.optimizer_file(1, True) if hostile == "optimizer" else file_names.layer_file(1)
         torch.save(evil, step / name)
         for number in (3, 4, 6) if hostile == "layer" else ():
-            torch.save(weights(SMALL)[number], step / step_folder.layer_file(number))
+            torch.save(weights(SMALL)[number], step / file_names.layer_file(number))
         with pytest.raises(CheckpointError, match="system"):
             convert.to_transformers(step, tmp_path / "out", None, 10**9)
     assert not canary.exists() and not (tmp_path / "out").exists()

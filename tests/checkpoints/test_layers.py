@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from encore.checkpoints import layers, step_folder
+from encore.checkpoints import layers, safe_load, tensor_parallel
 from encore.errors import CheckpointError, UsageError
 from encore.model.gpt import GPT, ModelConfig
 from helpers.megatron_models import SMALL, parts, weights
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 def as_layer(held: dict[str, torch.Tensor], number: int, config: ModelConfig = SMALL) -> layers.Layer:
     def read(name: str, span: tuple[int, int] | None) -> torch.Tensor:
-        return held[name] if span is None else step_folder.part(held[name], name, *span)
+        return held[name] if span is None else tensor_parallel.part(held[name], name, *span)
 
     return layers.Layer(read, held, layers.shapes(config, number), "there: layer 3")
 
@@ -29,7 +29,7 @@ def test_parts_are_megatrons_and_together_the_whole(number: int, tensor: int) ->
         expected = parts(layer, rank, tensor)
         assert all(torch.equal(part[name], expected[name]) for name in expected) and part.keys() == expected.keys()
         assert all(value.untyped_storage().nbytes() == value.nbytes for value in part.values())
-    whole = step_folder.joined(divided)
+    whole = tensor_parallel.joined(divided)
     assert all(torch.equal(whole[name], layer[name]) for name in layer)
 
 
@@ -72,7 +72,7 @@ def test_a_layer_that_is_not_a_gpts_is_refused_by_name(change: dict[str, torch.T
     ("feature", "word"),
     [
         ({"position_embedding_type": "rotary"}, "rotary"),
-        ({"position_embedding_type": type("P", (step_folder.Inert,), {"name": "x"})(3)}, "position_embedding_type 3"),
+        ({"position_embedding_type": type("P", (safe_load.Inert,), {"name": "x"})(3)}, "position_embedding_type 3"),
         ({"glu_activation": "swiglu"}, "glu_activation"),
         ({"swiglu": True}, "swiglu"),
         ({"normalization": "rmsnorm"}, "rmsnorm"),

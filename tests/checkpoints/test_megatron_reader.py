@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from encore.checkpoints import megatron_reader, step_folder
+from encore.checkpoints import file_names, megatron_reader, safe_load, step_folder
 from encore.errors import CheckpointError
 from helpers.megatron_models import SMALL, Layers, read_all, write, write_modules, write_partitions
 from helpers.megatron_models import weights as random_weights
@@ -76,16 +76,16 @@ def test_forks_that_number_their_layers_otherwise(tmp_path: Path) -> None:
     layers = random_weights(SMALL)
     step = write(tmp_path, SMALL, layers)
     for number in (3, 4, 6):
-        (step / step_folder.layer_file(number)).rename(step / step_folder.layer_file(number - 1))
+        (step / file_names.layer_file(number)).rename(step / file_names.layer_file(number - 1))
     assert same(megatron_reader.read(step), layers)
 
 
 def test_copies_that_differ_between_ranks_are_said(tmp_path: Path) -> None:
     layers = random_weights(SMALL)
     path = write(tmp_path, SMALL, layers, tensor=2)
-    second = step_folder.load(path / step_folder.layer_file(3, 1))
+    second = safe_load.load(path / file_names.layer_file(3, 1))
     second["input_layernorm.bias"] += 1
-    step_folder.put(path / step_folder.layer_file(3, 1), second)
+    step_folder.put(path / file_names.layer_file(3, 1), second)
     step = megatron_reader.read(path)
     assert same(step, layers) and step.differing == {"layer 3 input_layernorm.bias"}
 
@@ -144,8 +144,8 @@ def test_a_damaged_version_is_refused(version: object, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["shapes", "places", "weights", "address"])
 def test_damaged_partitions_are_refused(damage: str, tmp_path: Path) -> None:
     path = write_partitions(tmp_path, FOUR, random_weights(FOUR), 1, 1, 1)
-    optimizer, model = path / step_folder.optimizer_file(0, True), path / step_folder.MODEL_STATES.format(0)
-    held, states = step_folder.load(optimizer)["optimizer_state_dict"], step_folder.load(model)
+    optimizer, model = path / file_names.optimizer_file(0, True), path / file_names.MODEL_STATES.format(0)
+    held, states = safe_load.load(optimizer)["optimizer_state_dict"], safe_load.load(model)
     states["param_shapes"] = [{"x": 3}] if damage == "shapes" else states["param_shapes"]
     name, places = next(iter(held["param_slice_mappings"][0].items()))
     held["param_slice_mappings"] = {"places": 3, "address": [{name: places.values}] * 2}.get(damage, [{}, {}])

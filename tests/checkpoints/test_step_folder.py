@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.utils.cpp_extension
-from encore.checkpoints import step_folder
+from encore.checkpoints import file_names, safe_load, step_folder
 from encore.errors import CheckpointError, OutputError
 from helpers.exploits import exploits
 from hypothesis import given
@@ -27,23 +27,23 @@ def write(folder: Path, iteration: int, value: float = 0.0) -> Path:
     step_folder.begin(folder, iteration)
     unfinished = step_folder.unfinished(folder, iteration)
     for number in (1, 3, 5):
-        step_folder.put(unfinished / step_folder.layer_file(number), {"weight": torch.full((2,), value)})
-    step_folder.put(unfinished / step_folder.optimizer_file(0, bf16=False), {"exp_avg": torch.zeros(2)})
+        step_folder.put(unfinished / file_names.layer_file(number), {"weight": torch.full((2,), value)})
+    step_folder.put(unfinished / file_names.optimizer_file(0, bf16=False), {"exp_avg": torch.zeros(2)})
     states = {"args": {"num_layers": 1, "bf16": False}, "dp_world_size": 1, "mp_world_size": 1}
-    step_folder.put(unfinished / step_folder.MODEL_STATES.format(0), states)
+    step_folder.put(unfinished / file_names.MODEL_STATES.format(0), states)
     return step_folder.finish(folder, iteration)
 
 
 def test_a_genuine_checkpoint_is_read_without_its_packages() -> None:
-    states = step_folder.model_states(STEP)
-    saved = step_folder.arguments(states)
+    states = safe_load.model_states(STEP)
+    saved = safe_load.arguments(states)
     assert (saved["num_layers"], saved["padded_vocab_size"], saved["consumed_train_samples"]) == (2, 5120, 160)
     position = saved["position_embedding_type"]
-    assert isinstance(position, step_folder.Inert) and position.name == "megatron.enums.PositionEmbeddingType"
+    assert isinstance(position, safe_load.Inert) and position.name == "megatron.enums.PositionEmbeddingType"
     assert states["lr_scheduler"]["decay_style"] == "cosine" and states["dp_world_size"] == 2
-    optimizer = step_folder.load(STEP / step_folder.optimizer_file(1, bf16=True))["optimizer_state_dict"]
+    optimizer = safe_load.load(STEP / file_names.optimizer_file(1, bf16=True))["optimizer_state_dict"]
     assert optimizer["base_optimizer_state"]["state"][0]["exp_avg"].shape == (87040,)
-    assert isinstance(optimizer["loss_scaler"], step_folder.Inert)
+    assert isinstance(optimizer["loss_scaler"], safe_load.Inert)
 
 
 def test_a_genuine_checkpoint_is_complete() -> None:
@@ -73,7 +73,7 @@ def test_no_exploit_runs_and_each_is_refused_by_name(name: str, hidden_in: str, 
     else:
         torch.save({"args": [exploit]} if hidden_in == "value" else {(exploit, 1): 0}, path)
     with pytest.raises(CheckpointError, match=r"could run code|cannot be read") as caught:
-        step_folder.load(path)
+        safe_load.load(path)
     assert str(path) in str(caught.value)
     if name == "os.system":
         assert "system" in str(caught.value)
@@ -87,7 +87,7 @@ def test_no_exploit_runs_from_the_old_file_format_nor_a_mapped_file(name: str, m
     held = {"optimizer_state_dict": {"state": OrderedDict(step=exploits(canary)[name]), "x": torch.ones(2)}}
     torch.save(held, path, _use_new_zipfile_serialization=mapped)
     with pytest.raises(CheckpointError):
-        step_folder.load(path, mapped)
+        safe_load.load(path, mapped)
     assert not canary.exists()
 
 
@@ -115,7 +115,7 @@ def test_no_exploit_runs_in_any_pickle_protocol(protocol: int, tmp_path: Path) -
         archive.writestr("archive/byteorder", "little")
     for path in (bare, zipped):
         with pytest.raises(CheckpointError):
-            step_folder.load(path)
+            safe_load.load(path)
     assert not canary.exists()
 
 
@@ -125,20 +125,20 @@ def test_functions_of_packages_that_stand_in_are_not_called(tmp_path: Path) -> N
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", call)
         archive.writestr("archive/version", "3\n")
-    loaded = step_folder.load(path)
-    assert isinstance(loaded, step_folder.Inert) and loaded.name == "numpy.testing.rundocs" and loaded.values == ("x",)
+    loaded = safe_load.load(path)
+    assert isinstance(loaded, safe_load.Inert) and loaded.name == "numpy.testing.rundocs" and loaded.values == ("x",)
 
 
 @given(position=st.integers(min_value=0, max_value=30_000), byte=st.integers(min_value=0, max_value=255))
 def test_a_damaged_file_gives_a_checkpoint_error_or_a_value(
     position: int, byte: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    damaged = bytearray((STEP / step_folder.layer_file(3)).read_bytes())
+    damaged = bytearray((STEP / file_names.layer_file(3)).read_bytes())
     damaged[position % len(damaged)] = byte
     path = tmp_path_factory.getbasetemp() / "damaged.pt"
     path.write_bytes(damaged)
     try:
-        step_folder.load(path)
+        safe_load.load(path)
     except CheckpointError as error:
         assert str(path) in str(error)
 
@@ -186,7 +186,7 @@ def test_a_folder_without_checkpoints_has_no_newest(tmp_path: Path) -> None:
 def test_a_write_that_is_not_finished_changes_nothing(tmp_path: Path) -> None:
     first = write(tmp_path, 1)
     step_folder.begin(tmp_path, 2)
-    step_folder.put(step_folder.unfinished(tmp_path, 2) / step_folder.layer_file(1), {"weight": torch.zeros(1)})
+    step_folder.put(step_folder.unfinished(tmp_path, 2) / file_names.layer_file(1), {"weight": torch.zeros(1)})
     assert step_folder.newest(tmp_path) == step_folder.Newest(first, ())
     second = write(tmp_path, 2)
     assert step_folder.newest(tmp_path).step == second
@@ -207,7 +207,7 @@ def test_a_full_disk_is_an_output_error_and_leaves_the_one_before(tmp_path: Path
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         with pytest.raises(OutputError, match="could not be written"):
-            step_folder.put(step_folder.unfinished(tmp_path, 2) / step_folder.layer_file(1), torch.zeros(100_000))
+            step_folder.put(step_folder.unfinished(tmp_path, 2) / file_names.layer_file(1), torch.zeros(100_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert step_folder.newest(tmp_path).step == first

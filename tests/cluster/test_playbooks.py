@@ -4,7 +4,7 @@ import re
 
 import pytest
 import yaml
-from encore import files
+from encore.plan import run_paths
 from helpers.local_machine import ROOT
 
 PLAYBOOKS = ROOT / "playbooks"
@@ -30,4 +30,4 @@ def test_a_role_validates_first(role: str) -> None:
 
 def test_the_kinds_of_folders_are_those_of_the_kit() -> None:
     variables = yaml.safe_load((PLAYBOOKS / "roles/site/vars/main.yml").read_text(encoding="utf-8"))
-    assert tuple(variables["site_kinds"]) == files.FOLDER_KINDS
+    assert tuple(variables["site_kinds"]) == run_paths.FOLDER_KINDS

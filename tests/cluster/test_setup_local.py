@@ -29,7 +29,7 @@ def needs_root() -> None:
 
 
 def test_the_virtual_nodes_are_shaped_like_those_of_lumi(local_slurm: LocalSlurm) -> None:
-    lumi = clusters.cluster("lumi")
+    lumi = clusters.load_cluster("lumi")
     nodes = ask("scontrol", "--oneliner", "show", "nodes").splitlines()
     assert len(nodes) == 2
     for node in nodes:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from encore import files
 from encore.images import record as images
-from encore.plan import user_config
-from encore.registry import clusters, models
+from encore.plan import run_paths, user_config
+from encore.registry.images import load_images
+from encore.registry.tokenizers import load_tokenizers
 from helpers.local_machine import LocalSlurm, Play, options
 
 
@@ -85,13 +86,13 @@ def test_setup_lumi_makes_a_site_ready_and_a_second_run_changes_nothing(site: Si
     config = user_config.load(site.folder / "encore/config.yml")
     assert (config.cluster, config.account) == (site.slurm.cluster, site.slurm.account)
     assert config.workspace == f"{site.folder}/scratch/encore"
-    for kind in files.FOLDER_KINDS:
+    for kind in run_paths.FOLDER_KINDS:
         assert Path(config.folders.get(kind, f"{config.workspace}/{kind}")).is_dir()
-    image = site.folder / "projappl/images" / clusters.images()["cpu"].file
+    image = site.folder / "projappl/images" / load_images()["cpu"].file
     assert f"sha256:{files.sha256(image)}" == site.digest
     fork = site.folder / "scratch/encore/trainers/turkunlp-causal"
     assert site.slurm.user.run("git", "-C", fork, "rev-parse", "HEAD").stdout.strip() == site.commit
-    for name, digest in models.tokenizers()["gpt2"].files.items():
+    for name, digest in load_tokenizers()["gpt2"].files.items():
         assert files.sha256(site.folder / "scratch/encore/tokenizers/gpt2" / name) == digest
     assert str(image) in render_and_test(site, "7m100m100m", "--set", "gpus_per_node=1")
 
@@ -102,7 +103,7 @@ def test_setup_lumi_makes_a_site_ready_and_a_second_run_changes_nothing(site: Si
 def test_setup_cuda_makes_a_site_ready_with_a_copy_of_the_kit(site: Site) -> None:
     there = {"site_cluster": "cuda", "fork_trainer": "bigscience", "kit_folder": f"{site.folder}/copy"}
     assert site.play("setup_cuda.yml", **there).ok().changed > 0
-    assert (site.folder / "projappl/images" / clusters.images()["cuda"].file).is_file()
+    assert (site.folder / "projappl/images" / load_images()["cuda"].file).is_file()
     assert (site.folder / "copy/tools/render_sbatch.py").is_file()
     (site.folder / "copy/tools/left_over.py").touch()
     assert site.play("setup_cuda.yml", **there).ok().changed == 0
@@ -117,7 +118,7 @@ def test_setup_lumi_builds_the_image_with_a_copy_of_the_kit(site: Site) -> None:
     build = {"image_source": "build", "image_build_arguments": ["--build-arg", f"base={site.slurm.base}"]}
     there = {"kit_folder": f"{site.folder}/copy", "kit_extras": ["hub", "images"], "image_digest": ""}
     site.play("setup_lumi.yml", **build, **there).ok()
-    record = images.read_record(site.folder / "projappl/images" / clusters.images()["cpu"].file)
+    record = images.read_record(site.folder / "projappl/images" / load_images()["cpu"].file)
     assert record is not None and record.base == str(site.slurm.base)
     assert site.play("setup_lumi.yml", **build, **there).ok().changed == 0
 
@@ -129,7 +130,7 @@ def test_setup_cuda_with_pyxis_takes_a_squashfs_image(site: Site) -> None:
     pyxis |= {"image_digest": f"sha256:{files.sha256(given)}"}
     # this Slurm has no pyxis, which the doctor would say
     site.play("setup_cuda.yml", **pyxis, doctor_skip=["data", "hub", "runtime"]).ok()
-    placed = site.folder / "projappl/images" / str(clusters.images()["cuda"].squashfs)
+    placed = site.folder / "projappl/images" / str(load_images()["cuda"].squashfs)
     assert placed.read_bytes() == given.read_bytes()
     assert "--container-image" in render_and_test(site, "7m100m100m", "--set", "gpus_per_node=1")
 

@@ -11,7 +11,7 @@ from encore.registry import clusters as profiles
 from helpers.local_machine import LocalSlurm, not_run, play_local, runs_as_root
 from helpers.reference_scripts import REFERENCES, Reference
 
-SLURMS = [name for name in profiles.cluster_names() if profiles.cluster(name).scheduler == "slurm"]
+SLURMS = [name for name in profiles.cluster_names() if profiles.load_cluster(name).scheduler == "slurm"]
 # pyxis changes how a job starts, not what it asks of Slurm
 SHAPES = {"local-slurm": ["local-slurm"], "lumi": ["lumi"], "leonardo": ["leonardo"], "cuda": ["cuda", "cuda-pyxis"]}
 
@@ -27,7 +27,7 @@ def reshaped(local_slurm: LocalSlurm) -> Iterator[LocalSlurm]:
 
 def script(reference: Reference) -> str:
     """The reference, on no more nodes than there are here."""
-    cluster = profiles.cluster(reference.cluster)
+    cluster = profiles.load_cluster(reference.cluster)
     asked = settings.parse(reference.settings)
     request = Request(
         reference.name,

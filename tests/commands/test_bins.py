@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bins
 import pytest
-from encore import cli
+from encore import human
 from encore.errors import DataError, UsageError
 
 DATA = Path(__file__).parents[1] / "data"
@@ -105,10 +105,10 @@ def test_errors_are_the_kits_own(prefix: str, tmp_path: Path) -> None:
     [("4GiB", 4 << 30), ("1.5 MiB", 3 << 19), ("5GB", 5 * 10**9), ("700", 700), ("1_000B", 1000), ("2tib", 2 << 40)],
 )
 def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
-    assert cli.size(text) == size
+    assert human.size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "4G", "-1", "GiB", "1e9", "4 GiB!", "4iB", "four"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not a size"):
-        cli.size(text)
+        human.size(text)

@@ -12,7 +12,7 @@ import numpy as np
 import pretrain_gpt
 import pytest
 import torch
-from encore.checkpoints import step_folder
+from encore.checkpoints import safe_load, step_folder
 from encore.errors import CheckpointError, DataError, OutputError, UsageError
 from encore.train import arguments, loop
 from helpers.trainer_lines import TINY, line, with_deepspeed
@@ -97,7 +97,7 @@ def steps(lines: list[str]) -> dict[int, tuple[str, str]]:
 def content(step: Path) -> dict[str, list[torch.Tensor]]:
     """All tensors of a checkpoint."""
     return {
-        path.name: [x for x in torch.utils._pytree.tree_leaves(step_folder.load(path)) if isinstance(x, torch.Tensor)]
+        path.name: [x for x in torch.utils._pytree.tree_leaves(safe_load.load(path)) if isinstance(x, torch.Tensor)]
         for path in sorted(step.iterdir())
     }
 
@@ -133,9 +133,9 @@ def test_it_learns_as_the_genuine_run_did(whole: tuple[Path, list[str]]) -> None
 def test_its_checkpoint_bears_the_genuine_ones_names_keys_and_shapes(whole: tuple[Path, list[str]]) -> None:
     ours, theirs = whole[0] / "checkpoint/global_step20", TINY / "tp1/checkpoint/global_step20"
     for path in theirs.glob("layer_*"):
-        expected, found = step_folder.load(path), step_folder.load(ours / path.name)
+        expected, found = safe_load.load(path), safe_load.load(ours / path.name)
         assert {name: x.shape for name, x in expected.items()} == {name: x.shape for name, x in found.items()}
-    expected, found = step_folder.model_states(theirs), step_folder.model_states(ours)
+    expected, found = safe_load.model_states(theirs), safe_load.model_states(ours)
     assert found.keys() <= expected.keys()
     same = ("iteration", "tokens", "checkpoint_version", "checkpoint_info", "global_steps", "global_samples")
     assert {name: found[name] for name in same} == {name: expected[name] for name in same}

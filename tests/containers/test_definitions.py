@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from encore.images import definition as definitions
-from encore.registry import clusters, models
+from encore.registry import clusters
+from encore.registry.images import load_images
+from encore.registry.trainers import load_trainers
 
 FOLDER = definitions.FOLDER
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
@@ -22,7 +24,7 @@ def shellcheck(path: Path) -> str:
 
 
 def test_every_image_of_the_registry_has_a_definition_and_the_reverse() -> None:
-    assert set(NAMES) == set(clusters.images())
+    assert set(NAMES) == set(load_images())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -66,7 +68,7 @@ def test_a_script_beside_them_is_clean_and_says_what_it_does(script: Path) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_its_base_is_the_registrys_and_pinned_by_tag(name: str) -> None:
     default = definitions.of(name).arguments["base"]
-    bases = {base.name for base in clusters.images()[name].bases if base.bootstrap == "docker"}
+    bases = {base.name for base in load_images()[name].bases if base.bootstrap == "docker"}
     assert default in bases
     assert re.search(r":[^/:]*[0-9]", default) and "latest" not in default
 
@@ -82,15 +84,15 @@ def test_its_labels_say_kit_commit_and_base_digest(name: str) -> None:
 def test_its_trainers_are_the_registrys_and_no_commit_is_typed_twice(name: str) -> None:
     definition = definitions.of(name)
     for trainer in definition.arguments.get("trainers", "").split():
-        assert clusters.images()[name].vendor in models.trainers()[trainer].vendors
-    commits = {pin.commit for trainer in models.trainers().values() for pin in trainer.commits.values() if pin.commit}
+        assert load_images()[name].vendor in load_trainers()[trainer].vendors
+    commits = {pin.commit for trainer in load_trainers().values() for pin in trainer.commits.values() if pin.commit}
     for path in FOLDER.rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:
             assert not any(commit in path.read_text() for commit in commits), path
 
 
 def test_the_jobs_of_a_cluster_find_their_trainer_in_its_image() -> None:
-    for cluster in map(clusters.cluster, clusters.cluster_names()):
+    for cluster in map(clusters.load_cluster, clusters.cluster_names()):
         if cluster.image is not None:
             installed = definitions.of(cluster.image).arguments.get("trainers", "").split()
             assert cluster.trainer in [*installed, "builtin"]
@@ -98,7 +100,7 @@ def test_the_jobs_of_a_cluster_find_their_trainer_in_its_image() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_requirements_are_pinned_and_hashed(name: str) -> None:
-    for requirement in clusters.images()[name].requirements:
+    for requirement in load_images()[name].requirements:
         entries = re.split(r"\n(?=\S)", (FOLDER / "requirements" / f"{requirement}.txt").read_text())
         pins = [entry for entry in entries if not entry.startswith("#")]
         assert pins

@@ -16,7 +16,7 @@ from encore.curves import event_runs, html_page
 from encore.curves.event_file import EventFile, Series
 from encore.curves.event_runs import Run, View
 from encore.errors import RegistryError
-from encore.registry import models
+from encore.registry.folder import FOLDER
 from helpers.event_files import GENUINE, write_scalars
 from selenium import webdriver
 from selenium.webdriver import ActionChains
@@ -389,4 +389,4 @@ def test_the_chart_library_is_the_released_one(
         script.write(";")
     with pytest.raises(RegistryError, match=library.version.replace(".", r"\.")):
         html_page.page(found, "a", View())
-    assert (models.FOLDER / "page.yml").is_file()
+    assert (FOLDER / "page.yml").is_file()

@@ -35,7 +35,7 @@ class Reference:
 
     def text(self) -> str:
         """Render it, independent of the machine and the user."""
-        cluster = clusters.cluster(self.cluster)
+        cluster = clusters.load_cluster(self.cluster)
         account = _ACCOUNT if cluster.account_required else None
         workspace = None if "{account}" in cluster.workspace else "/srv/encore"
         request = Request(

@@ -10,7 +10,8 @@ import pytest
 from encore.errors import DataError, EncoreError, RegistryError, UnknownNameError
 from encore.images import base_digest, definition
 from encore.images import record as images
-from encore.registry import clusters
+from encore.registry import strict_yaml
+from encore.registry.images import _Images, load_images
 from helpers.sif_file import sif
 
 DIGEST = "sha256:" + "ab" * 32
@@ -138,17 +139,18 @@ def test_the_registrys_digest_decides(tmp_path: Path, monkeypatch: pytest.Monkey
     image, file = sif(tmp_path / "encore-cpu.sif"), tmp_path / "images.yml"
     file.write_text(images.REGISTRY_FILE.read_text())
     digest = images.identify(image).digest
-    base = clusters.images()["cpu"].bases[0].name
+    base = load_images()["cpu"].bases[0].name
     images.write_digests("cpu", base, DIGEST, digest, file)
-    monkeypatch.setattr(clusters, "images", lambda: clusters.strict_yaml.load(file, clusters._Images).images)
-    assert clusters.images()["cpu"].bases[0].digest == DIGEST
+    written = strict_yaml.load(file, _Images).images
+    monkeypatch.setattr(images, "load_images", lambda: written)
+    assert written["cpu"].bases[0].digest == DIGEST
     assert images.identify(image).is_named is True
     assert images.identify(sif(image, rest=b"changed")).is_named is False
 
 
-@pytest.mark.parametrize("name", sorted(clusters.images()))
+@pytest.mark.parametrize("name", sorted(load_images()))
 def test_writing_digests_changes_those_two_lines_and_no_other(tmp_path: Path, name: str) -> None:
-    for base in clusters.images()[name].bases:
+    for base in load_images()[name].bases:
         file = tmp_path / "images.yml"
         before = images.REGISTRY_FILE.read_text()
         file.write_text(before)
@@ -156,7 +158,7 @@ def test_writing_digests_changes_those_two_lines_and_no_other(tmp_path: Path, na
         lines = zip(before.splitlines(), file.read_text().splitlines(), strict=True)
         changed = [new.strip() for old, new in lines if old != new]
         assert changed == [f'digest: "{DIGEST}"', f'digest: "sha256:{"cd" * 32}"']
-        loaded = clusters.strict_yaml.load(file, clusters._Images).images[name]
+        loaded = clusters.strict_yaml.load(file, _Images).images[name]
         assert loaded.digest == "sha256:" + "cd" * 32
         assert [b.digest for b in loaded.bases if b.name == base.name] == [DIGEST]
 

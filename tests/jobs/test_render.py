@@ -11,7 +11,8 @@ from encore.jobs import render
 from encore.plan import resolve, settings, trainer_args
 from encore.plan.records import Plan, Request
 from encore.plan.user_config import UserConfig
-from encore.registry import models, trainer_rules
+from encore.registry import trainer_rules
+from encore.registry.paper_runs import load_runs
 from helpers.reference_scripts import FOLDER, REFERENCES, Reference
 
 IDS = [reference.file for reference in REFERENCES]
@@ -39,7 +40,7 @@ def test_every_cluster_has_a_reference_script() -> None:
 
 
 CASES = [
-    *((name, "lumi", ()) for name in sorted(models.runs())[::40]),
+    *((name, "lumi", ()) for name in sorted(load_runs())[::40]),
     *(("146m14b400m", cluster, ()) for cluster in ("cuda", "cuda-pyxis", "leonardo")),
     ("2b855b11bc4", "lumi", ("launch=torchrun",)),
     ("7m100m100m", "lumi", ("gpus_per_node=2", "partition=dev-g")),

@@ -33,7 +33,7 @@ from unittest.mock import MagicMock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
-from encore.registry import models
+from encore.registry.trainers import load_trainers
 
 _STAND_INS = ("apex", "amp_C", "einops", "sentencepiece", "six", "torch._six")
 _WORKER = "--inside"
@@ -136,7 +136,7 @@ def report(passed: bool, what: str, why: str = "") -> bool:
 def check_lists(name: str, objective: str, folder: Path, where: str) -> bool:
     """Whether the registry lists exactly the arguments of the fork's parser."""
     title = f"{name} {objective}: the registry lists its arguments"
-    trainer = models.trainers().get(name)
+    trainer = load_trainers().get(name)
     pin = trainer and trainer.commits.get(objective)
     if not pin:
         return report(False, title, "registry/trainers.yml has no such trainer or objective")

@@ -27,7 +27,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "containers" / "inside"), str(RO
 
 import check_image  # noqa: E402
 from check_forks import fork_of, report  # noqa: E402
-from encore.registry import models  # noqa: E402
+from encore.registry.trainers import load_trainers  # noqa: E402
 
 _TOLERANCE = 1e-3
 
@@ -73,7 +73,7 @@ def compare(run: Path, where: Path) -> bool:
 
 def train(name: str, objective: str) -> bool:
     """Two steps of one fork."""
-    trainer = models.trainers()[name]
+    trainer = load_trainers()[name]
     pin = trainer.commits[objective]
     try:
         check_image.train(f"{name}-{objective}", pin.entry, check_image.arguments(trainer, pin, False), False)

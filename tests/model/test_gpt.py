@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from encore.checkpoints import step_folder
+from encore.checkpoints import safe_load, step_folder
 from encore.errors import CheckpointError
 from encore.model.gpt import GPT, ModelConfig
 from hypothesis import given, settings
@@ -48,7 +48,7 @@ def gradients(model: GPT, batch: torch.Tensor) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("run", ["tp1", "tp2"])
 def test_a_genuine_checkpoint_gives_its_logits_and_losses(run: str) -> None:
     step = GENUINE / run / "checkpoint" / "global_step20"
-    model = GPT.empty(ModelConfig.of(step_folder.arguments(step_folder.model_states(step)))).eval()
+    model = GPT.empty(ModelConfig.of(safe_load.arguments(safe_load.model_states(step)))).eval()
     model.fill(step_folder.layers(step))
     truth = np.load(GENUINE / run / "logits.npz")
     inputs, labels = torch.from_numpy(truth["tokens"]), torch.from_numpy(truth["labels"])

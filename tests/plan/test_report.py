@@ -6,7 +6,7 @@ import pytest
 from encore.plan import report, resolve
 from encore.plan.records import Plan, Request
 from encore.plan.user_config import UserConfig
-from encore.registry import models
+from encore.registry.paper_runs import load_runs
 
 
 def plan(name: str, cluster: str) -> Plan:
@@ -23,7 +23,7 @@ def test_json_is_plain_and_complete(cluster: str) -> None:
     assert document["cost"]["memory_fits"] is True
 
 
-@pytest.mark.parametrize("name", sorted(models.runs())[::60])
+@pytest.mark.parametrize("name", sorted(load_runs())[::60])
 def test_the_table_holds_what_people_pay_for(name: str) -> None:
     table = report.as_table(plan(name, "lumi"))
     for word in ("GPU-hours", "LUMI GPU-hours", "checkpoints", "memory", "FLOPs", "epoch", "job"):

@@ -8,12 +8,12 @@ from encore.plan import resolve, settings
 from encore.plan.records import Plan, Request
 from encore.plan.run_name import Choice
 from encore.plan.user_config import UserConfig
-from encore.registry import models
+from encore.registry.paper_runs import load_runs
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-RUNS = sorted(models.runs())
+RUNS = sorted(load_runs())
 
 
 def plan(

@@ -12,7 +12,7 @@ import pytest
 from encore.errors import DataError, UnknownNameError, UsageError
 from encore.plan import run_data, run_name
 from encore.plan.run_data import DataSpec, Group, Part
-from encore.registry.models import corpora
+from encore.registry.corpora import load_corpora
 from encore.tokens import data_paths
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,12 +58,12 @@ def test_all_87_files_are_here() -> None:
 
 @pytest.mark.parametrize("file", [file for file in PUBLISHED if file.startswith("train")])
 def test_a_training_file_is_derived(file: str) -> None:
-    assert [run_data.train_group(spec_of(file), corpora())] == PUBLISHED[file]
+    assert [run_data.train_group(spec_of(file), load_corpora())] == PUBLISHED[file]
 
 
 @pytest.mark.parametrize("file", VALIDATION)
 def test_a_validation_file_is_derived(file: str) -> None:
-    assert list(run_data.valid_groups(VALIDATION[file], corpora())) == PUBLISHED[file]
+    assert list(run_data.valid_groups(VALIDATION[file], load_corpora())) == PUBLISHED[file]
 
 
 def test_no_file_is_left_out() -> None:
@@ -73,59 +73,59 @@ def test_no_file_is_left_out() -> None:
 @pytest.mark.parametrize("file", [file for file in PUBLISHED if file != "trainc4nodups.txt"])
 def test_the_files_bear_their_published_names(file: str) -> None:
     spec = VALIDATION.get(file) or spec_of(file)
-    assert file in run_data.file_names(spec, corpora())
+    assert file in run_data.file_names(spec, load_corpora())
 
 
 def test_lines_are_the_published_ones_to_the_byte() -> None:
     folder = "/scratch/project_462000119/data"
-    mixed = run_data.train_group(spec_of("train84b10c4py.txt"), corpora())
+    mixed = run_data.train_group(spec_of("train84b10c4py.txt"), load_corpora())
     assert run_data.line([mixed], folder) == (
         f'"train: 0.1 0:1 {folder}/c4_subsampled/gpt2tok_c4_en_84B_text_document,'
         f' 0.9 0:1 {folder}/python/gpt2tok_python_84B_content_document"\n'
     )
-    assert run_data.line(run_data.valid_groups(DataSpec("oscar"), corpora()), folder) == (
+    assert run_data.line(run_data.valid_groups(DataSpec("oscar"), load_corpora()), folder) == (
         f'"validation_c4: 1.0 0:1 {folder}/c4_validation/gpt2tok_c4validation_rerun_text_document"'
         f' "validation_oscar: 1.0 0:1 {folder}/oscar_validation/gpt2tok_oscarvalidation_text_document"\n'
     )
-    assert "1.0 0.95:1 " in run_data.line(run_data.valid_groups(VALIDATION["valc4py.txt"], corpora()), folder)
+    assert "1.0 0.95:1 " in run_data.line(run_data.valid_groups(VALIDATION["valc4py.txt"], load_corpora()), folder)
 
 
 def test_more_than_a_corpus_holds_is_the_corpus() -> None:
-    whole = corpora()["c4"].files.whole
-    assert run_data.prefix(DataSpec("c4", 178_000_000_000), corpora()) == whole
-    assert run_data.prefix(DataSpec("c4", 174_000_000_000), corpora()) == whole
-    assert run_data.prefix(DataSpec("c4", 91_000_000_000), corpora()) != whole
+    whole = load_corpora()["c4"].files.whole
+    assert run_data.prefix(DataSpec("c4", 178_000_000_000), load_corpora()) == whole
+    assert run_data.prefix(DataSpec("c4", 174_000_000_000), load_corpora()) == whole
+    assert run_data.prefix(DataSpec("c4", 91_000_000_000), load_corpora()) != whole
 
 
 def test_what_is_held_out_for_validation_is_not_trained_on() -> None:
-    group = run_data.train_group(DataSpec("c4", mix=("python", 50)), corpora())
+    group = run_data.train_group(DataSpec("c4", mix=("python", 50)), load_corpora())
     assert [(part.start, part.end) for part in group.parts] == [(0.0, 1.0), (0.0, 0.95)]
 
 
 def test_the_demo_corpus_has_its_own_validation_set() -> None:
     spec = DataSpec("pydocs", 100_000)
-    assert run_data.train_group(spec, corpora()).parts[0].prefix == "pydocs/pydocs_100K_text_document"
-    assert [group.name for group in run_data.valid_groups(spec, corpora())] == ["validation"]
-    assert run_data.file_names(spec, corpora()) == ("train100kpydocs.txt", "valpydocs.txt")
+    assert run_data.train_group(spec, load_corpora()).parts[0].prefix == "pydocs/pydocs_100K_text_document"
+    assert [group.name for group in run_data.valid_groups(spec, load_corpora())] == ["validation"]
+    assert run_data.file_names(spec, load_corpora()) == ("train100kpydocs.txt", "valpydocs.txt")
 
 
 @pytest.mark.parametrize("spec", [DataSpec("c5"), DataSpec("c4", mix=("perl", 10)), DataSpec("c4", variant="dedupe")])
 def test_an_unknown_corpus_or_variant_lists_the_valid_ones(spec: DataSpec) -> None:
     with pytest.raises(UnknownNameError) as caught:
-        run_data.train_group(spec, corpora())
+        run_data.train_group(spec, load_corpora())
     assert "valid: " in caught.value.hint
 
 
 @pytest.mark.parametrize("percent", [-5, 0, 100, 200])
 def test_a_share_outside_1_to_99_percent_is_refused(percent: int) -> None:
     with pytest.raises(UsageError, match="cannot be mixed in"):
-        run_data.train_group(DataSpec("c4", mix=("python", percent)), corpora())
+        run_data.train_group(DataSpec("c4", mix=("python", percent)), load_corpora())
 
 
 @pytest.mark.parametrize("folder", ["/my data", '/a"b', "/a,b", "/a\nb"])
 def test_a_folder_that_would_break_the_line_is_refused(folder: str) -> None:
     with pytest.raises(DataError):
-        run_data.line([run_data.train_group(DataSpec("c4"), corpora())], folder)
+        run_data.line([run_data.train_group(DataSpec("c4"), load_corpora())], folder)
 
 
 numbers = st.integers(1, 100).map(lambda hundredths: hundredths / 100)

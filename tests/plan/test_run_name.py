@@ -4,6 +4,8 @@ import pytest
 from encore.errors import UnknownNameError, UsageError
 from encore.plan import run_name
 from encore.registry import models
+from encore.registry.corpora import load_corpora
+from encore.registry.paper_runs import load_runs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,9 +20,9 @@ def vocabulary(known: dict[str, run_name.Triple] | None = None) -> run_name.Voca
 
 
 def of_the_registry() -> run_name.Vocabulary:
-    labels = {label: record.parameters for label, record in models.models().labels.items()}
-    known = {name: (run.parameters, run.tokens, run.unique_tokens) for name, run in models.runs().items()}
-    return run_name.Vocabulary(labels, known, models.corpora())
+    labels = {label: record.parameters for label, record in models.load_models().labels.items()}
+    known = {name: (run.parameters, run.tokens, run.unique_tokens) for name, run in load_runs().items()}
+    return run_name.Vocabulary(labels, known, load_corpora())
 
 
 def triple(run: run_name.RunName) -> run_name.Triple:

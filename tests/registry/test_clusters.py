@@ -5,6 +5,13 @@ import re
 import pytest
 from encore.errors import UnknownNameError
 from encore.registry import clusters, models
+from encore.registry.accelerators import load_accelerators
+from encore.registry.corpora import load_corpora
+from encore.registry.folder import FOLDER, Variable
+from encore.registry.images import load_images
+from encore.registry.regimes import load_regimes
+from encore.registry.tokenizers import load_tokenizers
+from encore.registry.trainers import load_trainers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,15 +24,15 @@ def test_the_named_clusters_are_there() -> None:
 
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_a_cluster_refers_to_what_exists(name: str) -> None:
-    cluster = clusters.cluster(name)
-    assert cluster.accelerator in models.accelerators()
-    assert cluster.trainer in models.trainers()
-    assert cluster.image is None or cluster.image in clusters.images()
+    cluster = clusters.load_cluster(name)
+    assert cluster.accelerator in load_accelerators()
+    assert cluster.trainer in load_trainers()
+    assert cluster.image is None or cluster.image in load_images()
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_masks_name_as_many_cores_as_a_task_gets_and_none_twice(name: str) -> None:
-    launch, node = clusters.cluster(name).launch, clusters.cluster(name).node
+    launch, node = clusters.load_cluster(name).launch, clusters.load_cluster(name).node
     masks = [int(mask, 16) for mask in launch.cpu_bind_masks]
     if masks:
         assert len(masks) == node.gpus
@@ -34,21 +41,21 @@ def test_masks_name_as_many_cores_as_a_task_gets_and_none_twice(name: str) -> No
 
 
 def test_every_regime_covers_every_size_and_trains_an_existing_corpus() -> None:
-    for regime in clusters.regimes().values():
+    for regime in load_regimes().values():
         assert regime.batch.sizes[-1].below_parameters is None
-        assert regime.data.corpus in models.corpora()
-        assert regime.data.tokenizer in models.tokenizers()
-    assert {shape.regime for shape in models.models().shapes.values()} == set(clusters.regimes())
+        assert regime.data.corpus in load_corpora()
+        assert regime.data.tokenizer in load_tokenizers()
+    assert {shape.regime for shape in models.load_models().shapes.values()} == set(load_regimes())
 
 
 def test_no_registry_file_holds_an_account_a_home_or_a_token() -> None:
-    for path in clusters.REGISTRY.rglob("*.*"):
+    for path in FOLDER.rglob("*.*"):
         assert not re.search(r"project_4\d+|/home/|/users/|hf_[A-Za-z0-9]{20}", path.read_text()), path
 
 
 def test_an_unknown_cluster_lists_the_nearest() -> None:
     with pytest.raises(UnknownNameError) as raised:
-        clusters.cluster("lumo")
+        clusters.load_cluster("lumo")
     assert "lumi" in raised.value.hint
 
 
@@ -67,4 +74,4 @@ def test_what_is_not_a_duration_is_refused(text: str) -> None:
 @pytest.mark.parametrize(("name", "value"), [("a b", "1"), ("X", "$(ls)"), ("X", "`id`"), ("X", 'a"b'), ("X", "a\nb")])
 def test_a_variable_that_could_run_something_is_refused(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=r"not the name|character"):
-        clusters.Variable(name, value, "here")
+        Variable(name, value, "here")

@@ -18,17 +18,23 @@ import pytest
 from encore.errors import RegistryError
 from encore.plan import run_name, sizing
 from encore.registry import models as registry
+from encore.registry.accelerators import load_accelerators
+from encore.registry.corpora import load_corpora
+from encore.registry.folder import FOLDER
+from encore.registry.paper_runs import load_released_steps, load_runs
+from encore.registry.tokenizers import load_tokenizers
+from encore.registry.trainers import Trainer, load_trainers
 
 DATA = Path(__file__).parents[1] / "data"
 SEQUENCE = 2048
 ACCESSORS = [
-    registry.models,
-    registry.accelerators,
-    registry.tokenizers,
-    registry.trainers,
-    registry.corpora,
-    registry.runs,
-    registry.released_steps,
+    registry.load_models,
+    load_accelerators,
+    load_tokenizers,
+    load_trainers,
+    load_corpora,
+    load_runs,
+    load_released_steps,
 ]
 
 
@@ -56,18 +62,23 @@ def test_every_stated_source_says_something(accessor: Any) -> None:
     blocks = [record for record in records(accessor()) if hasattr(record, "checked")]
     for block in blocks:
         assert len(block.source) >= 10 and block.checked >= datetime.date(2026, 1, 1)
-    assert blocks or accessor in (registry.runs, registry.released_steps)
+    assert blocks or accessor in (load_runs, load_released_steps)
 
 
 def test_a_name_is_lowercase_with_hyphens_and_is_its_key() -> None:
-    for facts in (registry.accelerators(), registry.tokenizers(), registry.trainers(), registry.corpora()):
+    for facts in (
+        load_accelerators(),
+        load_tokenizers(),
+        load_trainers(),
+        load_corpora(),
+    ):
         for name, record in facts.items():
             assert record.name == name and re.fullmatch(r"[a-z0-9-]+", name)
 
 
 @pytest.mark.parametrize("preset", presets(), ids=lambda preset: preset["preset"])
 def test_a_shape_is_the_papers(preset: dict[str, str]) -> None:
-    shape = registry.models().shapes[preset["preset"].removeprefix("PARAM_")]
+    shape = registry.load_models().shapes[preset["preset"].removeprefix("PARAM_")]
     stated = [int(preset[key]) for key in ("n_layers", "d_model", "ffw_size", "kv_size", "n_heads")]
     assert [shape.layers, shape.d_model, shape.ffw_size, shape.kv_size, shape.heads] == stated
     assert count(shape, 50_257, SEQUENCE) == int(preset["params_gpt2_v50257"])
@@ -75,15 +86,15 @@ def test_a_shape_is_the_papers(preset: dict[str, str]) -> None:
 
 
 def test_six_shapes_have_an_attention_of_another_size() -> None:
-    differing = [s.name for s in registry.models().shapes.values() if s.heads * s.kv_size != s.d_model]
+    differing = [s.name for s in registry.load_models().shapes.values() if s.heads * s.kv_size != s.d_model]
     assert differing == ["20M", "35M", "11452M", "12569M", "13735M", "14940M"]
-    text = (registry.FOLDER / "models.yml").read_text()
+    text = (FOLDER / "models.yml").read_text()
     for name in differing:
         assert re.search(rf"^  {name}: .*# [0-9]+ ≠ [0-9]+$", text, re.MULTILINE)
 
 
 def test_54_shapes_and_22_labels_are_the_papers() -> None:
-    models = registry.models()
+    models = registry.load_models()
     assert len(presets()) == 54
     extra = {name for name, s in models.shapes.items() if s.regime == "paper"} - {
         preset["preset"].removeprefix("PARAM_") for preset in presets()
@@ -93,7 +104,7 @@ def test_54_shapes_and_22_labels_are_the_papers() -> None:
 
 
 def test_a_label_names_the_shape_nearest_to_its_count_or_says_why_not() -> None:
-    models = registry.models()
+    models = registry.load_models()
     paper = {name: count(shape, 50_304, SEQUENCE) for name, shape in models.shapes.items() if shape.regime == "paper"}
     for label in models.labels.values():
         if label.shape not in paper:
@@ -105,8 +116,8 @@ def test_a_label_names_the_shape_nearest_to_its_count_or_says_why_not() -> None:
 
 
 def test_laptop_labels_say_what_their_shapes_count() -> None:
-    models = registry.models()
-    vocabulary = registry.tokenizers()["demo"].vocabulary
+    models = registry.load_models()
+    vocabulary = load_tokenizers()["demo"].vocabulary
     laptop = [label for label in models.labels.values() if models.shapes[label.shape].regime == "laptop"]
     assert [label.name for label in laptop] == ["500k", "1m", "2m5", "5m"]
     for label in laptop:
@@ -117,14 +128,14 @@ def test_laptop_labels_say_what_their_shapes_count() -> None:
 
 
 def test_a_label_without_its_shape_is_refused(tmp_path: Path) -> None:
-    text = (registry.FOLDER / "models.yml").read_text().replace("{shape: 140M,", "{shape: 141M,")
+    text = (FOLDER / "models.yml").read_text().replace("{shape: 140M,", "{shape: 141M,")
     (tmp_path / "models.yml").write_text(text)
     with pytest.raises(RegistryError, match="label 146m names the unknown shape '141M'"):
-        registry.models(tmp_path)
+        registry.load_models(tmp_path)
 
 
 def test_accelerators_are_those_that_people_have() -> None:
-    found = registry.accelerators()
+    found = load_accelerators()
     assert {"mi250x-gcd", "a100-40gb", "a100-80gb", "h100", "h200", "gh200", "cpu"} <= set(found)
     for accelerator in found.values():
         if accelerator.vendor == "cpu":
@@ -135,16 +146,16 @@ def test_accelerators_are_those_that_people_have() -> None:
 
 
 def test_hashes_and_commits_are_whole() -> None:
-    for tokenizer in registry.tokenizers().values():
+    for tokenizer in load_tokenizers().values():
         assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in tokenizer.files.values())
-    for trainer in registry.trainers().values():
+    for trainer in load_trainers().values():
         for pin in trainer.commits.values():
             assert pin.commit is None or re.fullmatch(r"[0-9a-f]{40}", pin.commit)
-    assert registry.tokenizers()["gpt2"].vocabulary == 50_257
+    assert load_tokenizers()["gpt2"].vocabulary == 50_257
 
 
-@pytest.mark.parametrize("trainer", registry.trainers().values(), ids=lambda trainer: trainer.name)
-def test_the_arguments_that_set_a_trainer_apart_are_its_own(trainer: registry.Trainer) -> None:
+@pytest.mark.parametrize("trainer", load_trainers().values(), ids=lambda trainer: trainer.name)
+def test_the_arguments_that_set_a_trainer_apart_are_its_own(trainer: Trainer) -> None:
     for pin in trainer.commits.values():
         if pin.commit is None:  # the built-in trainer: its own parser is their home
             continue
@@ -159,14 +170,14 @@ def test_the_arguments_that_set_a_trainer_apart_are_its_own(trainer: registry.Tr
 
 
 def test_turkunlp_is_pinned_per_objective() -> None:
-    pins = registry.trainers()["turkunlp"].commits
+    pins = load_trainers()["turkunlp"].commits
     assert (pins["causal"].commit or "")[:7] == "6732bc9" and pins["causal"].entry == "pretrain_gpt.py"
     assert (pins["ul2"].commit or "")[:7] == "a1088c1" and pins["ul2"].entry == "pretrain_ul2.py"
     assert pins["ul2"].ignores_ranges and pins["ul2"].warning
 
 
 def test_corpora_hold_what_is_needed_to_read_them() -> None:
-    corpora = registry.corpora()
+    corpora = load_corpora()
     assert {"c4", "oscar", "python", "roots", "pile", "pydocs"} == set(corpora)
     for corpus in corpora.values():
         for files in (corpus.files, *corpus.variants.values()):
@@ -179,7 +190,7 @@ def test_corpora_hold_what_is_needed_to_read_them() -> None:
 
 
 def test_corpora_know_their_size() -> None:
-    c4, oscar = registry.corpora()["c4"], registry.corpora()["oscar"]
+    c4, oscar = load_corpora()["c4"], load_corpora()["oscar"]
     assert (c4.tokens_per_sample, oscar.tokens_per_sample) == (478.625834583, 1312.0951072)
     assert c4.tokens == 174_635_677_947 and oscar.tokens is None
     # the paper's example: samples that hold 1.9 billion tokens
@@ -187,7 +198,7 @@ def test_corpora_know_their_size() -> None:
 
 
 def test_runs_are_the_papers() -> None:
-    runs = registry.runs()
+    runs = load_runs()
     assert len(runs) == 317 and sum(run.in_fit for run in runs.values()) == 182
     assert all(run.loss is not None for run in runs.values() if run.in_fit)
     assert [run.name for run in runs.values() if run.loss is None] == [
@@ -197,32 +208,32 @@ def test_runs_are_the_papers() -> None:
 
 
 def test_what_ran_agrees_with_the_steps_released() -> None:
-    released = [*registry.runs().values(), *registry.released_steps().values()]
+    released = [*load_runs().values(), *load_released_steps().values()]
     for run in released:
-        assert run.shape is None or run.shape in registry.models().shapes
+        assert run.shape is None or run.shape in registry.load_models().shapes
         if run.train_samples and run.global_step and run.global_batch_size:
             assert run.global_step == run.train_samples // run.global_batch_size
         if run.train_samples and run.tokens:
             assert abs(run.tokens - run.train_samples * SEQUENCE) < SEQUENCE
-    stated = registry.runs()["146m14b400m"]
+    stated = load_runs()["146m14b400m"]
     assert (stated.global_step, stated.global_batch_size) == (21_553, 256)
-    assert registry.released_steps()["4b284b21boscarseed2"].global_step == 80_108
-    assert not registry.runs().keys() & registry.released_steps().keys()
+    assert load_released_steps()["4b284b21boscarseed2"].global_step == 80_108
+    assert not load_runs().keys() & load_released_steps().keys()
 
 
 def test_a_known_runs_shape_counts_its_parameters() -> None:
-    for run in registry.runs().values():
+    for run in load_runs().values():
         if run.shape:
-            assert count(registry.models().shapes[run.shape], 50_304, SEQUENCE) == run.parameters
+            assert count(registry.load_models().shapes[run.shape], 50_304, SEQUENCE) == run.parameters
 
 
 @pytest.mark.parametrize("accessor", ACCESSORS)
 def test_another_folder_is_read_and_its_faults_are_named(accessor: Any, tmp_path: Path) -> None:
     folder = tmp_path / "a folder"
-    shutil.copytree(registry.FOLDER, folder)
+    shutil.copytree(FOLDER, folder)
     assert accessor(folder) == accessor()
     broken = tmp_path / "broken"
-    shutil.copytree(registry.FOLDER, broken)
+    shutil.copytree(FOLDER, broken)
     for path in broken.rglob("*.*"):
         path.write_text(path.read_text() + "\n\tcolour: red\n")
     with pytest.raises(RegistryError, match=r"\.(yml|csv):[0-9]+: "):
@@ -230,19 +241,19 @@ def test_another_folder_is_read_and_its_faults_are_named(accessor: Any, tmp_path
 
 
 def test_large_numbers_are_written_readably() -> None:
-    for path in registry.FOLDER.rglob("*.yml"):
+    for path in FOLDER.rglob("*.yml"):
         plain = re.findall(r": [0-9]{7,}\b", path.read_text())
         assert not plain, f"{path}: write {plain[0]} with underscores"
 
 
 def test_no_private_path_is_in_the_registry() -> None:
-    for path in registry.FOLDER.rglob("*.*"):
+    for path in FOLDER.rglob("*.*"):
         assert not re.search(r"/scratch/project_|/home/|/users/", path.read_text()), path
 
 
 def test_importing_the_registry_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from encore.registry import models; models.trainers();"
+        "import sys; from encore.registry import models; models.load_trainers();"
         " print(sorted({'torch', 'numpy', 'jinja2', 'transformers', 'datasets', 'deepspeed'} & set(sys.modules)))"
     )
     tools = Path(registry.__file__).parents[2]

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 from encore.errors import RegistryError, UnknownNameError, UsageError
-from encore.registry import models, released
+from encore.registry import released
+from encore.registry.corpora import load_corpora
+from encore.registry.folder import FOLDER
+from encore.registry.paper_runs import load_runs
 
 
 def test_the_numbers_are_those_of_the_sources() -> None:
@@ -16,15 +19,15 @@ def test_the_numbers_are_those_of_the_sources() -> None:
 
 
 def test_the_corpora_name_repositories_that_are_there() -> None:
-    for corpus in models.corpora().values():
+    for corpus in load_corpora().values():
         for name in corpus.hub_tokenized:
             owner, _, repository = name.partition("/")
             assert owner == released.organisation() and released.repositories()[repository].kind == "dataset"
-    assert set(released.corpora()) <= models.corpora().keys()
+    assert set(released.corpora()) <= load_corpora().keys()
 
 
 def test_runs_with_known_steps_were_released() -> None:
-    stepped = {name for name, run in models.runs().items() if run.global_step} & released.runs().keys()
+    stepped = {name for name, run in load_runs().items() if run.global_step} & released.runs().keys()
     assert "146m14b400m" in stepped and released.place("146m14b400m").repository == "lm1-misc"
 
 
@@ -61,7 +64,7 @@ def test_only_a_repository_of_one_run_is_that_run() -> None:
 )
 def test_a_wrong_table_is_refused_by_name(tmp_path: Path, file: str, old: str, new: str, what: str) -> None:
     for name in ("repositories.csv", "released_runs.csv"):
-        shutil.copy(models.FOLDER / name, tmp_path)
+        shutil.copy(FOLDER / name, tmp_path)
     text = (tmp_path / file).read_text()
     assert old in text
     (tmp_path / file).write_text(text.replace(old, new, 1))

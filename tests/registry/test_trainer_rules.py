@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from encore.errors import UnknownNameError, UsageError
-from encore.registry.models import trainers
 from encore.registry.trainer_rules import check_arguments
+from encore.registry.trainers import load_trainers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ def changed(*removed: str, add: str = "") -> list[str]:
 
 
 def check(args: list[str], name: str = "turkunlp", world_size: int = 2, objective: str = "causal") -> None:
-    trainer = trainers()[name]
+    trainer = load_trainers()[name]
     check_arguments(trainer, trainer.commits[objective], args, world_size)  # type: ignore[index]
 
 
@@ -37,7 +37,7 @@ def test_what_ran_is_taken(name: str) -> None:
 
 
 def test_the_ul2_commit_takes_its_own_arguments_alone() -> None:
-    added = trainers()["turkunlp"].commits["ul2"].adds.split()
+    added = load_trainers()["turkunlp"].commits["ul2"].adds.split()
     check(TAKEN + added, objective="ul2")
     with pytest.raises(UnknownNameError, match="--ul2-model-type"):
         check(TAKEN + added)
@@ -119,6 +119,6 @@ def test_a_value_before_any_argument_is_refused() -> None:
 
 @given(st.lists(st.sampled_from([*TAKEN, "--fp16", "-1", "", "--", "x"]), max_size=12), st.integers(1, 64))
 def test_any_list_is_taken_or_refused_with_a_usage_error(args: list[str], world_size: int) -> None:
-    for name in trainers():
+    for name in load_trainers():
         with pytest.raises(UsageError):
             check(args, name, world_size)

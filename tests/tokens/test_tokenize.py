@@ -18,7 +18,7 @@ import tokenizers
 from encore import files
 from encore.corpus.documents import Reading, stream
 from encore.errors import DataError, OutputError
-from encore.tokens import tokenize
+from encore.tokens import encoders, tokenize
 from encore.tokens.indexed import IndexedDataset
 from encore.tokens.tokenize import Job
 from encore.tokens.tokenizer import Tokenizer, load
@@ -115,14 +115,14 @@ def test_a_texts_own_end_of_text_is_a_token_only_to_hugging_face(tmp_path: Path,
 
 
 @pytest.fixture(scope="module")
-def both(gpt2_files: Tokenizer) -> tuple[tokenize.Encode, tokenize.Encode]:
-    slow = tokenize._SlowEncoder(gpt2_files, (EOD,))
-    return tokenize._FastEncoder(gpt2_files, (EOD,), slow), slow
+def both(gpt2_files: Tokenizer) -> tuple[encoders.Encode, encoders.Encode]:
+    slow = encoders._SlowEncoder(gpt2_files, (EOD,))
+    return encoders._FastEncoder(gpt2_files, (EOD,), slow), slow
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=200), max_size=8))
-def test_both_encoders_agree_on_any_text(both: tuple[tokenize.Encode, tokenize.Encode], texts: list[str]) -> None:
+def test_both_encoders_agree_on_any_text(both: tuple[encoders.Encode, encoders.Encode], texts: list[str]) -> None:
     fast, slow = (encode([text.encode() for text in texts]) for encode in both)
     assert fast[0].tolist() == slow[0].tolist()
     assert fast[1].tolist() == slow[1].tolist()
@@ -139,7 +139,7 @@ def test_both_encoders_agree_on_any_text(both: tuple[tokenize.Encode, tokenize.E
 def test_a_frame_goes_around_every_document_that_is_not_empty(
     texts: list[list[int]], before: list[int], after: list[int], eod: bool
 ) -> None:
-    frame = tokenize.Frame(np.dtype("<u2"), tuple(before), tuple(after), (EOD,) * eod)
+    frame = encoders.Frame(np.dtype("<u2"), tuple(before), tuple(after), (EOD,) * eod)
     flat = np.array([token for text in texts for token in text], np.uint32)
     ids, lengths = frame.around(flat, np.array([len(text) for text in texts], np.int64))
     framed = [[*before, *text, *after] for text in texts]
@@ -188,7 +188,7 @@ def test_a_difference_that_shows_late_starts_the_work_over(
     tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = load(differing(tmp_path / "differing"))
-    prove = tokenize._FastEncoder._prove
+    prove = encoders._FastEncoder._prove
     calls: list[int] = []
 
     def late(encoder: Any, texts: list[bytes]) -> None:
@@ -196,8 +196,8 @@ def test_a_difference_that_shows_late_starts_the_work_over(
         if len(calls) > 1:
             prove(encoder, [b"other " * 99])
 
-    monkeypatch.setattr(tokenize, "_BATCHES_PER_SLICE", 1)
-    monkeypatch.setattr(tokenize._FastEncoder, "_prove", late)
+    monkeypatch.setattr(encoders, "_BATCHES_PER_SLICE", 1)
+    monkeypatch.setattr(encoders._FastEncoder, "_prove", late)
     warnings: list[str] = []
     write(corpus, tokenizer, Job(str(tmp_path / "late")), warnings.append)
     monkeypatch.undo()
@@ -211,7 +211,7 @@ def test_a_renewed_backend_changes_nothing(
     tmp_path: Path, corpus: Path, gpt2_files: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(corpus, gpt2_files, Job(str(tmp_path / "one")))
-    monkeypatch.setattr(tokenize, "_RENEWED_AFTER_BYTES", 500_000)
+    monkeypatch.setattr(encoders, "_RENEWED_AFTER_BYTES", 500_000)
     write(corpus, gpt2_files, Job(str(tmp_path / "many")))
     assert (tmp_path / "one_text_document.bin").read_bytes() == (tmp_path / "many_text_document.bin").read_bytes()
 

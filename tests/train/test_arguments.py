@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from encore.checkpoints import step_folder
+from encore.checkpoints import safe_load
 from encore.errors import DataError, EncoreError, UnknownNameError, UsageError
-from encore.registry import models
+from encore.registry.trainers import load_trainers
 from encore.train import arguments
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +40,7 @@ def parse(argv: list[str], world_size: int = 2) -> argparse.Namespace:
 
 def test_the_genuine_command_line_means_what_megatron_stored() -> None:
     """Values, defaults and what follows from them, against the arguments inside the genuine checkpoint."""
-    stored = step_folder.arguments(step_folder.model_states(TINY / "tp1" / "checkpoint" / "global_step20"))
+    stored = safe_load.arguments(safe_load.model_states(TINY / "tp1" / "checkpoint" / "global_step20"))
     ours = vars(parse(line()))
     here_or_there = {"vocab_file", "merge_file", "local_rank", "distributed_backend", "position_embedding_type"}
     here_or_there |= {"train_weighted_split_paths_path", "valid_weighted_split_paths_path"}  # not kept there
@@ -53,7 +53,7 @@ def test_the_genuine_command_line_means_what_megatron_stored() -> None:
 
 
 def test_every_argument_of_megatrons_is_honoured_or_refused_as_such() -> None:
-    pin = models.trainers()["turkunlp"].commits["causal"]
+    pin = load_trainers()["turkunlp"].commits["causal"]
     parser = arguments.build_parser(None)
     honoured = set(parser._option_string_actions)
     refused = (pin.with_value | pin.without_value) - honoured

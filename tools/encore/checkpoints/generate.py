@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from encore.checkpoints import step_folder
+from encore.checkpoints import safe_load, step_folder
 from encore.errors import DataError, UsageError
 from encore.model.gpt import GPT, ModelConfig
 from encore.tokens.tokenizer import Tokenizer
@@ -24,7 +24,7 @@ class Sampling:
 def load(step: Path) -> GPT:
     """The model of a step folder, or of the newest complete one below it, in fp32. Raises CheckpointError."""
     step = step_folder.newest(step, optimizer=False).step or step
-    model = GPT.empty(ModelConfig.of(step_folder.arguments(step_folder.model_states(step))))
+    model = GPT.empty(ModelConfig.of(safe_load.arguments(safe_load.model_states(step))))
     model.fill(step_folder.layers(step))
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 

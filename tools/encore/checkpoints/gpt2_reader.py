@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from encore.checkpoints import layers, safetensors_shards, step_folder
+from encore.checkpoints import file_names, layers, safetensors_shards, tensor_parallel
 from encore.checkpoints.layers import Layer
 from encore.errors import CheckpointError
 from encore.model.gpt import ModelConfig
@@ -103,7 +103,7 @@ class Folder:
     @property
     def numbers(self) -> list[int]:
         """Megatron's numbers of its layers."""
-        return step_folder.layer_numbers(self.config.num_layers)
+        return file_names.layer_numbers(self.config.num_layers)
 
     def layer(self, number: int) -> Layer:
         """A layer's weights. Raises CheckpointError where they are not what config.json promises."""
@@ -115,7 +115,7 @@ class Folder:
             except (RuntimeError, IndexError):  # the fused rows do not divide into heads
                 raise CheckpointError(f"{self.path}: {wanted[ours]} does not fit config.json", _HINT) from None
             layers.check_shape(whole, needed[ours], f"{self.path}: {wanted[ours]}, as {ours},")
-            return whole if span is None else step_folder.part(whole, ours, *span)
+            return whole if span is None else tensor_parallel.part(whole, ours, *span)
 
         there = [ours for ours, theirs in wanted.items() if theirs in self.get]
         return Layer(read_one, there, needed, f"{self.path}: layer {number}")

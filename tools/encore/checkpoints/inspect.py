@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from encore.checkpoints import gpt2_reader, layers, megatron_reader, step_folder
+from encore.checkpoints import file_names, gpt2_reader, layers, megatron_reader, safe_load
 from encore.errors import CheckpointError, EncoreError
 from encore.model.gpt import ModelConfig
 
@@ -64,8 +64,8 @@ def _of_transformers(path: Path) -> dict[str, Any]:
 
 
 def _of_megatron(path: Path) -> dict[str, Any]:
-    states = step_folder.model_states(path, mapped=True)
-    arguments = step_folder.arguments(states)
+    states = safe_load.model_states(path, mapped=True)
+    arguments = safe_load.arguments(states)
     model = layers.config(arguments)
     tensor, pipeline = megatron_reader.degrees(states, arguments)
     known: dict[str, Any] = {
@@ -78,7 +78,7 @@ def _of_megatron(path: Path) -> dict[str, Any]:
         "pipeline_parallel": pipeline,
         "data_parallel": states.get("dp_world_size"),
         "weights_from": megatron_reader.weights_from(path, states),
-        "optimizer_files": len(step_folder.optimizer_files(path)),
+        "optimizer_files": len(file_names.optimizer_files(path)),
         "model": asdict(model),
         "layer_3": {name: list(shape) for name, shape in layers.shapes(model, 3).items()},
     }
@@ -96,8 +96,8 @@ def _of_megatron(path: Path) -> dict[str, Any]:
 
 def _missing(path: Path, states: dict[str, Any], tensor: int, pipeline: int) -> list[str]:
     ranks = range(tensor * pipeline)
-    missing = [name for rank in ranks if not (path / (name := step_folder.MODEL_STATES.format(rank))).is_file()]
-    found, data = step_folder.optimizer_files(path), states.get("dp_world_size")
+    missing = [name for rank in ranks if not (path / (name := file_names.MODEL_STATES.format(rank))).is_file()]
+    found, data = file_names.optimizer_files(path), states.get("dp_world_size")
     data = data if type(data) is int else 1
     absent = [key for key in ((rank, one) for rank in ranks for one in range(data)) if key not in found]
     if absent:
@@ -132,6 +132,6 @@ def _json(value: Any) -> Any:
         return {str(name): _json(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_json(one) for one in value]
-    if isinstance(value, step_folder.Inert):
+    if isinstance(value, safe_load.Inert):
         return f"{value.name}{value.values}"
     return value if isinstance(value, bool | int | float | str | type(None)) else str(value)

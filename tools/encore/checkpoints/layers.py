@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from encore.checkpoints import step_folder
-from encore.checkpoints.step_folder import Inert
+from encore.checkpoints import tensor_parallel
+from encore.checkpoints.safe_load import Inert
 from encore.errors import CheckpointError, UsageError
 from encore.model.gpt import ModelConfig
 
@@ -163,7 +163,7 @@ def in_current_order(name: str, value: Tensor, heads: int, version: float) -> Te
 
 def share(layer: Layer, name: str, rank: int, ranks: int) -> Tensor:
     """A tensor-parallel rank's part of a weight, in storage of its own."""
-    axis = step_folder.split_axis(name)
+    axis = tensor_parallel.split_axis(name)
     if axis is None:
         return layer[name].clone(memory_format=torch.contiguous_format)
     size = layer.shapes[name][axis] // ranks

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from encore.checkpoints import layers, step_folder, zero
+from encore.checkpoints import file_names, layers, safe_load, step_folder, tensor_parallel, zero
 from encore.checkpoints.layers import Layer
-from encore.checkpoints.step_folder import Weights
+from encore.checkpoints.tensor_parallel import Weights
 from encore.errors import CheckpointError
 from encore.model.gpt import ModelConfig
 
@@ -58,7 +58,7 @@ class Step:
     @property
     def numbers(self) -> list[int]:
         """The numbers of its layers."""
-        return step_folder.layer_numbers(self.config.num_layers)
+        return file_names.layer_numbers(self.config.num_layers)
 
     def layer(self, number: int) -> Layer:
         """A layer's weights, put together one at a time. Raises CheckpointError."""
@@ -69,13 +69,13 @@ class Step:
         return Layer(partial(self._weight, number), ranks[0], shapes, f"{self.path}: layer {number}")
 
     def _weight(self, number: int, name: str, span: tuple[int, int] | None) -> Tensor:
-        axis = step_folder.split_axis(name)
+        axis = tensor_parallel.split_axis(name)
         if axis is not None and self.tensor > 1:
             return self._joined(number, name, axis, span)
         first = self._part(number, 0, name)
         if not all(torch.equal(self._part(number, rank, name), first) for rank in range(1, self.tensor)):
             self.differing.add(f"layer {number} {name}")
-        return first if span is None else step_folder.part(first, name, *span)
+        return first if span is None else tensor_parallel.part(first, name, *span)
 
     def _joined(self, number: int, name: str, axis: int, span: tuple[int, int] | None) -> Tensor:
         """What the ranks hold of a divided weight between the ends of `span`, of all of it with None."""
@@ -99,7 +99,7 @@ class Step:
     def _part(self, number: int, rank: int, name: str) -> Tensor:
         version, heads = self.states.get("checkpoint_version", 0), self.config.num_attention_heads // self.tensor
         value, needed = self.part(number, rank, name)[name], list(layers.shapes(self.config, number)[name])
-        if (axis := step_folder.split_axis(name)) is not None:
+        if (axis := tensor_parallel.split_axis(name)) is not None:
             needed[axis] //= self.tensor
         layers.check_shape(value, tuple(needed), f"{self.path}: layer {number} {name}")
         return layers.in_current_order(name, value, heads, version)
@@ -121,8 +121,8 @@ def find(path: Path) -> Path:
 def read(path: Path, from_optimizer: bool = False) -> Step:
     """A step folder, or the newest complete one of several, ready to be read layer by layer. Raises CheckpointError."""
     path = find(path)
-    states = step_folder.model_states(path, mapped=True)
-    arguments = step_folder.arguments(states)
+    states = safe_load.model_states(path, mapped=True)
+    arguments = safe_load.arguments(states)
     config = layers.config(arguments)
     tensor, pipeline = degrees(states, arguments)
     version = states.get("checkpoint_version", 0)
@@ -154,11 +154,11 @@ def vocabulary(states: Mapping[str, Any], arguments: Mapping[str, Any], model: M
 
 def weights_from(step: Path, states: Mapping[str, Any]) -> str | None:
     """Where a checkpoint has its weights; None where it has none."""
-    if step_folder.layer_files(step):
+    if file_names.layer_files(step):
         return LAYERS
     if isinstance(states.get("module"), dict) and states["module"]:
         return MODULES
-    return OPTIMIZER if step_folder.optimizer_files(step) else None
+    return OPTIMIZER if file_names.optimizer_files(step) else None
 
 
 def _part_of(
@@ -175,8 +175,8 @@ def _part_of(
 
 
 def _of_layer_files(step: Path, config: ModelConfig, tensor: int) -> Part:
-    found = step_folder.layer_files(step)
-    numbers = step_folder.layer_numbers(config.num_layers)
+    found = file_names.layer_files(step)
+    numbers = file_names.layer_numbers(config.num_layers)
     if len(found) != len(numbers):
         raise CheckpointError(
             f"{step} has files of {len(found)} layers, its model {len(numbers)}: {_gap(found, numbers)}",
@@ -185,22 +185,22 @@ def _of_layer_files(step: Path, config: ModelConfig, tensor: int) -> Part:
     # forks that change the data's form otherwise between layers number them otherwise, in the same order
     paths = dict(zip(numbers, found.values(), strict=True))
     for number, ranks in zip(found, paths.values(), strict=True):
-        wanted = [step / step_folder.layer_file(number, rank) for rank in range(tensor)]
+        wanted = [step / file_names.layer_file(number, rank) for rank in range(tensor)]
         missing = [path.name for path in wanted if path not in ranks]
         if missing or len(ranks) != tensor:
             what = f"{', '.join(missing)} is missing" if missing else f"layer {number} has {len(ranks)} parts"
             raise CheckpointError(f"{step}: {what}, tensor-parallel degree {tensor}", "fetch the missing files")
-    return lambda number, rank, name: _weights(step_folder.load(paths[number][rank], mapped=True), paths[number][rank])
+    return lambda number, rank, name: _weights(safe_load.load(paths[number][rank], mapped=True), paths[number][rank])
 
 
 def _gap(found: Mapping[int, Any], numbers: list[int]) -> str:
-    missing = [step_folder.layer_file(number) for number in numbers if number not in found]
+    missing = [file_names.layer_file(number) for number in numbers if number not in found]
     return f"{', '.join(missing[:3])} is missing" if missing else "it has too many"
 
 
 def _of_modules(step: Path, config: ModelConfig, tensor: int) -> Part:
     def part(number: int, rank: int, name: str | None) -> Weights:
-        module = step_folder.model_states(step, rank, mapped=True).get("module")
+        module = safe_load.model_states(step, rank, mapped=True).get("module")
         flat = dict(_flattened(module if isinstance(module, dict) else {}))
         return {own: flat[full] for full, own in _named(flat, number, config).items()}
 
@@ -210,7 +210,7 @@ def _of_modules(step: Path, config: ModelConfig, tensor: int) -> Part:
 def _of_optimizer(step: Path, config: ModelConfig, tensor: int, pipeline: int) -> Part:
     ranks = []
     for model_rank in range(tensor * pipeline):
-        shapes = step_folder.model_states(step, model_rank, mapped=True).get("param_shapes")
+        shapes = safe_load.model_states(step, model_rank, mapped=True).get("param_shapes")
         ranks.append(zero.partitions(step, model_rank, shapes))
 
     def part(number: int, rank: int, name: str | None) -> Weights:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from encore.checkpoints import layers, step_folder
+from encore.checkpoints import file_names, layers, safe_load, step_folder
 from encore.model.gpt import ModelConfig
 
 _PLAIN = (bool, int, float, str, type(None), torch.dtype)
@@ -62,7 +62,7 @@ def write_layers(step: Path, into: Target, source: layers.Source) -> torch.dtype
     for number in source.numbers:
         layer = source.layer(number)
         for rank in range(into.tensor):
-            path = step / step_folder.layer_file(number, rank)  # a part is let go as soon as it is written
+            path = step / file_names.layer_file(number, rank)  # a part is let go as soon as it is written
             step_folder.put(path, {name: _share(layer, name, into, rank) for name in layer})
     return source.layer(1)["position_embeddings.weight"].dtype
 
@@ -76,7 +76,7 @@ def _share(layer: layers.Layer, name: str, into: Target, rank: int) -> Tensor:
 
 def write_states(step: Path, into: Target, dtype: torch.dtype, before: Mapping[str, Any]) -> None:
     """Write a file of arguments and counters per model rank; `before` holds those of the checkpoint it comes from."""
-    arguments = _arguments(into, dtype, step_folder.arguments(dict(before)) if "args" in before else {})
+    arguments = _arguments(into, dtype, safe_load.arguments(dict(before)) if "args" in before else {})
     schedule = _plain(before.get("lr_scheduler"))
     states = {
         "module": None,
@@ -96,7 +96,7 @@ def write_states(step: Path, into: Target, dtype: torch.dtype, before: Mapping[s
         with _megatrons_names() as absolute:
             places = {"rank": model_rank, "local_rank": model_rank, "position_embedding_type": absolute}
             held = states | {"args": Namespace(**(arguments | places))}
-            step_folder.put(step / step_folder.MODEL_STATES.format(model_rank), held)
+            step_folder.put(step / file_names.MODEL_STATES.format(model_rank), held)
 
 
 def _arguments(into: Target, dtype: torch.dtype, before: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from encore import files
-from encore.checkpoints import step_folder
+from encore.checkpoints import file_names, safe_load, step_folder
 from encore.errors import CheckpointError, OutputError, UsageError
 
 _LEFTOVER = re.compile(r"\.(global_step([0-9]+))\.(unfinished|replaced|pruned)")
@@ -68,11 +68,11 @@ def survey(folder: Path, rule: Rule) -> list[Entry]:
 
     Raises CheckpointError for a path that is no such folder.
     """
-    if not folder.is_dir() or step_folder.STEP.fullmatch(folder.resolve().name):
+    if not folder.is_dir() or file_names.STEP.fullmatch(folder.resolve().name):
         raise CheckpointError(
             f"{folder} is no folder of checkpoints", "give the one that holds the global_step folders"
         )
-    entries = [_entry(path, int(match[1])) for path, match in _matching(folder, step_folder.STEP)]
+    entries = [_entry(path, int(match[1])) for path, match in _matching(folder, file_names.STEP)]
     kept = _by_rule(entries, rule) | _protected(folder, entries)
     judged = [_judge(entry, kept.get(entry.path), rule) for entry in entries]
     judged += [_leftover(path, match, rule) for path, match in _matching(folder, _LEFTOVER)]
@@ -99,7 +99,7 @@ def _unreadable(path: Path, step: int, error: PermissionError) -> Entry:
 
 
 def _beyond_latest(path: Path, step: int) -> str:
-    match = step_folder.STEP.fullmatch(step_folder.latest(path.parent) or "")
+    match = file_names.STEP.fullmatch(file_names.latest(path.parent) or "")
     return f"newer than {match[0]}, which `latest` names" if match and step > int(match[1]) else ""
 
 
@@ -107,7 +107,7 @@ def _state(step: Path) -> tuple[str, str]:
     """What a checkpoint is, and why. Only what DeepSpeed alone wrote is called torn or orphaned."""
     names = [entry.name for entry in os.scandir(step)]
     strange = sorted(name for name in names if not _WRITTEN_BY_DEEPSPEED.fullmatch(name))
-    states = step / step_folder.MODEL_STATES.format(0)
+    states = step / file_names.MODEL_STATES.format(0)
     if not states.is_file():
         if strange:
             return UNKNOWN, f"it holds {strange[0]}, which DeepSpeed does not write"
@@ -117,7 +117,7 @@ def _state(step: Path) -> tuple[str, str]:
             old = handle.read(len(_OLD_FORMAT)) == _OLD_FORMAT
         return (UNKNOWN, f"{states.name} is in torch's old format") if old else (TORN, f"{states.name} is torn")
     try:
-        if step_folder.model_states(step).get("module") is not None:
+        if safe_load.model_states(step).get("module") is not None:
             return UNKNOWN, "its weights are not in layer files"
         weights, all_of_it = (step_folder.incomplete(step, optimizer=optimizer) for optimizer in (False, True))
     except (CheckpointError, KeyError, TypeError, ValueError) as error:
@@ -153,7 +153,7 @@ def _protected(folder: Path, entries: Sequence[Entry]) -> dict[Path, str]:
             kept[max(found, key=lambda entry: entry.step).path] = f"the newest that is {state}"
     if entries and not kept:
         kept[max(entries, key=lambda entry: entry.step).path] = "nothing better is here"
-    if named := step_folder.latest(folder):
+    if named := file_names.latest(folder):
         kept[folder / named] = "`latest` names it"
     return kept
 
@@ -213,7 +213,7 @@ def delete(entries: Iterable[Entry], rule: Rule) -> Iterator[Entry]:
 
 def _still(entry: Entry, rule: Rule) -> bool:
     pruned = entry.path.name.endswith(".pruned")
-    return pruned or (not _active(entry.path, rule) and step_folder.latest(entry.path.parent) != entry.path.name)
+    return pruned or (not _active(entry.path, rule) and file_names.latest(entry.path.parent) != entry.path.name)
 
 
 def _remove(entry: Entry) -> None:

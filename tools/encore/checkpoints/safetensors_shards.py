@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from encore import files
-from encore.checkpoints import step_folder
-from encore.checkpoints.step_folder import Weights
+from encore.checkpoints import safe_load
+from encore.checkpoints.tensor_parallel import Weights
 from encore.errors import CheckpointError, OutputError
 
 _HINT = "take a folder as transformers saves it"
@@ -71,7 +71,7 @@ def _shard(path: Path) -> dict[str, Callable[[], Tensor]]:
 
 
 def _pickled(path: Path) -> dict[str, Callable[[], Tensor]]:
-    held = step_folder.load(path, mapped=True)
+    held = safe_load.load(path, mapped=True)
     if not isinstance(held, dict) or not all(isinstance(value, Tensor) for value in held.values()):
         raise CheckpointError(f"{path} holds more than weights by name", _HINT)
     return {name: lambda value=value: value for name, value in held.items()}

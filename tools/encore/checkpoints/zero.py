@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from encore.checkpoints import step_folder
+from encore.checkpoints import file_names, safe_load
 from encore.errors import CheckpointError
 
 _HINT = "take a checkpoint of DeepSpeed's ZeRO stage 1 that is whole"
@@ -53,7 +53,7 @@ def partitions(step: Path, model_rank: int, parameter_shapes: Any) -> Partitions
     if not all(isinstance(group, dict) and all(isinstance(s, tuple) for s in group.values()) for group in groups):
         raise CheckpointError(f"{step} does not state its parameters' shapes", _HINT)
     found = Partitions({name: tuple(shape) for group in groups for name, shape in group.items()})
-    paths = {data: path for (model, data), path in step_folder.optimizer_files(step).items() if model == model_rank}
+    paths = {data: path for (model, data), path in file_names.optimizer_files(step).items() if model == model_rank}
     for _, path in sorted(paths.items()):
         for group, places in enumerate(_state(path)["param_slice_mappings"]):
             for name, place in places.items():
@@ -63,7 +63,7 @@ def partitions(step: Path, model_rank: int, parameter_shapes: Any) -> Partitions
 
 
 def _state(path: Path) -> dict[str, Any]:
-    held = step_folder.load(path, mapped=True)
+    held = safe_load.load(path, mapped=True)
     state = held.get("optimizer_state_dict") if isinstance(held, dict) else None
     needed = ("single_partition_of_fp32_groups", "param_slice_mappings")
     flat, places = (state.get(name) if isinstance(state, dict) else None for name in needed)
@@ -78,7 +78,7 @@ def _state(path: Path) -> dict[str, Any]:
 
 def _address(place: Any, path: Path) -> tuple[int, int]:
     """start and numel of a fragment_address, whose class is not there."""
-    values = place.values[0] if isinstance(place, step_folder.Inert) and place.values else None
+    values = place.values[0] if isinstance(place, safe_load.Inert) and place.values else None
     if not isinstance(values, dict) or not all(
         type(values.get(name)) is int and values[name] >= 0 for name in ("start", "numel")
     ):

@@ -23,7 +23,8 @@ from encore.curves import event_runs, tags
 from encore.curves.curve import FEW, Curve
 from encore.curves.event_runs import Run, View
 from encore.errors import RegistryError
-from encore.registry import models, strict_yaml
+from encore.registry import strict_yaml
+from encore.registry.folder import FOLDER
 
 _FOLDER = Path(__file__).resolve().parent / "page"
 # what a page may hold in all, so that it stays below some 6 MB, and a curve at least and at most
@@ -149,7 +150,7 @@ class ChartLibrary:
 
 
 @functools.cache
-def chart_library(folder: Path = models.FOLDER) -> ChartLibrary:
+def chart_library(folder: Path = FOLDER) -> ChartLibrary:
     """page.yml."""
     return strict_yaml.load(folder / "page.yml", ChartLibrary)
 

@@ -6,7 +6,7 @@ import yaml
 
 from encore.errors import DataError
 from encore.plan.records import Plan, Request
-from encore.registry import models
+from encore.registry.paper_runs import load_released_steps, load_runs
 
 _READ_BYTES = 1 << 30  # more would take longer than a card is worth
 
@@ -84,7 +84,7 @@ def _training(plan: Plan) -> list[tuple[str, str]]:
 def loss(plan: Plan, folder: Path) -> list[tuple[str, str]]:
     """The last validation losses among the folder's TensorBoard events, else the published loss; none where unknown."""
     measured = _measured(folder)
-    known = models.runs().get(plan.name) or models.released_steps().get(plan.name)
+    known = load_runs().get(plan.name) or load_released_steps().get(plan.name)
     if not measured and known is not None and known.loss is not None:
         return [("the paper's run of this name, nats per token", f"{known.loss}")]
     return measured

@@ -23,7 +23,7 @@ from encore.errors import DataError, EncoreError, UnknownNameError, UsageError
 from encore.images import base_digest, wheels
 from encore.images import definition as definitions
 from encore.images import record as images
-from encore.registry import clusters
+from encore.registry.images import load_images
 
 KIT = Path(__file__).resolve().parents[3]
 RUNTIMES = ("apptainer", "singularity")
@@ -52,7 +52,7 @@ class Order:
     @property
     def target(self) -> Path:
         """The file, or the folder of a sandbox, that comes to be."""
-        stem = Path(clusters.images()[self.image].file).stem + (f"-{self.tag}" if self.tag else "")
+        stem = Path(load_images()[self.image].file).stem + (f"-{self.tag}" if self.tag else "")
         return self.out / (stem if self.sandbox else f"{stem}.sif")
 
     @property
@@ -85,7 +85,7 @@ def check(order: Order) -> Base:
 
 
 def _base(order: Order, definition: definitions.Definition) -> Base:
-    known = clusters.images()[order.image].bases
+    known = load_images()[order.image].bases
     given = order.arguments.get("base")
     if given is None and "bootstrap" not in order.arguments:
         there = (b for b in known if b.bootstrap == "docker" or Path(b.name).is_file())
@@ -161,7 +161,7 @@ def build(order: Order, say: Say) -> images.Record:
 
 
 def _wheels(order: Order, say: Say) -> Path:
-    profile = clusters.images()[order.image]
+    profile = load_images()[order.image]
     say(f"fetching the requirements {', '.join(profile.requirements)} for Python {profile.python}")
     return wheels.fetch(str(profile.python), profile.requirements, order.cache)
 
@@ -279,6 +279,6 @@ def as_rows(order: Order) -> list[tuple[str, str]]:
         ("definition", str(definitions.of(order.image).path)),
         ("base", f"{base.bootstrap} {base.name}"),
         ("its digest", base.known or "not known yet: looked up and recorded by this build"),
-        ("requirements", ", ".join(clusters.images()[order.image].requirements)),
+        ("requirements", ", ".join(load_images()[order.image].requirements)),
         ("command", " ".join([program, "build", *given])),
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encore.errors import DataError, UnknownNameError
-from encore.registry.clusters import images
+from encore.registry.images import load_images
 
 FOLDER = Path(__file__).resolve().parents[3] / "containers"
 
@@ -36,8 +36,8 @@ class Definition:
 
 def of(image: str, folder: Path = FOLDER) -> Definition:
     """The definition of an image of registry/images.yml; raises UnknownNameError."""
-    if image not in images():
-        raise UnknownNameError("image", image, images())
+    if image not in load_images():
+        raise UnknownNameError("image", image, load_images())
     return read(folder / f"{image}.def")
 
 

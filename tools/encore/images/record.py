@@ -9,9 +9,10 @@ from pathlib import Path
 from encore import files
 from encore.errors import DataError, RegistryError
 from encore.images import definition
-from encore.registry import clusters
+from encore.registry.folder import FOLDER
+from encore.registry.images import load_images
 
-REGISTRY_FILE = clusters.REGISTRY / "images.yml"
+REGISTRY_FILE = FOLDER / "images.yml"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def identify(image: Path, name: str | None = None) -> Identity:
     if found != "amd64":
         raise DataError(f"{image} is for {found}", "the jobs run on amd64 (x86-64); build it there")
     record = read_record(image)
-    known = clusters.images()
+    known = load_images()
     name = name or (record.image if record else next((n for n in known if known[n].file == image.name), None))
     if name not in known:
         raise DataError(f"{image} is none of the kit's images by its record or name", f"known: {', '.join(known)}")
@@ -103,4 +104,4 @@ def write_digests(name: str, base: str, base_digest: str, digest: str, registry:
             f"{registry}: {name} has no line `digest:` for its {' and '.join(wanted)}", "add it, as null"
         )
     files.write_text(registry, "".join(lines))
-    clusters.images.cache_clear()
+    load_images.cache_clear()

@@ -9,7 +9,9 @@ from encore.plan import layout as layouts
 from encore.plan import sizing
 from encore.plan.records import Cost, Job, Training
 from encore.plan.settings import Settings, choose
-from encore.registry import clusters, models
+from encore.registry import clusters
+from encore.registry.accelerators import Accelerator, load_accelerators
+from encore.registry.regimes import RegimeBatch
 
 _MOST_NODES = 64  # what a plan asks for by itself; --nodes goes further
 
@@ -18,7 +20,7 @@ class Site(NamedTuple):
     """A cluster as the user wants it used: overrides applied; `node_gpus` is what a whole node has."""
 
     cluster: clusters.Cluster
-    accelerator: models.Accelerator
+    accelerator: Accelerator
     node_gpus: int
     time: str | None
 
@@ -57,7 +59,7 @@ class Workload(NamedTuple):
     model: sizing.Dimensions
     vocabulary: int
     training: Training
-    batch: clusters.RegimeBatch
+    batch: RegimeBatch
     settings: Settings
 
 
@@ -73,10 +75,10 @@ class Spread(NamedTuple):
 
 def site(name: str, settings: Settings, time: str | None) -> Site:
     """The cluster `name` with the user's overrides; raises UsageError for a time or partition that cannot be."""
-    cluster = clusters.cluster(name)
+    cluster = clusters.load_cluster(name)
     accelerator_name = choose(settings.accelerator, cluster.accelerator)
-    if accelerator_name not in models.accelerators():
-        raise UnknownNameError("accelerator", accelerator_name, models.accelerators())
+    if accelerator_name not in load_accelerators():
+        raise UnknownNameError("accelerator", accelerator_name, load_accelerators())
     partition = choose(settings.partition, cluster.partition)
     if partition and cluster.partitions and partition not in cluster.partitions:
         raise UnknownNameError(f"partition of {name}", partition, cluster.partitions)
@@ -98,7 +100,7 @@ def site(name: str, settings: Settings, time: str | None) -> Site:
         launch=_launch(cluster, settings, gpus, cores),
         node=dataclasses.replace(node, gpus=gpus, cores=cores, memory_gib=memory),
     )
-    found = Site(adjusted, models.accelerators()[accelerator_name], node.gpus, None)
+    found = Site(adjusted, load_accelerators()[accelerator_name], node.gpus, None)
     return found._replace(time=_time(found, time))
 
 

@@ -6,10 +6,15 @@
 import shlex
 from dataclasses import dataclass, field
 
-from encore.files import RunPaths
 from encore.plan import run_data, run_name, sizing
+from encore.plan.run_paths import RunPaths
 from encore.plan.settings import Settings, as_assignments
 from encore.registry import clusters, models
+from encore.registry.corpora import Corpus
+from encore.registry.folder import Objective, Variable
+from encore.registry.images import Image
+from encore.registry.tokenizers import Tokenizer
+from encore.registry.trainers import Pin, Trainer
 from encore.tokens import data_paths as datapaths
 
 
@@ -22,7 +27,7 @@ class Request:
     nodes: int | None = None
     time: str | None = None
     account: str | None = None
-    objective: clusters.Objective = "causal"
+    objective: Objective = "causal"
     trainer: str | None = None
     workspace: str | None = None
     as_released: bool = False
@@ -128,19 +133,19 @@ class Released:
 class Software:
     """The trainer at its commit and the image that holds it; no image where the cluster has no containers."""
 
-    trainer: models.Trainer
-    pin: models.Pin
-    objective: clusters.Objective
+    trainer: Trainer
+    pin: Pin
+    objective: Objective
     image_name: str | None
-    image: clusters.Image | None
+    image: Image | None
 
 
 @dataclass(frozen=True)
 class Data:
     """What is trained and validated on; parts and groups name prefixes below the data folder."""
 
-    corpus: models.Corpus
-    tokenizer: models.Tokenizer
+    corpus: Corpus
+    tokenizer: Tokenizer
     train: datapaths.Group
     valid: tuple[datapaths.Group, ...]
     train_file: str
@@ -171,8 +176,8 @@ class Plan:
     tokens: int
     unique_tokens: int
     paths: RunPaths
-    environment: tuple[clusters.Variable, ...]
-    rank_environment: tuple[clusters.Variable, ...]
+    environment: tuple[Variable, ...]
+    rank_environment: tuple[Variable, ...]
     released: Released | None
     warnings: tuple[str, ...] = ()
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from encore import cli
+from encore import human
 from encore.plan import trainer_args
 from encore.plan.records import Plan
 
@@ -46,7 +46,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
 
 def as_table(plan: Plan) -> str:
     """The plan as aligned lines."""
-    return cli.table([("run", f"{plan.name} on {plan.cluster_name}"), *_what(plan), *_where(plan), *_price(plan)])
+    return human.table([("run", f"{plan.name} on {plan.cluster_name}"), *_what(plan), *_where(plan), *_price(plan)])
 
 
 def _what(plan: Plan) -> list[tuple[str, str]]:
@@ -66,7 +66,7 @@ def _what(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _where(plan: Plan) -> list[tuple[str, str]]:
-    layout, job, needed = plan.layout, plan.job, cli.byte_size(plan.cost.memory_per_device_bytes)
+    layout, job, needed = plan.layout, plan.job, human.byte_size(plan.cost.memory_per_device_bytes)
     parallel = f"data {layout.data_parallel} × tensor {layout.tensor_parallel} × pipeline {layout.pipeline_parallel}"
     recomputation = "recomputed activations" if layout.activation_checkpointing else "no recomputation"
     precision = "bf16" if layout.bf16 else "fp32"
@@ -83,12 +83,12 @@ def _price(plan: Plan) -> list[tuple[str, str]]:
     assumed = f"MFU {speed.mfu:.1%}" if speed.mfu is not None else f"{speed.sustained_flops:.2g} FLOP/s per device"
     jobs = f"{cost.jobs} job{'s' * (cost.jobs > 1)} of {plan.job.time or 'any length'}"
     billed = f" = {_count(cost.billing_units)} {cost.billing_unit}" if cost.billing_units is not None else ""
-    kept = f"{cli.byte_size(cost.checkpoints_kept_bytes)} if all are kept"
+    kept = f"{human.byte_size(cost.checkpoints_kept_bytes)} if all are kept"
     return [
         ("FLOPs", f"{cost.flops_exact:.3g} (6ND: {cost.flops_6nd:.3g})"),
-        ("time", f"{cli.duration(cost.hours * 3600)} at {assumed}: {jobs}"),
+        ("time", f"{human.duration(cost.hours * 3600)} at {assumed}: {jobs}"),
         ("GPU-hours", f"{_count(cost.gpu_hours)}{billed}"),
-        ("checkpoints", f"{cli.byte_size(cost.checkpoint_bytes)} each, {kept}"),
+        ("checkpoints", f"{human.byte_size(cost.checkpoint_bytes)} each, {kept}"),
     ]
 
 

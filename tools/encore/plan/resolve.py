@@ -5,13 +5,20 @@ import math
 from typing import Any
 
 from encore.errors import UnknownNameError, UsageError
-from encore.files import RunPaths
 from encore.plan import placement, run_data, run_name, sizing
 from encore.plan.records import Data, Plan, Released, Request, Software, Training
+from encore.plan.run_paths import RunPaths
 from encore.plan.settings import Settings, choose
 from encore.plan.user_config import UserConfig, safe_account, safe_path
 from encore.registry import clusters
 from encore.registry import models as registry
+from encore.registry.corpora import load_corpora
+from encore.registry.folder import Variable
+from encore.registry.images import load_images
+from encore.registry.paper_runs import load_released_steps, load_runs
+from encore.registry.regimes import Regime, load_regimes
+from encore.registry.tokenizers import Tokenizer, load_tokenizers
+from encore.registry.trainers import load_trainers
 
 _OPTIMIZER = (
     *("lr", "min_lr", "lr_decay_style", "adam_beta1", "adam_beta2", "adam_eps"),
@@ -27,7 +34,7 @@ def resolve(request: Request, config: UserConfig) -> Plan:
     site = placement.site(request.cluster, settings, request.time)
     run = _run_name(request)
     shape = _shape(run)
-    regime = clusters.regimes()[shape.regime]
+    regime = load_regimes()[shape.regime]
     software = _software(request, site.cluster)
     data = _data(run, regime, software)
     model = _model(shape, data.tokenizer, choose(settings.sequence_length, regime.data.sequence_length))
@@ -67,10 +74,10 @@ def _named(kind: str, name: str, records: dict[str, Any]) -> Any:
 
 
 def _run_name(request: Request) -> run_name.RunName:
-    corpora = registry.corpora()
+    corpora = load_corpora()
     words = run_name.Vocabulary(
-        labels={label: record.parameters for label, record in registry.models().labels.items()},
-        known={name: (run.parameters, run.tokens, run.unique_tokens) for name, run in registry.runs().items()},
+        labels={label: record.parameters for label, record in registry.load_models().labels.items()},
+        known={name: (run.parameters, run.tokens, run.unique_tokens) for name, run in load_runs().items()},
         corpora=corpora,
         variants={variant for corpus in corpora.values() for variant in corpus.variants},
     )
@@ -78,26 +85,26 @@ def _run_name(request: Request) -> run_name.RunName:
 
 
 def _shape(run: run_name.RunName) -> registry.Shape:
-    models = registry.models()
-    known = registry.runs().get(run.name)
+    models = registry.load_models()
+    known = load_runs().get(run.name)
     return models.shapes[known.shape if known and known.shape else models.labels[run.label].shape]
 
 
 def _software(request: Request, cluster: clusters.Cluster) -> Software:
-    trainer = _named("trainer", request.trainer or cluster.trainer, registry.trainers())
+    trainer = _named("trainer", request.trainer or cluster.trainer, load_trainers())
     pin = trainer.commits.get(request.objective)
     if pin is None:
-        able = [t.name for t in registry.trainers().values() if request.objective in t.commits]
+        able = [t.name for t in load_trainers().values() if request.objective in t.commits]
         raise UsageError(
             f"trainer {trainer.name} has no {request.objective} objective", f"choose --trainer {' or '.join(able)}"
         )
     image_name = choose(request.settings.image, cluster.image)
-    image = _named("image", image_name, clusters.images()) if image_name else None
+    image = _named("image", image_name, load_images()) if image_name else None
     return Software(trainer, pin, request.objective, image_name, image)
 
 
-def _data(run: run_name.RunName, regime: clusters.Regime, software: Software) -> Data:
-    trainer, suffix, corpora = software.trainer, run.suffix, registry.corpora()
+def _data(run: run_name.RunName, regime: Regime, software: Software) -> Data:
+    trainer, suffix, corpora = software.trainer, run.suffix, load_corpora()
     corpus = suffix.corpus or regime.data.corpus
     mix = ("python", 100 - suffix.corpus_share) if suffix.corpus_share else None
     spec = run_data.DataSpec(corpus, run.unique_tokens if run.unique_label else None, suffix.variant, mix)
@@ -111,18 +118,18 @@ def _data(run: run_name.RunName, regime: clusters.Regime, software: Software) ->
         )
     if not trainer.several_validation_sets and len(valid) > 1:
         raise UsageError(f"trainer {trainer.name} has one validation set only", "choose --trainer turkunlp")
-    tokenizer = registry.tokenizers()[regime.data.tokenizer]
+    tokenizer = load_tokenizers()[regime.data.tokenizer]
     return Data(corpora[corpus], tokenizer, train, valid, *run_data.file_names(spec, corpora))
 
 
-def _model(shape: registry.Shape, tokenizer: registry.Tokenizer, positions: int) -> sizing.Dimensions:
+def _model(shape: registry.Shape, tokenizer: Tokenizer, positions: int) -> sizing.Dimensions:
     vocabulary = sizing.padded_vocabulary(tokenizer.vocabulary, 1)
     sizes = (shape.layers, shape.d_model, shape.ffw_size, shape.kv_size, shape.heads)
     return sizing.Dimensions(*sizes, vocabulary, positions)
 
 
 def _released(name: str, sequence_length: int) -> Released | None:
-    record = registry.runs().get(name) or registry.released_steps().get(name)
+    record = load_runs().get(name) or load_released_steps().get(name)
     if record is None or record.global_step is None or record.global_batch_size is None:
         return None
     samples = choose(record.train_samples, record.global_step * record.global_batch_size)
@@ -134,7 +141,7 @@ def _trains_the_name(request: Request) -> bool:
     return not request.as_released and request.settings.train_samples is None
 
 
-def _batch_size(regime: clusters.Regime, parameters: int) -> int:
+def _batch_size(regime: Regime, parameters: int) -> int:
     return next(
         size.sequences
         for size in regime.batch.sizes
@@ -144,7 +151,7 @@ def _batch_size(regime: clusters.Regime, parameters: int) -> int:
 
 def _training(
     request: Request,
-    regime: clusters.Regime,
+    regime: Regime,
     run: run_name.RunName,
     model: sizing.Dimensions,
     released: Released | None,
@@ -189,7 +196,7 @@ def _workspace(request: Request, config: UserConfig, cluster: clusters.Cluster) 
     return safe_path(workspace, "workspace")
 
 
-def _active(variables: tuple[clusters.Variable, ...], nodes: int, settings: Settings) -> tuple[clusters.Variable, ...]:
+def _active(variables: tuple[Variable, ...], nodes: int, settings: Settings) -> tuple[Variable, ...]:
     conditions = {"always": True, "multi-node": nodes > 1, "large-scale": bool(settings.large_scale)}
     return tuple(variable for variable in variables if conditions[variable.when])
 

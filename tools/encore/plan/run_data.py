@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from encore.errors import UnknownNameError, UsageError
 from encore.plan import run_name
-from encore.registry.models import Corpus, Files
+from encore.registry.corpora import Corpus, Files
 from encore.tokens import data_paths
 from encore.tokens.data_paths import Group, Part
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from encore.errors import UnknownNameError, UsageError
-from encore.files import FOLDER_KINDS
+from encore.plan.run_paths import FOLDER_KINDS
 from encore.registry import clusters, strict_yaml
 
 # no blank, quote, comma or colon: Megatron's data-path lines split on them, and none can break out of a script
@@ -75,7 +75,7 @@ def default_cluster(config: UserConfig) -> str:
     slurm_name = os.environ.get("SLURM_CLUSTER_NAME") or _slurm_conf_cluster()
     if slurm_name:
         for name in clusters.cluster_names():
-            if clusters.cluster(name).slurm_cluster_name == slurm_name:
+            if clusters.load_cluster(name).slurm_cluster_name == slurm_name:
                 return name
     return _DEFAULT_CLUSTER
 

@@ -1,4 +1,4 @@
-"""Cluster, image and training profiles: registry/clusters/*.yml, images.yml, training.yml as frozen records.
+"""registry/clusters/*.yml: the machines that jobs are rendered for.
 
 A cluster owns what its scheduler, nodes and fabric ask for; an image owns what depends on the software inside it
 (network plugin, GPU-direct level, bind mounts, `run` or `exec`). Each block of facts carries its source.
@@ -13,11 +13,8 @@ from typing import Literal
 
 from encore.errors import UnknownNameError
 from encore.registry import strict_yaml
+from encore.registry.folder import FOLDER, Variable
 
-REGISTRY = Path(__file__).resolve().parents[3] / "registry"
-
-Vendor = Literal["amd", "nvidia", "cpu"]
-Objective = Literal["causal", "ul2"]
 _DURATION = re.compile(r"(?:(?P<days>[0-9]+)-)?(?P<hours>[0-9]{1,3}):(?P<minutes>[0-5][0-9]):(?P<seconds>[0-5][0-9])")
 
 
@@ -28,22 +25,6 @@ def seconds(duration: str) -> int:
         raise ValueError(f"{duration!r} is not a time; write D-HH:MM:SS or HH:MM:SS")
     days, hours, minutes, secs = (int(match[part] or 0) for part in ("days", "hours", "minutes", "seconds"))
     return ((days * 24 + hours) * 60 + minutes) * 60 + secs
-
-
-@dataclass(frozen=True)
-class Variable:
-    """An environment variable of a job and when it is set."""
-
-    name: str
-    value: str
-    source: str
-    when: Literal["always", "multi-node", "large-scale"] = "always"
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.name):
-            raise ValueError(f"{self.name!r} is not the name of an environment variable")
-        if not re.fullmatch(r"[A-Za-z0-9_./:,=^@%+$ -]*", self.value):
-            raise ValueError(f"{self.value!r} holds a character that no setting of ours needs")
 
 
 @dataclass(frozen=True)
@@ -156,144 +137,14 @@ class Cluster:
             raise ValueError(f"partition {self.partition!r} is not among its partitions")
 
 
-@dataclass(frozen=True)
-class Base:
-    """What an image is built from: a registry's image by its tag, or an image file that is there on the machine."""
-
-    bootstrap: Literal["docker", "localimage"]
-    name: str
-    source: str
-    checked: datetime.date
-    digest: str | None = None  # None: not built from yet; tools/build_image.py fills it in
-
-
-@dataclass(frozen=True)
-class Image:
-    """A container image: what it is made of and what a job that runs in it has to set."""
-
-    title: str
-    vendor: Vendor
-    file: str
-    verb: Literal["run", "exec"]
-    trainers_folder: str
-    source: str
-    checked: datetime.date
-    squashfs: str | None = None  # the same image as enroot and pyxis read it
-    python: str | None = None  # of its base; what its requirements are pinned for
-    requirements: tuple[str, ...] = ()  # containers/requirements/NAME.txt
-    bases: tuple[Base, ...] = ()  # the first that this machine has, else the first that is pulled
-    digest: str | None = None  # of the file; None: not built yet
-    options: tuple[str, ...] = ()
-    binds: tuple[str, ...] = ()
-    module_paths: tuple[str, ...] = ()
-    modules: tuple[str, ...] = ()
-    numa_binding: bool = False
-    environment: tuple[Variable, ...] = ()
-    rank_environment: tuple[Variable, ...] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class BatchSize:
-    """The global batch of models below a size; without `below_parameters`, of all larger ones."""
-
-    sequences: int
-    below_parameters: int | None = None
-
-
-@dataclass(frozen=True)
-class RegimeData:
-    """What is trained on unless the name says otherwise."""
-
-    corpus: str
-    tokenizer: str
-    sequence_length: int
-    source: str
-    checked: datetime.date
-
-
-@dataclass(frozen=True)
-class RegimeBatch:
-    """Sequences per step by model size, and the largest micro-batch worth trying."""
-
-    sizes: tuple[BatchSize, ...]
-    largest_micro_batch: int
-    least_sequences_per_gpu: int  # how far a step is spread when the number of nodes is left open
-    source: str
-    checked: datetime.date
-
-
-@dataclass(frozen=True)
-class RegimeOptimizer:
-    """Learning rate, schedule, Adam, regularisation, precision."""
-
-    lr: float
-    min_lr: float
-    lr_decay_style: str
-    warmup_fraction: float
-    adam_beta1: float
-    adam_beta2: float
-    adam_eps: float
-    weight_decay: float
-    clip_grad: float
-    dropout: float
-    seed: int
-    source: str
-    checked: datetime.date
-
-
-@dataclass(frozen=True)
-class RegimeCadence:
-    """Steps between log lines, validations and checkpoints; batches per validation."""
-
-    log_interval: int
-    eval_interval: int
-    eval_iters: int
-    saves_per_run: int
-    source: str
-    checked: datetime.date
-
-
-@dataclass(frozen=True)
-class Regime:
-    """A family of training defaults; each of its numbers can be overridden."""
-
-    data: RegimeData
-    batch: RegimeBatch
-    optimizer: RegimeOptimizer
-    cadence: RegimeCadence
-
-
-@dataclass(frozen=True)
-class _Regimes:
-    regimes: dict[str, Regime]
-
-
-@dataclass(frozen=True)
-class _Images:
-    images: dict[str, Image]
-
-
-def cluster_names(registry: Path = REGISTRY) -> list[str]:
+def cluster_names(folder: Path = FOLDER) -> list[str]:
     """The clusters that have a profile."""
-    return sorted(path.stem for path in (registry / "clusters").glob("*.yml"))
+    return sorted(path.stem for path in (folder / "clusters").glob("*.yml"))
 
 
 @functools.cache
-def cluster(name: str, registry: Path = REGISTRY) -> Cluster:
+def load_cluster(name: str, folder: Path = FOLDER) -> Cluster:
     """A cluster's profile; raises UnknownNameError with the nearest names."""
-    if name not in cluster_names(registry):
-        raise UnknownNameError("cluster", name, cluster_names(registry))
-    return strict_yaml.load(registry / "clusters" / f"{name}.yml", Cluster)
-
-
-@functools.cache
-def images(registry: Path = REGISTRY) -> dict[str, Image]:
-    """The images by name."""
-    return strict_yaml.load(registry / "images.yml", _Images).images
-
-
-@functools.cache
-def regimes(registry: Path = REGISTRY) -> dict[str, Regime]:
-    """The families of training defaults by name."""
-    return strict_yaml.load(registry / "training.yml", _Regimes).regimes
+    if name not in cluster_names(folder):
+        raise UnknownNameError("cluster", name, cluster_names(folder))
+    return strict_yaml.load(folder / "clusters" / f"{name}.yml", Cluster)

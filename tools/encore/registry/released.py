@@ -11,7 +11,7 @@ from pathlib import Path
 
 from encore.errors import RegistryError, UnknownNameError, UsageError
 from encore.registry import strict_csv, strict_yaml
-from encore.registry.models import FOLDER
+from encore.registry.folder import FOLDER
 
 ATTRIBUTIONS = ("named", "seed", "inferred", "unknown")
 KINDS = ("model", "dataset")

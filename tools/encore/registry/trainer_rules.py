@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from encore.errors import UnknownNameError, UsageError
-from encore.registry.models import Pin, Trainer
+from encore.registry.trainers import Pin, Trainer
 
 _REQUIRED = ("--num-layers", "--hidden-size", "--num-attention-heads", "--micro-batch-size", "--seq-length", "--lr")
 _TOKENIZER_FILES = {

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from encore import cli
 from encore.errors import DataError, UnknownNameError, UsageError
-from encore.registry import models
 from encore.registry.trainer_rules import check_arguments
+from encore.registry.trainers import load_trainers
 
 _TRAINER = "builtin"
 _PEER = "turkunlp"
@@ -38,7 +38,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str], world_size: int)
     if rest:
         _refuse_unknown(rest[0].partition("=")[0], parser)
     spelled = [part for text in argv for part in (text.split("=", 1) if text.startswith("--") else [text])]
-    trainer = models.trainers()[_TRAINER]
+    trainer = load_trainers()[_TRAINER]
     check_arguments(trainer, trainer.commits["causal"], spelled, world_size)
     _check(args)
     args.world_size = args.data_parallel_size = world_size
@@ -95,7 +95,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _refuse_unknown(argument: str, parser: argparse.ArgumentParser) -> NoReturn:
-    pin = models.trainers()[_PEER].commits["causal"]
+    pin = load_trainers()[_PEER].commits["causal"]
     if argument in pin.with_value | pin.without_value:
         raise UsageError(
             f"{argument} is Megatron's, and the built-in trainer does not honour it",

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from encore.checkpoints import step_folder
+from encore.checkpoints import file_names, safe_load, step_folder
 from encore.errors import CheckpointError, DataError, UsageError
 from encore.model.gpt import GPT, ModelConfig
 from encore.train.engines import DeepSpeedEngine, Engine, Hyperparameters, TorchEngine
@@ -58,7 +58,7 @@ def start(args: argparse.Namespace, world: World, step: Path | None, configurati
 
 
 def _check_same_model(step: Path, args: argparse.Namespace) -> None:
-    saved = step_folder.arguments(step_folder.model_states(step))
+    saved = safe_load.arguments(safe_load.model_states(step))
     wrong = [
         f"--{name.replace('_', '-')} {saved.get(name)} (now {getattr(args, name)})"
         for name in _SAME_MODEL
@@ -70,15 +70,15 @@ def _check_same_model(step: Path, args: argparse.Namespace) -> None:
 
 def _go_on(run: Run, step: Path) -> None:
     """Take up the counters, the schedule and, unless --no-load-optim declines it, the optimizer's state."""
-    args, states = run.args, step_folder.model_states(step)
-    saved = step_folder.arguments(states)
+    args, states = run.args, safe_load.model_states(step)
+    saved = safe_load.arguments(states)
     run.progress = Progress(states["iteration"], saved["consumed_train_samples"], saved["consumed_valid_samples"])
     run.schedule = run.schedule.reconciled(
         states["lr_scheduler"], args.override_lr_scheduler, args.use_checkpoint_lr_scheduler
     )
     if not args.no_load_optim:
         rank = run.world.rank if run.engine.partitions > 1 else 0
-        path = step / step_folder.optimizer_file(rank, bool(saved["bf16"]))
+        path = step / file_names.optimizer_file(rank, bool(saved["bf16"]))
         run.engine.restore(_fitting(path, run.engine, states["dp_world_size"]))
 
 
@@ -91,7 +91,7 @@ def _engine(args: argparse.Namespace, world: World, model: GPT, configuration: d
 
 
 def _fitting(path: Path, engine: Engine, partitions: int) -> dict[str, Any]:
-    saved = step_folder.load(path)
+    saved = safe_load.load(path)
     kind = saved.get("engine", "another trainer")
     if kind != engine.name or partitions != engine.partitions:
         raise CheckpointError(
@@ -111,12 +111,12 @@ def save(run: Run) -> Path:
     unfinished = step_folder.unfinished(args.save, iteration)
     if rank < run.engine.partitions:
         state = {"optimizer_state_dict": run.engine.state(), "engine": run.engine.name}
-        step_folder.put(unfinished / step_folder.optimizer_file(rank, args.bf16), state)
+        step_folder.put(unfinished / file_names.optimizer_file(rank, args.bf16), state)
     if rank == 0:
         for number, module in run.model.layer_modules().items():
             weights = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
-            step_folder.put(unfinished / step_folder.layer_file(number), weights)
-        step_folder.put(unfinished / step_folder.MODEL_STATES.format(0), _model_states(run))
+            step_folder.put(unfinished / file_names.layer_file(number), weights)
+        step_folder.put(unfinished / file_names.MODEL_STATES.format(0), _model_states(run))
     run.world.barrier()
     if rank == 0:
         step_folder.finish(args.save, iteration)

@@ -1,0 +1,27 @@
+"""Where the facts stand, and the words that several of them share."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+FOLDER = Path(__file__).resolve().parents[3] / "registry"
+
+Vendor = Literal["amd", "nvidia", "cpu"]
+Objective = Literal["causal", "ul2"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An environment variable of a job and when it is set."""
+
+    name: str
+    value: str
+    source: str
+    when: Literal["always", "multi-node", "large-scale"] = "always"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.name):
+            raise ValueError(f"{self.name!r} is not the name of an environment variable")
+        if not re.fullmatch(r"[A-Za-z0-9_./:,=^@%+$ -]*", self.value):
+            raise ValueError(f"{self.value!r} holds a character that no setting of ours needs")
