@@ -13,12 +13,22 @@ import pytest
 from helpers.demo_home import Demo, run_demo
 from helpers.hub_bench import Bench
 from helpers.hub_server import running
-from helpers.local_machine import UNDER_CI, LocalSlurm, User, not_run, play_local, runs_as_root, slurm_is_there
+from helpers.local_machine import (
+    UNDER_CI,
+    LocalSlurm,
+    User,
+    not_run,
+    play_local,
+    runs_as_root,
+    slurm_is_there,
+)
 from hypothesis import settings
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tools/pretrain_gpt.py sets it, and why
 
-settings.register_profile("untimed", deadline=None)  # machines are shared: no test may fail by the clock
+settings.register_profile(
+    "untimed", deadline=None
+)  # machines are shared: no test may fail by the clock
 settings.load_profile("untimed")
 
 
@@ -56,6 +66,8 @@ def local_slurm() -> LocalSlurm:
             not_run("setting up Slurm needs root")
         play_local().ok()
     elif not slurm_is_there():
-        not_run("no Slurm of playbooks/setup_local.yml runs here; apply that playbook as root to run the cluster tests")
+        not_run(
+            "no Slurm of playbooks/setup_local.yml runs here; apply that playbook as root to run the cluster tests"
+        )
     name = "encore" if runs_as_root() else pwd.getpwuid(os.geteuid()).pw_name
     return LocalSlurm(User(name, Path(pwd.getpwnam(name).pw_dir)))

@@ -19,7 +19,11 @@ def run_main(body: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_user_error_is_one_line_with_its_hint() -> None:
     ended = run_main("raise errors.DataError('a.jsonl:3: not JSON', 'mend that line')")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "error: a.jsonl:3: not JSON; mend that line\n")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (
+        1,
+        "",
+        "error: a.jsonl:3: not JSON; mend that line\n",
+    )
 
 
 def test_usage_errors_end_with_2() -> None:
@@ -54,7 +58,14 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("1.9B", 1_900_000_000), ("400M", 400_000_000), ("12k", 12_000), ("1e6", 10**6), ("7", 7), ("1_000", 1000)],
+    [
+        ("1.9B", 1_900_000_000),
+        ("400M", 400_000_000),
+        ("12k", 12_000),
+        ("1e6", 10**6),
+        ("7", 7),
+        ("1_000", 1000),
+    ],
 )
 def test_amounts_are_read_as_people_write_them(text: str, count: int) -> None:
     assert human.amount(text) == count
@@ -70,17 +81,23 @@ def test_tables_align() -> None:
     assert human.table([("a", 1), ("bcd", 22)], ("x", "yy")) == "x    yy\na    1\nbcd  22"
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1536, "1.5 KiB"), (121_500_000_000, "113 GiB")])
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1536, "1.5 KiB"), (121_500_000_000, "113 GiB")]
+)
 def test_byte_sizes_are_in_powers_of_1024(count: int, text: str) -> None:
     assert human.byte_size(count) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(63.4, "63.4 s"), (720, "12 min"), (76_800, "21.3 h")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(63.4, "63.4 s"), (720, "12 min"), (76_800, "21.3 h")]
+)
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert human.duration(seconds) == text
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("10m", 600), ("1.5h", 5400), ("2d", 172800), ("1s", 1)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("10m", 600), ("1.5h", 5400), ("2d", 172800), ("1s", 1)]
+)
 def test_intervals_are_read_as_people_write_them(text: str, seconds: float) -> None:
     assert human.interval(text) == seconds
 

@@ -18,7 +18,11 @@ PER_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 def commands(page: Path, program: str) -> list[list[str]]:
     """The command lines of a page that call a program, without comments and what they are piped into."""
-    text = "".join(re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+    text = "".join(
+        re.findall(
+            r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
+    )
     lines = [shlex.split(line, comments=True) for line in text.splitlines()]
     calls = [line[: line.index("|")] if "|" in line else line for line in lines]
     return [call[i:] for call in calls for i, word in enumerate(call) if re.search(program, word)]
@@ -54,7 +58,9 @@ def test_what_is_rendered_renders(page: Path, tmp_path: Path) -> None:
 
 @PER_PAGE
 def test_its_playbooks_exist_and_their_variables_are_documented(page: Path) -> None:
-    defaults = "\n".join(path.read_text() for path in ROOT.glob("playbooks/roles/*/defaults/main.yml"))
+    defaults = "\n".join(
+        path.read_text() for path in ROOT.glob("playbooks/roles/*/defaults/main.yml")
+    )
     calls = commands(page, r"ansible-playbook$")
     assert calls
     for _, playbook, *options in calls:

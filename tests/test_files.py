@@ -49,7 +49,10 @@ def test_the_second_writer_is_refused_and_a_killed_one_blocks_nobody(tmp_path: P
     holder = context.Process(target=_hold, args=(target, held))
     holder.start()
     assert held.wait(30)
-    with pytest.raises(OutputError, match=r"out\.bin is being written by another run"), files.exclusive(target):
+    with (
+        pytest.raises(OutputError, match=r"out\.bin is being written by another run"),
+        files.exclusive(target),
+    ):
         pass
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()

@@ -53,11 +53,15 @@ def test_every_path_of_the_tree_exists() -> None:
 
 
 def test_every_command_registry_file_and_top_folder_is_in_the_tree() -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
     shown = {path.rstrip("/") for path in tree()}
     top = {path.split("/")[0] for path in tracked if not path.startswith(".")}
     listed = {path for path in tracked if re.fullmatch(r"tools/\w+\.py|registry/[\w.]+", path)}
-    assert (top - {"README.md", "LICENSE", "CITATION.cff"}) | (listed - {"registry/README.md"}) <= shown
+    assert (top - {"README.md", "LICENSE", "CITATION.cff"}) | (
+        listed - {"registry/README.md"}
+    ) <= shown
 
 
 @pytest.mark.parametrize("command", commands())
@@ -87,7 +91,13 @@ def test_every_command_has_runnable_help_with_examples(tool: Path) -> None:
 
 @pytest.mark.parametrize("tool", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.stem)
 def test_no_command_shadows_a_module(tool: Path) -> None:
-    assert tool.stem not in sys.stdlib_module_names | {"datasets", "tokenizers", "evaluate", "torch", "deepspeed"}
+    assert tool.stem not in sys.stdlib_module_names | {
+        "datasets",
+        "tokenizers",
+        "evaluate",
+        "torch",
+        "deepspeed",
+    }
 
 
 def test_the_table_of_wings_is_the_packages_folders() -> None:
@@ -100,7 +110,9 @@ def test_a_module_says_what_it_is_and_does_not_print(module: Path) -> None:
     assert ast.get_docstring(source)
     if module.name != "cli.py":
         calls = [
-            node.func.id for node in ast.walk(source) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            node.func.id
+            for node in ast.walk(source)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         ]
         assert not {"print", "exit"} & set(calls)
 

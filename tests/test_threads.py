@@ -35,7 +35,9 @@ def test_only_a_few_are_computed_ahead() -> None:
 
 
 def test_workers_work_at_once() -> None:
-    barrier = threading.Barrier(3, timeout=30)  # passes only when three calls are under way together
+    barrier = threading.Barrier(
+        3, timeout=30
+    )  # passes only when three calls are under way together
     assert list(mapped(lambda _: barrier.wait() < 3, range(6), 3)) == [True] * 6
 
 

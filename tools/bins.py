@@ -35,25 +35,47 @@ from tqdm import tqdm
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="split|cat|verify|merge|info|peek")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="split|cat|verify|merge|info|peek"
+    )
     split = commands.add_parser("split", help="cut a .bin into parts", allow_abbrev=False)
     cat = commands.add_parser("cat", help="join the parts of a .bin", allow_abbrev=False)
-    verify = commands.add_parser("verify", help="find what is wrong in a pair, or in its parts", allow_abbrev=False)
+    verify = commands.add_parser(
+        "verify", help="find what is wrong in a pair, or in its parts", allow_abbrev=False
+    )
     merge = commands.add_parser("merge", help="put pairs end to end", allow_abbrev=False)
     info = commands.add_parser("info", help="what a pair holds", allow_abbrev=False)
     peek = commands.add_parser("peek", help="one document", allow_abbrev=False)
     for command in (split, cat, verify, info, peek):
-        command.add_argument("prefix", type=prefix, metavar="PREFIX", help="what the .bin and the .idx share")
-    merge.add_argument("prefixes", type=prefix, nargs="+", metavar="PREFIX", help="in the order of the result")
-    merge.add_argument("--output-prefix", type=prefix, required=True, metavar="P", help="writes P.bin and P.idx")
+        command.add_argument(
+            "prefix", type=prefix, metavar="PREFIX", help="what the .bin and the .idx share"
+        )
+    merge.add_argument(
+        "prefixes", type=prefix, nargs="+", metavar="PREFIX", help="in the order of the result"
+    )
+    merge.add_argument(
+        "--output-prefix", type=prefix, required=True, metavar="P", help="writes P.bin and P.idx"
+    )
     amount = split.add_mutually_exclusive_group(required=True)
-    amount.add_argument("--parts", type=human.amount, metavar="N", help="so many, of nearly one size")
-    amount.add_argument("--size", type=human.size, metavar="S", help="of at most so many bytes, for example 4GiB")
-    cat.add_argument("--remove-parts", action="store_true", help="each as soon as it is copied, when disk is short")
+    amount.add_argument(
+        "--parts", type=human.amount, metavar="N", help="so many, of nearly one size"
+    )
+    amount.add_argument(
+        "--size", type=human.size, metavar="S", help="of at most so many bytes, for example 4GiB"
+    )
+    cat.add_argument(
+        "--remove-parts",
+        action="store_true",
+        help="each as soon as it is copied, when disk is short",
+    )
     vocabulary = verify.add_mutually_exclusive_group()
-    vocabulary.add_argument("--vocabulary", type=human.amount, metavar="N", help="ids are to be below N")
+    vocabulary.add_argument(
+        "--vocabulary", type=human.amount, metavar="N", help="ids are to be below N"
+    )
     for command in (vocabulary, peek):
-        command.add_argument("--tokenizer", metavar="NAME|FOLDER", help="folder, tokenizer.json, or name on the hub")
+        command.add_argument(
+            "--tokenizer", metavar="NAME|FOLDER", help="folder, tokenizer.json, or name on the hub"
+        )
     peek.add_argument("number", type=int, metavar="N", help="the document, counted from 0")
     for command in (split, cat, verify, merge, info, peek):
         command.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -88,7 +110,9 @@ def split(args: argparse.Namespace) -> int:
     """Cut a .bin."""
     with progress() as update:
         done = split_join.split(args.prefix, args.parts, args.size, update)
-    cli.say(f"{bin_path(args.prefix)}: {len(done)} parts, listed in {part_manifest.manifest_path(args.prefix)}")
+    cli.say(
+        f"{bin_path(args.prefix)}: {len(done)} parts, listed in {part_manifest.manifest_path(args.prefix)}"
+    )
     if args.json:
         cli.print_json([dataclasses.asdict(part) for part in done])
     return 0
@@ -98,11 +122,16 @@ def cat(args: argparse.Namespace) -> int:
     """Join parts."""
     with progress() as update:
         done = split_join.join(args.prefix, args.remove_parts, update)
-    cli.say(f"{done.path}: {done.bytes:,} bytes" + (f" of {done.parts} parts" if done.parts else ", there already"))
+    cli.say(
+        f"{done.path}: {done.bytes:,} bytes"
+        + (f" of {done.parts} parts" if done.parts else ", there already")
+    )
     if done.checked == "index":
         cli.say("its size is what the .idx says; no hashes of the parts are known")
     elif done.checked == "nothing":
-        cli.warn("whether it is complete could not be checked: there is neither an .idx nor a .parts.json")
+        cli.warn(
+            "whether it is complete could not be checked: there is neither an .idx nor a .parts.json"
+        )
     if args.json:
         cli.print_json(dataclasses.asdict(done) | {"path": str(done.path)})
     return 0
@@ -110,13 +139,19 @@ def cat(args: argparse.Namespace) -> int:
 
 def verify(args: argparse.Namespace) -> int:
     """Check all that is there."""
-    vocabulary = tokenizer.load(args.tokenizer).vocabulary_size if args.tokenizer else args.vocabulary
+    vocabulary = (
+        tokenizer.load(args.tokenizer).vocabulary_size if args.tokenizer else args.vocabulary
+    )
     with progress() as update:
         verdicts = pair_checks.verify(args.prefix, vocabulary, update)
     if args.json:
         cli.print_json([dataclasses.asdict(verdict) for verdict in verdicts])
     else:
-        print(human.table(("✓" if verdict.right else "✗", verdict.what, verdict.found) for verdict in verdicts))
+        print(
+            human.table(
+                ("✓" if verdict.right else "✗", verdict.what, verdict.found) for verdict in verdicts
+            )
+        )
     return 0 if all(verdict.right for verdict in verdicts) else 1
 
 
@@ -137,9 +172,17 @@ def show(described: dict[str, Any], as_json: bool) -> int:
     if as_json:
         cli.print_json(described)
         return 0
-    lengths = {key: "-" if value is None else f"{value:,.6g}" for key, value in described["document_tokens"].items()}
-    sizes = ", ".join(f"{name} {human.byte_size(size)}" for name, size in described["bytes"].items())
-    rows = [(key, f"{described[key]:,}") for key in ("documents", "sequences", "tokens", "empty_documents")]
+    lengths = {
+        key: "-" if value is None else f"{value:,.6g}"
+        for key, value in described["document_tokens"].items()
+    }
+    sizes = ", ".join(
+        f"{name} {human.byte_size(size)}" for name, size in described["bytes"].items()
+    )
+    rows = [
+        (key, f"{described[key]:,}")
+        for key in ("documents", "sequences", "tokens", "empty_documents")
+    ]
     rows += [("dtype", described["dtype"]), ("files", sizes)]
     rows += [("tokens a document", ", ".join(f"{key} {value}" for key, value in lengths.items()))]
     print(human.table((key.replace("_", " "), value) for key, value in rows))
@@ -151,13 +194,23 @@ def peek(args: argparse.Namespace) -> int:
     ids = describe.document(args.prefix, args.number)
     text = describe.text(ids, tokenizer.load(args.tokenizer)) if args.tokenizer else None
     if args.json:
-        cli.print_json({"document": args.number, "ids": ids.tolist()} | ({} if text is None else {"text": text}))
+        cli.print_json(
+            {"document": args.number, "ids": ids.tolist()}
+            | ({} if text is None else {"text": text})
+        )
     else:
         print(" ".join(map(str, ids.tolist())) if text is None else text)
     return 0
 
 
-COMMANDS = {"split": split, "cat": cat, "verify": verify, "merge": merge, "info": info, "peek": peek}
+COMMANDS = {
+    "split": split,
+    "cat": cat,
+    "verify": verify,
+    "merge": merge,
+    "info": info,
+    "peek": peek,
+}
 
 if __name__ == "__main__":
     cli.run(main)

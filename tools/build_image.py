@@ -31,16 +31,40 @@ from encore.registry.images import load_images
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
-    parser.add_argument("what", metavar="rocm|cuda|cpu|inspect", choices=[*load_images(), "inspect"])
-    parser.add_argument("file", nargs="?", type=Path, metavar="IMAGE", help="with inspect: the image")
-    parser.add_argument("--out", type=Path, help="folder of the image; default: your configuration's, else images/")
-    parser.add_argument("--tag", help="part of the file's name, for an image of your own: encore-cpu-TAG.sif")
-    parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="see the .def's %%help")
-    parser.add_argument("--runtime", choices=["auto", *build.RUNTIMES], default="auto", help="default: auto")
-    parser.add_argument("--sandbox", action="store_true", help="a folder to try things in, instead of an image")
-    parser.add_argument("--accept-moved-base", action="store_true", help="build from what the base's tag names now")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
-    parser.add_argument("--json", action="store_true", help="print the record, the plan or the inspection as JSON")
+    parser.add_argument(
+        "what", metavar="rocm|cuda|cpu|inspect", choices=[*load_images(), "inspect"]
+    )
+    parser.add_argument(
+        "file", nargs="?", type=Path, metavar="IMAGE", help="with inspect: the image"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder of the image; default: your configuration's, else images/"
+    )
+    parser.add_argument(
+        "--tag", help="part of the file's name, for an image of your own: encore-cpu-TAG.sif"
+    )
+    parser.add_argument(
+        "--build-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="see the .def's %%help",
+    )
+    parser.add_argument(
+        "--runtime", choices=["auto", *build.RUNTIMES], default="auto", help="default: auto"
+    )
+    parser.add_argument(
+        "--sandbox", action="store_true", help="a folder to try things in, instead of an image"
+    )
+    parser.add_argument(
+        "--accept-moved-base", action="store_true", help="build from what the base's tag names now"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done; write nothing"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the record, the plan or the inspection as JSON"
+    )
     return parser
 
 
@@ -49,14 +73,19 @@ def build_arguments(given: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in given]
     for name, separator, _ in pairs:
         if not (separator and name):
-            raise UsageError(f"--build-arg {shlex.quote(name)} is not NAME=VALUE", "write for example base=/path/x.sif")
+            raise UsageError(
+                f"--build-arg {shlex.quote(name)} is not NAME=VALUE",
+                "write for example base=/path/x.sif",
+            )
     return {name: value for name, _, value in pairs}
 
 
 def out_folder(given: Path | None) -> Path:
     """The option's, else the user's own folder of images, else images/ here."""
     config = user_config.load()
-    folder = config.folders.get("images") or (f"{config.workspace}/images" if config.workspace else "images")
+    folder = config.folders.get("images") or (
+        f"{config.workspace}/images" if config.workspace else "images"
+    )
     return (given or Path(folder)).expanduser().absolute()
 
 

@@ -33,31 +33,56 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
     acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
-    hugging = acts.add_parser("to-transformers", help="Megatron-DeepSpeed to a GPT2LMHeadModel in safetensors")
-    megatron = acts.add_parser("to-megatron", help="a transformers GPT-2 folder to Megatron-DeepSpeed's layout")
+    hugging = acts.add_parser(
+        "to-transformers", help="Megatron-DeepSpeed to a GPT2LMHeadModel in safetensors"
+    )
+    megatron = acts.add_parser(
+        "to-megatron", help="a transformers GPT-2 folder to Megatron-DeepSpeed's layout"
+    )
     reshard = acts.add_parser("reshard", help="Megatron-DeepSpeed at other parallel degrees")
     verify = acts.add_parser("verify", help="compare the logits of two models")
     inspect = acts.add_parser("inspect", help="say what a checkpoint is, and what it lacks")
     for act in (hugging, reshard):
-        act.add_argument("source", type=Path, metavar="STEP_FOLDER", help="global_stepN, or the folder of several")
+        act.add_argument(
+            "source",
+            type=Path,
+            metavar="STEP_FOLDER",
+            help="global_stepN, or the folder of several",
+        )
     megatron.add_argument("source", type=Path, metavar="MODEL", help="a transformers folder")
     for act in (hugging, megatron, reshard):
         act.add_argument("out", type=Path, metavar="OUT", help="a new folder")
-        act.add_argument("--verify", action="store_true", help="then compare the logits of both sides")
+        act.add_argument(
+            "--verify", action="store_true", help="then compare the logits of both sides"
+        )
     for act in (megatron, reshard):
-        act.add_argument("--tp", type=int, default=1, metavar="T", help="tensor-parallel degree; default: 1")
-        act.add_argument("--pp", type=int, default=1, metavar="P", help="pipeline-parallel degree; default: 1")
+        act.add_argument(
+            "--tp", type=int, default=1, metavar="T", help="tensor-parallel degree; default: 1"
+        )
+        act.add_argument(
+            "--pp", type=int, default=1, metavar="P", help="pipeline-parallel degree; default: 1"
+        )
     for act in (hugging, reshard):
         act.add_argument("--tokenizer", help="folder of the tokenizer that it was trained with")
         act.add_argument(
-            "--from-optimizer", action="store_true", help="take ZeRO's fp32 weights instead of the layer files'"
+            "--from-optimizer",
+            action="store_true",
+            help="take ZeRO's fp32 weights instead of the layer files'",
         )
     hugging.add_argument(
-        "--max-shard-size", type=shard_size, default="4GiB", metavar="SIZE", help="of one file; default: 4GiB"
+        "--max-shard-size",
+        type=shard_size,
+        default="4GiB",
+        metavar="SIZE",
+        help="of one file; default: 4GiB",
     )
-    verify.add_argument("one", type=Path, metavar="A", help="a step folder or a transformers folder")
+    verify.add_argument(
+        "one", type=Path, metavar="A", help="a step folder or a transformers folder"
+    )
     verify.add_argument("other", type=Path, metavar="B", help="another")
-    inspect.add_argument("path", type=Path, metavar="PATH", help="a step folder or a transformers folder")
+    inspect.add_argument(
+        "path", type=Path, metavar="PATH", help="a step folder or a transformers folder"
+    )
     for act in acts.choices.values():
         act.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
@@ -68,21 +93,29 @@ def shard_size(text: str) -> int:
     units = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
     number = text.rstrip("KMGiB")
     if not number.isdecimal() or int(number) < 1 or text[len(number) :] not in units:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 500MB, 4GiB or a number of bytes")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size; write 500MB, 4GiB or a number of bytes"
+        )
     return int(number) * units[text[len(number) :]]
 
 
 def convert(args: argparse.Namespace) -> "Done":
     """The conversion that is asked for."""
     from encore.checkpoints import convert as conversions
-    from encore.tokens import tokenizer as tokenizer_files  # torch takes seconds, for which --help need not wait
+    from encore.tokens import (
+        tokenizer as tokenizer_files,
+    )  # torch takes seconds, for which --help need not wait
 
     if args.act == "to-megatron":
         return conversions.to_megatron(args.source, args.out, args.tp, args.pp)
     tokenizer = tokenizer_files.load(args.tokenizer) if args.tokenizer else None
     if args.act == "reshard":
-        return conversions.reshard(args.source, args.out, args.tp, args.pp, tokenizer, args.from_optimizer)
-    return conversions.to_transformers(args.source, args.out, tokenizer, args.max_shard_size, args.from_optimizer)
+        return conversions.reshard(
+            args.source, args.out, args.tp, args.pp, tokenizer, args.from_optimizer
+        )
+    return conversions.to_transformers(
+        args.source, args.out, tokenizer, args.max_shard_size, args.from_optimizer
+    )
 
 
 def report(found: "Difference") -> dict[str, object]:
@@ -99,7 +132,10 @@ def report(found: "Difference") -> dict[str, object]:
 
 def table(shown: dict[str, object]) -> str:
     """For people: three digits of a difference are enough."""
-    rows = ((name, f"{value:.3g}" if isinstance(value, float) else value) for name, value in shown.items())
+    rows = (
+        (name, f"{value:.3g}" if isinstance(value, float) else value)
+        for name, value in shown.items()
+    )
     return human.table(row for row in rows if row[0] != "tokenizer")
 
 

@@ -30,10 +30,27 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--nodes", type=int, help="as for tools/render_sbatch.py")
     parser.add_argument("--account", help="default: your configuration")
     parser.add_argument("--workspace", help="default: your configuration")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override a default")
-    parser.add_argument("--skip", nargs="+", default=[], choices=list(checks.CHECKS), help="checks to leave out")
-    parser.add_argument("--job", action="store_true", help="also run a short job on the compute nodes")
-    parser.add_argument("--wait", type=float, default=3600, metavar="S", help="seconds to wait for it; default: 3600")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a default",
+    )
+    parser.add_argument(
+        "--skip", nargs="+", default=[], choices=list(checks.CHECKS), help="checks to leave out"
+    )
+    parser.add_argument(
+        "--job", action="store_true", help="also run a short job on the compute nodes"
+    )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=3600,
+        metavar="S",
+        help="seconds to wait for it; default: 3600",
+    )
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     return parser
 
@@ -64,7 +81,10 @@ def main(argv: list[str] | None = None) -> int:
         print(human.table(row for finding in findings for row in rows(finding)))
     wrong = sum(finding.right is False for finding in findings)
     if wrong:
-        cli.say(f"{wrong} of {len(findings)} would fail" + ("; --job waits until they are mended" if args.job else ""))
+        cli.say(
+            f"{wrong} of {len(findings)} would fail"
+            + ("; --job waits until they are mended" if args.job else "")
+        )
     return 1 if wrong else 0
 
 

@@ -40,20 +40,48 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
     parser.add_argument(
-        "folders", type=Path, nargs="+", metavar="FOLDER", help="event files, or folders of such folders"
+        "folders",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="event files, or folders of such folders",
     )
-    parser.add_argument("--out", type=Path, nargs="+", default=[], metavar="FILE", help="what to write, by its ending")
-    parser.add_argument("--tags", nargs="+", metavar="PATTERN", help="only these tags; * and ? as in file names")
-    parser.add_argument("--raw", action="store_true", help="every tag as it was written, axes not made columns")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="what to write, by its ending",
+    )
+    parser.add_argument(
+        "--tags", nargs="+", metavar="PATTERN", help="only these tags; * and ? as in file names"
+    )
+    parser.add_argument(
+        "--raw", action="store_true", help="every tag as it was written, axes not made columns"
+    )
     push = parser.add_argument_group("the Hub, which shows the curves of event files by itself")
-    push.add_argument("--push", action="store_true", help="send each run's event files, as tools/hub.py push does")
+    push.add_argument(
+        "--push", action="store_true", help="send each run's event files, as tools/hub.py push does"
+    )
     push.add_argument("--repo", metavar="OWNER/NAME", help="default: YOU/RUN")
-    push.add_argument("--create", action="store_true", help="make the repository if it is not there")
+    push.add_argument(
+        "--create", action="store_true", help="make the repository if it is not there"
+    )
     push.add_argument("--private", action="store_true", help="with --create: only for you to see")
     show = parser.add_argument_group("pictures, and what the page shows first")
-    show.add_argument("--x", choices=event_runs.AXES, default="steps", help="axis to draw along (default: %(default)s)")
     show.add_argument(
-        "--smoothing", type=_weight, default=0.0, metavar="W", help="moving average, 0 (off) to 0.99, of long curves"
+        "--x",
+        choices=event_runs.AXES,
+        default="steps",
+        help="axis to draw along (default: %(default)s)",
+    )
+    show.add_argument(
+        "--smoothing",
+        type=_weight,
+        default=0.0,
+        metavar="W",
+        help="moving average, 0 (off) to 0.99, of long curves",
     )
     show.add_argument("--log-y", action="store_true", help="logarithmic y axis")
     show.add_argument("--title", help="the page's title (default: the run's name)")
@@ -66,7 +94,8 @@ def main(argv: list[str] | None = None) -> int:
     for path in args.out:
         if path.suffix not in (*_TABLES, *_PICTURES, _PAGE):
             raise UsageError(
-                f"cannot write {path}", f"end the name in one of {' '.join((*_TABLES, _PAGE, *_PICTURES))}"
+                f"cannot write {path}",
+                f"end the name in one of {' '.join((*_TABLES, _PAGE, *_PICTURES))}",
             )
     folders = event_runs.folders(args.folders)
     _check_push(args, folders)
@@ -102,15 +131,21 @@ def _weight(text: str) -> float:
 def _check_push(args: argparse.Namespace, folders: dict[str, Path]) -> None:
     """Refuse options that --push would not honour."""
     if not args.push and (args.repo or args.create or args.private):
-        raise UsageError("--repo, --create and --private say where --push sends", "say --push with them")
+        raise UsageError(
+            "--repo, --create and --private say where --push sends", "say --push with them"
+        )
     if args.repo and len(folders) > 1:
-        raise UsageError(f"--repo {args.repo} is one repository for {len(folders)} runs", "push them one by one")
+        raise UsageError(
+            f"--repo {args.repo} is one repository for {len(folders)} runs", "push them one by one"
+        )
 
 
 def _push(folders: dict[str, Path], args: argparse.Namespace) -> None:
     import hub  # tools/hub.py; loads the Hub's library
 
-    options = [name for name, given in (("--create", args.create), ("--private", args.private)) if given]
+    options = [
+        name for name, given in (("--create", args.create), ("--private", args.private)) if given
+    ]
     options += ["--repo", args.repo] if args.repo else []
     for name, folder in folders.items():
         hub.main(["push", *options, "--patterns", "*tfevents*", "--", name, str(folder)])
@@ -139,7 +174,9 @@ def _draw(found: list[Run], path: Path, args: argparse.Namespace) -> None:
 
     shown = sorted({tag for run in found for tag in run.curves})
     if len(shown) > _MOST_PANELS:
-        raise UsageError(f"{len(shown)} tags do not fit into {path}", "choose some, as in --tags 'lm-loss-*'")
+        raise UsageError(
+            f"{len(shown)} tags do not fit into {path}", "choose some, as in --tags 'lm-loss-*'"
+        )
     plot.draw_runs(found, shown, path, View(args.x, args.smoothing, args.log_y))
 
 

@@ -39,7 +39,9 @@ from tqdm import tqdm
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="list|where|pull|push|sync")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="list|where|pull|push|sync"
+    )
     add = functools.partial(commands.add_parser, allow_abbrev=False)
     listing = add("list", help="the paper's repositories and runs, without network")
     listing.add_argument("match", nargs="?", default="", help="only names that hold this")
@@ -52,29 +54,66 @@ def build_parser() -> argparse.ArgumentParser:
     push = add("push", help="send a folder's changes")
     sync = add("sync", help="send a folder's changes, again and again, until SIGINT or SIGTERM")
     where.add_argument("run", metavar="RUN")
-    pull.add_argument("name", metavar="RUN|DATASET[/PREFIX]", help="a run, or a data set or the files of one prefix")
-    pull.add_argument("--step", metavar="N|latest|all", help="of the checkpoints; default: the only one there is")
+    pull.add_argument(
+        "name",
+        metavar="RUN|DATASET[/PREFIX]",
+        help="a run, or a data set or the files of one prefix",
+    )
+    pull.add_argument(
+        "--step", metavar="N|latest|all", help="of the checkpoints; default: the only one there is"
+    )
     pull.add_argument("--what", nargs="+", choices=[*kinds.WHATS, "all"], default=["checkpoint"], metavar="WHAT",
                       help=f"{', '.join(kinds.WHATS)} or all; default: checkpoint")  # fmt: skip
     pull.add_argument("--out", type=Path, help="folder; default: the run's or data set's name")
     pull.add_argument("--revision", default="main", help="branch, tag or commit; default: main")
-    pull.add_argument("--jobs", type=int, choices=range(1, 33), default=4, metavar="N", help="files at once, 1 to 32")
-    pull.add_argument("--remove-parts", action="store_true", help="of a data set, each as soon as it is joined")
+    pull.add_argument(
+        "--jobs",
+        type=int,
+        choices=range(1, 33),
+        default=4,
+        metavar="N",
+        help="files at once, 1 to 32",
+    )
+    pull.add_argument(
+        "--remove-parts", action="store_true", help="of a data set, each as soon as it is joined"
+    )
     for command in (push, sync):
         command.add_argument("run", metavar="RUN")
         command.add_argument("folder", type=Path, metavar="DIR")
-        command.add_argument("--patterns", nargs="+", default=[], metavar="GLOB", help="only such files: '*tfevents*'")
-        command.add_argument("--create", action="store_true", help="make the repository if it is not there")
-        command.add_argument("--private", action="store_true", help="with --create: only for you to see")
-        command.add_argument("--cluster", help="where it was trained, for the card; default: your configuration")
+        command.add_argument(
+            "--patterns",
+            nargs="+",
+            default=[],
+            metavar="GLOB",
+            help="only such files: '*tfevents*'",
+        )
+        command.add_argument(
+            "--create", action="store_true", help="make the repository if it is not there"
+        )
+        command.add_argument(
+            "--private", action="store_true", help="with --create: only for you to see"
+        )
+        command.add_argument(
+            "--cluster", help="where it was trained, for the card; default: your configuration"
+        )
         for part in ("params", "tokens", "unique"):
-            command.add_argument(f"--{part}", metavar="AMOUNT", help=f"an ambiguous name's {part} part, for the card")
-    sync.add_argument("--every", type=human.interval, default=600.0, metavar="TIME", help="30s, 10m, 1h; default: 10m")
+            command.add_argument(
+                f"--{part}", metavar="AMOUNT", help=f"an ambiguous name's {part} part, for the card"
+            )
+    sync.add_argument(
+        "--every",
+        type=human.interval,
+        default=600.0,
+        metavar="TIME",
+        help="30s, 10m, 1h; default: 10m",
+    )
     pull.add_argument("--repo", help="which, where a run stands in several; or OWNER/NAME")
     for command in (push, sync):
         command.add_argument("--repo", metavar="OWNER/NAME", help="default: YOU/RUN")
     for command in (pull, push):
-        command.add_argument("--dry-run", action="store_true", help="print files and bytes; move nothing")
+        command.add_argument(
+            "--dry-run", action="store_true", help="print files and bytes; move nothing"
+        )
     for command in (listing, where, pull, push):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -83,7 +122,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     args = build_parser().parse_args(argv)
-    return {"list": show_list, "where": show_where, "pull": pull, "push": push, "sync": sync}[args.command](args)
+    return {"list": show_list, "where": show_where, "pull": pull, "push": push, "sync": sync}[
+        args.command
+    ](args)
 
 
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -91,7 +132,11 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         cli.print_json(rows)
     elif rows:
-        print(human.table([["-" if v is None else v for v in row.values()] for row in rows], list(rows[0])))
+        print(
+            human.table(
+                [["-" if v is None else v for v in row.values()] for row in rows], list(rows[0])
+            )
+        )
     else:
         cli.say("nothing matches")
 
@@ -100,7 +145,9 @@ def show_list(args: argparse.Namespace) -> int:
     """Repositories, or runs with their places."""
     if args.runs or args.repo:
         places = released.matching_runs(args.match, args.kind, args.corpus, args.repo)
-        rows = [{"run": p.run, "repository": p.repository, "attribution": p.attribution} for p in places]
+        rows = [
+            {"run": p.run, "repository": p.repository, "attribution": p.attribution} for p in places
+        ]
     else:
         known = released.repositories(args.kind, args.corpus)
         rows = [vars(entry) for name, entry in known.items() if args.match in name]
@@ -113,20 +160,31 @@ def show_where(args: argparse.Namespace) -> int:
     places = released.places(args.run)
     asked = client.reachable()
     if not asked:
-        cli.say(f"{client.endpoint()} does not answer: what follows is the registry's, not checked on the Hub")
+        cli.say(
+            f"{client.endpoint()} does not answer: what follows is the registry's, not checked on the Hub"
+        )
     rows = [locate.look(place, asked) for place in places]
     if args.json:
         cli.print_json(rows)
     else:
-        texts = ({key: ", ".join(map(str, v)) if isinstance(v, list) else v for key, v in row.items()} for row in rows)
-        print("\n\n".join(human.table([(key, value or "-") for key, value in row.items()]) for row in texts))
+        texts = (
+            {key: ", ".join(map(str, v)) if isinstance(v, list) else v for key, v in row.items()}
+            for row in rows
+        )
+        print(
+            "\n\n".join(
+                human.table([(key, value or "-") for key, value in row.items()]) for row in texts
+            )
+        )
     return 1 if any("not there" in row["checked"] for row in rows) and len(rows) == 1 else 0
 
 
 def pull(args: argparse.Namespace) -> int:
     """Bring files; with --dry-run say which."""
     whats = kinds.WHATS if "all" in args.what else tuple(args.what)
-    order = locate.order(args.name, args.repo, args.revision, locate.Wanted(whats, args.step), args.out)
+    order = locate.order(
+        args.name, args.repo, args.revision, locate.Wanted(whats, args.step), args.out
+    )
     if not args.dry_run:
         joins.resume(order, args.remove_parts)
     needed = missing(order, args.jobs)
@@ -136,12 +194,19 @@ def pull(args: argparse.Namespace) -> int:
         if joins.drop_stale(order, needed):
             needed = missing(order, args.jobs)
         download.check_disk(order, needed, joins.bytes_needed(order, args.remove_parts))
-        with tqdm(total=sum(item.file.size for item in needed), unit="B", unit_scale=True, disable=None) as bar:
+        with tqdm(
+            total=sum(item.file.size for item in needed), unit="B", unit_scale=True, disable=None
+        ) as bar:
             download.bring(order, needed, args.jobs, bar.update, cli.say)
         joins.join(order, args.remove_parts, cli.say)
         taken = "took"
     rows = [
-        {"bytes": item.file.size, "file": item.local, "taken": item in needed, "from": item.file.path}
+        {
+            "bytes": item.file.size,
+            "file": item.local,
+            "taken": item in needed,
+            "from": item.file.path,
+        }
         for item in order.items
     ]
     if args.dry_run or args.json:
@@ -156,7 +221,9 @@ def pull(args: argparse.Namespace) -> int:
 
 def missing(order: download.Order, jobs: int) -> list[download.Item]:
     """What is not here yet, behind a progress bar: what is here is read through."""
-    with tqdm(total=order.bytes, unit="B", unit_scale=True, disable=None, leave=False, desc="checking") as bar:
+    with tqdm(
+        total=order.bytes, unit="B", unit_scale=True, disable=None, leave=False, desc="checking"
+    ) as bar:
         return download.missing(order, jobs, bar.update)
 
 
@@ -165,12 +232,18 @@ def prepared(args: argparse.Namespace) -> upload.Push:
     if args.private and not args.create:
         raise UsageError("--private is for a repository that is made", "say --create with it")
     if args.repo and args.repo.count("/") != 1:
-        raise UsageError(f"--repo {args.repo!r} is not OWNER/NAME", f"leave it out for YOU/{args.run}")
+        raise UsageError(
+            f"--repo {args.repo!r} is not OWNER/NAME", f"leave it out for YOU/{args.run}"
+        )
     config = user_config.load()
     choice = run_name.Choice(args.params, args.tokens, args.unique)
     request = Request(args.run, args.cluster or user_config.default_cluster(config), choice=choice)
     plan = resolve.resolve(request, config)
-    repository = client.Repository(args.repo) if args.repo else client.Repository(f"{client.user()}/{args.run}")
+    repository = (
+        client.Repository(args.repo)
+        if args.repo
+        else client.Repository(f"{client.user()}/{args.run}")
+    )
     if args.create and not getattr(args, "dry_run", False):
         client.create(repository, args.private)
     card = functools.partial(model_card.text, plan, request, args.folder)
@@ -184,7 +257,9 @@ def push(args: argparse.Namespace) -> int:
     if args.dry_run:
         rows = [{"bytes": file.size, "file": file.path} for file in job.changes()]
         show(rows, args.json)
-        cli.say(f"{job.repository.name}: would send {len(rows)} files, {sum(row['bytes'] for row in rows):,} bytes")
+        cli.say(
+            f"{job.repository.name}: would send {len(rows)} files, {sum(row['bytes'] for row in rows):,} bytes"
+        )
         return 0
     count, sent = job.run()
     cli.say(f"{client.url(job.repository)}: sent {count} files, {sent:,} bytes")
@@ -198,7 +273,9 @@ def sync(args: argparse.Namespace) -> int:
 
     def end(*_: object) -> None:
         os.write(2, b"ended; what is committed stays, the rest goes with the next sync or push\n")
-        os._exit(0)  # not by way of the upload's threads, which would first send what they have begun
+        os._exit(
+            0
+        )  # not by way of the upload's threads, which would first send what they have begun
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
@@ -206,9 +283,16 @@ def sync(args: argparse.Namespace) -> int:
     while True:
         try:
             count, sent = job.run()
-            cli.say(f"{time.strftime('%F %T')} {job.repository.name}: sent {count} files, {sent:,} bytes")
-        except (HubUnreachableError, FileNotFoundError) as error:  # the latter: a file went while it was sent
-            cli.say(f"{time.strftime('%F %T')} {error}; the next try comes in {human.duration(args.every)}")
+            cli.say(
+                f"{time.strftime('%F %T')} {job.repository.name}: sent {count} files, {sent:,} bytes"
+            )
+        except (
+            HubUnreachableError,
+            FileNotFoundError,
+        ) as error:  # the latter: a file went while it was sent
+            cli.say(
+                f"{time.strftime('%F %T')} {error}; the next try comes in {human.duration(args.every)}"
+            )
         time.sleep(args.every)
 
 

@@ -19,10 +19,16 @@ _ENDINGS = (".png", ".svg", ".pdf")
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
-    parser.add_argument("tensorboard", type=Path, help="folder of event files (--tensorboard-dir of the trainer)")
-    parser.add_argument("--out", type=Path, required=True, help=f"picture to write: {', '.join(_ENDINGS)}")
+    parser.add_argument(
+        "tensorboard", type=Path, help="folder of event files (--tensorboard-dir of the trainer)"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help=f"picture to write: {', '.join(_ENDINGS)}"
+    )
     parser.add_argument("--title", help="default: the folder's name")
-    parser.add_argument("--unique-tokens", type=human.amount, help="draw a line at each epoch of this many tokens")
+    parser.add_argument(
+        "--unique-tokens", type=human.amount, help="draw a line at each epoch of this many tokens"
+    )
     return parser
 
 

@@ -31,27 +31,60 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="tokenize|subset")
     tokenize = commands.add_parser("tokenize", help="text to .bin/.idx", allow_abbrev=False)
-    subset = commands.add_parser("subset", help="the first or last documents, as jsonl", allow_abbrev=False)
+    subset = commands.add_parser(
+        "subset", help="the first or last documents, as jsonl", allow_abbrev=False
+    )
     for command in (tokenize, subset):
-        command.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder, or dataset NAME[:CONFIG]")
-        command.add_argument("--field", default="text", help="where a document's text is; default: text")
+        command.add_argument(
+            "inputs", nargs="+", metavar="INPUT", help="file, folder, or dataset NAME[:CONFIG]"
+        )
+        command.add_argument(
+            "--field", default="text", help="where a document's text is; default: text"
+        )
         command.add_argument("--split", default="train", help="of a dataset; default: train")
-        command.add_argument("--append-eod", action="store_true", help="end each document with its token, and count it")
-        command.add_argument("--on-error", choices=["refuse", "skip"], default="refuse", help="on a bad document")
-        command.add_argument("--json", action="store_true", help="print the manifest or summary as JSON")
+        command.add_argument(
+            "--append-eod",
+            action="store_true",
+            help="end each document with its token, and count it",
+        )
+        command.add_argument(
+            "--on-error", choices=["refuse", "skip"], default="refuse", help="on a bad document"
+        )
+        command.add_argument(
+            "--json", action="store_true", help="print the manifest or summary as JSON"
+        )
         amount = command.add_mutually_exclusive_group(required=command is subset)
-        amount.add_argument("--tokens", type=human.amount, metavar="N", help="stop with the document that reaches N")
+        amount.add_argument(
+            "--tokens", type=human.amount, metavar="N", help="stop with the document that reaches N"
+        )
         amount.add_argument("--samples", type=human.amount, metavar="N", help="so many documents")
-        amount.add_argument("--bytes", type=human.amount, metavar="N", help="likewise, by bytes of text (UTF-8)")
+        amount.add_argument(
+            "--bytes", type=human.amount, metavar="N", help="likewise, by bytes of text (UTF-8)"
+        )
     amount.add_argument("--tail", type=human.amount, metavar="N", help="the last N documents")
     source = "folder, tokenizer.json, or name on the hub"
     tokenize.add_argument("--tokenizer", required=True, metavar="NAME|FOLDER", help=source)
-    tokenize.add_argument("--output-prefix", required=True, metavar="P", help="writes P_FIELD_document.*")
-    tokenize.add_argument("--exact-tokens", action="store_true", help="with --tokens: stop at the very token")
-    tokenize.add_argument("--workers", type=human.amount, metavar="N", help="encoding threads; default: by the cores")
-    subset.add_argument("--tokenizer", default="gpt2", metavar="NAME|FOLDER", help=f"to count with: {source}")
-    subset.add_argument("--tokens-per-sample", type=float, metavar="X", help="do not count, take tokens / X documents")
-    subset.add_argument("--output", required=True, type=Path, metavar="F", help="jsonl, .gz or .zst by its name")
+    tokenize.add_argument(
+        "--output-prefix", required=True, metavar="P", help="writes P_FIELD_document.*"
+    )
+    tokenize.add_argument(
+        "--exact-tokens", action="store_true", help="with --tokens: stop at the very token"
+    )
+    tokenize.add_argument(
+        "--workers", type=human.amount, metavar="N", help="encoding threads; default: by the cores"
+    )
+    subset.add_argument(
+        "--tokenizer", default="gpt2", metavar="NAME|FOLDER", help=f"to count with: {source}"
+    )
+    subset.add_argument(
+        "--tokens-per-sample",
+        type=float,
+        metavar="X",
+        help="do not count, take tokens / X documents",
+    )
+    subset.add_argument(
+        "--output", required=True, type=Path, metavar="F", help="jsonl, .gz or .zst by its name"
+    )
     return parser
 
 
@@ -68,9 +101,20 @@ def main(argv: list[str] | None = None) -> int:
 
 def tokenize(args: argparse.Namespace) -> dict[str, Any]:
     """Write .bin, .idx and the manifest, which is returned."""
-    job = tokenizing.Job(args.output_prefix, args.field, args.append_eod, args.tokens, args.exact_tokens, args.workers)
-    done = tokenizing.write(lambda: stream(args), tokenizer_files.load(args.tokenizer), job, cli.warn)
-    cli.say(f"{job.target}: {done['documents']:,} documents, {done['tokens']:,} tokens, {done['dtype']}")
+    job = tokenizing.Job(
+        args.output_prefix,
+        args.field,
+        args.append_eod,
+        args.tokens,
+        args.exact_tokens,
+        args.workers,
+    )
+    done = tokenizing.write(
+        lambda: stream(args), tokenizer_files.load(args.tokenizer), job, cli.warn
+    )
+    cli.say(
+        f"{job.target}: {done['documents']:,} documents, {done['tokens']:,} tokens, {done['dtype']}"
+    )
     return done
 
 
@@ -84,7 +128,9 @@ def subset(args: argparse.Namespace) -> dict[str, Any]:
     elif args.tokens is not None:
         tokenizer = tokenizer_files.load(args.tokenizer)
         count = functools.partial(subsets.counted, lambda: stream(args), args.tokens)
-        done = encoders.encoding(tokenizer, args.append_eod, cli.warn, lambda encode: write(count(encode)))
+        done = encoders.encoding(
+            tokenizer, args.append_eod, cli.warn, lambda encode: write(count(encode))
+        )
     else:
         done = write(stream(args))
     cli.say(f"{args.output}: {done['documents']:,} documents")
@@ -93,7 +139,9 @@ def subset(args: argparse.Namespace) -> dict[str, Any]:
 
 def stream(args: argparse.Namespace) -> Batches:
     """The documents asked for, behind a progress bar."""
-    reading = documents.Reading(args.field, args.split, args.on_error == "skip", args.samples, args.bytes)
+    reading = documents.Reading(
+        args.field, args.split, args.on_error == "skip", args.samples, args.bytes
+    )
     with tqdm(unit="B", unit_scale=True, disable=None) as bar:
         for batch in documents.stream(args.inputs, reading):
             yield batch

@@ -41,7 +41,9 @@ def main(argv: list[str] | None = None) -> int:
         count, path = datasets.dump(args)
         cli.say(f"wrote {count} samples of each data set to {path}")
         return 0
-    from encore.train import loop  # torch takes seconds, for which --help and a wrong argument need not wait
+    from encore.train import (
+        loop,
+    )  # torch takes seconds, for which --help and a wrong argument need not wait
 
     loop.pretrain(args, started, loop.Talk(say=lambda line: print(line, flush=True), warn=cli.warn))
     if world_size > 1:

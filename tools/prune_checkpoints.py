@@ -26,10 +26,25 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
-    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="a run's folder of global_step folders")
-    parser.add_argument("--keep-last", type=int, metavar="N", help="of the whole checkpoints keep the N newest")
-    parser.add_argument("--keep-every", type=human.amount, metavar="N", help="and those whose step is a multiple of N")
-    parser.add_argument("--idle", type=float, default=60, metavar="MIN", help="keep what changed since; default: 60")
+    parser.add_argument(
+        "folders",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="a run's folder of global_step folders",
+    )
+    parser.add_argument(
+        "--keep-last", type=int, metavar="N", help="of the whole checkpoints keep the N newest"
+    )
+    parser.add_argument(
+        "--keep-every",
+        type=human.amount,
+        metavar="N",
+        help="and those whose step is a multiple of N",
+    )
+    parser.add_argument(
+        "--idle", type=float, default=60, metavar="MIN", help="keep what changed since; default: 60"
+    )
     parser.add_argument("--delete", action="store_true", help="really delete")
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     return parser
@@ -40,7 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.idle < 0:
         raise UsageError(f"--idle {args.idle} is less than no time", "give minutes")
-    from encore.checkpoints import prune  # torch takes seconds, for which --help and a wrong argument need not wait
+    from encore.checkpoints import (
+        prune,
+    )  # torch takes seconds, for which --help and a wrong argument need not wait
 
     rule = prune.Rule(args.keep_every, args.keep_last, args.idle * 60)
     found = [entry for folder in args.folders for entry in prune.survey(folder, rule)]
@@ -54,8 +71,13 @@ def main(argv: list[str] | None = None) -> int:
         for gone in prune.delete(found, rule):
             cli.say(f"deleted {gone.path}")
             doomed.append(gone)
-    freed, verb = sum(entry.bytes for entry in doomed), "freed" if args.delete else "would be freed by --delete"
-    cli.say(f"{human.byte_size(freed)} ({freed:,} bytes) {verb}: {len(doomed)} of {len(found)} folders")
+    freed, verb = (
+        sum(entry.bytes for entry in doomed),
+        "freed" if args.delete else "would be freed by --delete",
+    )
+    cli.say(
+        f"{human.byte_size(freed)} ({freed:,} bytes) {verb}: {len(doomed)} of {len(found)} folders"
+    )
     return 0
 
 

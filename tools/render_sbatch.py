@@ -25,21 +25,47 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
     parser.add_argument("name", help="the run, for example 146m14b400m")
-    parser.add_argument("--cluster", help="lumi, cuda, local, …; default: your configuration, else this machine's own")
+    parser.add_argument(
+        "--cluster",
+        help="lumi, cuda, local, …; default: your configuration, else this machine's own",
+    )
     parser.add_argument("--nodes", type=int, help="default: the fewest that end within one job")
     parser.add_argument("--time", help="limit of one job, D-HH:MM:SS; default: the cluster's")
     parser.add_argument("--account", help="Slurm account; default: your configuration")
-    parser.add_argument("--objective", choices=["causal", "ul2"], default="causal", help="default: causal")
-    parser.add_argument("--trainer", help="turkunlp, bigscience, deepspeedai or builtin; default: the cluster's")
-    parser.add_argument("--workspace", help="folder of data, checkpoints and logs; default: your configuration")
-    parser.add_argument("--as-released", action="store_true", help="repeat what ran in the paper, where it differs")
+    parser.add_argument(
+        "--objective", choices=["causal", "ul2"], default="causal", help="default: causal"
+    )
+    parser.add_argument(
+        "--trainer", help="turkunlp, bigscience, deepspeedai or builtin; default: the cluster's"
+    )
+    parser.add_argument(
+        "--workspace", help="folder of data, checkpoints and logs; default: your configuration"
+    )
+    parser.add_argument(
+        "--as-released", action="store_true", help="repeat what ran in the paper, where it differs"
+    )
     for part in ("params", "tokens", "unique"):
-        parser.add_argument(f"--{part}", metavar="AMOUNT", help=f"decides an ambiguous name: its {part} part, as 1b1")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override a default")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan to stdout instead of a script")
+        parser.add_argument(
+            f"--{part}",
+            metavar="AMOUNT",
+            help=f"decides an ambiguous name: its {part} part, as 1b1",
+        )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a default",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the plan to stdout instead of a script"
+    )
     parser.add_argument("--json", action="store_true", help="with --dry-run: the plan as JSON")
     parser.add_argument("--out", type=Path, help="write the script to this file")
-    parser.add_argument("--check", action="store_true", help="with --out: write nothing, exit 1 if the file differs")
+    parser.add_argument(
+        "--check", action="store_true", help="with --out: write nothing, exit 1 if the file differs"
+    )
     parser.add_argument("--quiet", action="store_true", help="no plan on stderr, warnings only")
     return parser
 
@@ -76,7 +102,9 @@ def main(argv: list[str] | None = None) -> int:
         cli.say(report.as_table(plan))
     if plan.cluster.scheduler == "slurm" and not Path(plan.paths.logs).is_dir():
         # Slurm opens the log before the script runs, and a job whose log cannot be opened dies without a word
-        cli.warn(f"{plan.paths.logs} is not there on this machine; on the cluster: mkdir -p {plan.paths.logs}")
+        cli.warn(
+            f"{plan.paths.logs} is not there on this machine; on the cluster: mkdir -p {plan.paths.logs}"
+        )
     script = render.train_script(plan, render.Origin(request.as_command(), str(render.KIT)))
     if args.check:
         same = args.out.is_file() and args.out.read_text(encoding="utf-8") == script

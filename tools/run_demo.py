@@ -31,7 +31,9 @@ _PROMPT = "The function returns"
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
-    parser.add_argument("name", nargs="?", default="500k500k100k", help="a laptop-sized run; default: 500k500k100k")
+    parser.add_argument(
+        "name", nargs="?", default="500k500k100k", help="a laptop-sized run; default: 500k500k100k"
+    )
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="default: demo")
     return parser
 
@@ -41,18 +43,31 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     workspace = args.folder / "workspace"
     plan = resolve.resolve(Request(args.name, "local", workspace=str(workspace)), UserConfig())
-    text, tokenizer = args.folder / "pydocs.jsonl", workspace / "tokenizers" / plan.data.tokenizer.name
+    text, tokenizer = (
+        args.folder / "pydocs.jsonl",
+        workspace / "tokenizers" / plan.data.tokenizer.name,
+    )
     step = Path(plan.paths.checkpoints) / f"global_step{plan.training.steps}"
     picture, page = args.folder / "loss.png", args.folder / "curves.html"
     converted = args.folder / "transformers"
     if not text.exists():
-        cli.say(f"# {python_docs.write_jsonl(text):,} documents of Python's own documentation → {text}")
+        cli.say(
+            f"# {python_docs.write_jsonl(text):,} documents of Python's own documentation → {text}"
+        )
     if not (tokenizer / "vocab.json").exists():
         train_bpe.train(text, tokenizer, plan.data.tokenizer.vocabulary)
         cli.say(f"# a tokenizer of {plan.data.tokenizer.vocabulary:,} tokens → {tokenizer}")
     prepare(plan, text, tokenizer)
     if not step.exists():
-        run("render_sbatch.py", args.name, "--cluster", "local", "--workspace", workspace, pipe_to_bash=True)
+        run(
+            "render_sbatch.py",
+            args.name,
+            "--cluster",
+            "local",
+            "--workspace",
+            workspace,
+            pipe_to_bash=True,
+        )
     run(
         "plot_loss.py",
         plan.paths.tensorboard,
@@ -68,7 +83,12 @@ def main(argv: list[str] | None = None) -> int:
     if not converted.exists():
         run("convert_checkpoint.py", "to-transformers", step, converted, "--tokenizer", tokenizer)
     run("convert_checkpoint.py", "verify", step, converted)
-    made = [("checkpoint", step), ("for transformers", f"{converted}/"), ("loss curve", picture), ("all curves", page)]
+    made = [
+        ("checkpoint", step),
+        ("for transformers", f"{converted}/"),
+        ("loss curve", picture),
+        ("all curves", page),
+    ]
     print(summary(plan, step, [("text", text), ("tokenized data", f"{plan.paths.data}/"), *made]))
     return 0
 
@@ -76,13 +96,24 @@ def main(argv: list[str] | None = None) -> int:
 def prepare(plan: Plan, text: Path, tokenizer: Path) -> None:
     """Tokenize the head of the text for training and its tail for validation."""
     held_out = text.with_name("pydocs_validation.jsonl")
-    sets = [(plan.data.train, text, ["--tokens", plan.unique_tokens]), (plan.data.valid[0], held_out, [])]
+    sets = [
+        (plan.data.train, text, ["--tokens", plan.unique_tokens]),
+        (plan.data.valid[0], held_out, []),
+    ]
     for group, source, limit in sets:
         prefix = f"{plan.paths.data}/{group.parts[0].prefix}"
         if Path(f"{prefix}.idx").exists():
             continue
         if source == held_out:
-            run("prepare_corpus.py", "subset", text, "--tail", _HELD_OUT_DOCUMENTS, "--output", held_out)
+            run(
+                "prepare_corpus.py",
+                "subset",
+                text,
+                "--tail",
+                _HELD_OUT_DOCUMENTS,
+                "--output",
+                held_out,
+            )
         output = prefix.removesuffix("_text_document")
         run(
             "prepare_corpus.py",
@@ -104,7 +135,10 @@ def run(tool: str, *arguments: object, pipe_to_bash: bool = False) -> None:
     command = [sys.executable, str(_TOOLS / tool), *words]
     if pipe_to_bash:
         script = subprocess.run(command, check=False, stdout=subprocess.PIPE)
-        code = script.returncode or subprocess.run(["bash"], input=script.stdout, check=False).returncode
+        code = (
+            script.returncode
+            or subprocess.run(["bash"], input=script.stdout, check=False).returncode
+        )
     else:
         code = subprocess.run(command, check=False).returncode
     if code:
@@ -122,15 +156,17 @@ def summary(plan: Plan, step: Path, made: list[tuple[str, object]]) -> str:
     rows = [
         ("training", human.duration(expected), human.duration(seconds)),
         ("tokens/s", f"{tokens / expected:,.0f}", f"{tokens / seconds:,.0f}"),
-        ("FLOP/s", f"{plan.cost.flops_exact / plan.cost.hours / 3600:.2g}", f"{flops / seconds:.2g}"),
+        (
+            "FLOP/s",
+            f"{plan.cost.flops_exact / plan.cost.hours / 3600:.2g}",
+            f"{flops / seconds:.2g}",
+        ),
         ("checkpoint", human.byte_size(plan.cost.checkpoint_bytes), human.byte_size(size(step))),
     ]
     last = f"training loss {losses.smoothed(training.losses)[-1]:.3f}" + "".join(
         f", {v.label} {v.losses[-1]:.3f}" for v in valid
     )
-    return (
-        f"\n{human.table(rows, ('', 'plan', 'measured'))}\n\n{last} after {plan.epochs:g} epochs\n\n{human.table(made)}"
-    )
+    return f"\n{human.table(rows, ('', 'plan', 'measured'))}\n\n{last} after {plan.epochs:g} epochs\n\n{human.table(made)}"
 
 
 def size(folder: Path) -> int:

@@ -21,12 +21,22 @@ from encore.tokens import tokenizer as tokenizer_files
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
-    parser.add_argument("checkpoint", type=Path, help="a global_stepN folder, or the folder of several")
-    parser.add_argument("--tokenizer", required=True, help="folder or name of the tokenizer that it was trained with")
+    parser.add_argument(
+        "checkpoint", type=Path, help="a global_stepN folder, or the folder of several"
+    )
+    parser.add_argument(
+        "--tokenizer",
+        required=True,
+        help="folder or name of the tokenizer that it was trained with",
+    )
     parser.add_argument("--prompt", default="", help="default: the beginning of a document")
     parser.add_argument("--tokens", type=int, default=100, help="at most so many; default: 100")
-    parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest; default: 0.8")
-    parser.add_argument("--top-k", type=int, default=50, help="draw from the likeliest so many; default: 50")
+    parser.add_argument(
+        "--temperature", type=float, default=0.8, help="0 takes the likeliest; default: 0.8"
+    )
+    parser.add_argument(
+        "--top-k", type=int, default=50, help="draw from the likeliest so many; default: 50"
+    )
     parser.add_argument("--seed", type=int, default=1234, help="default: 1234")
     parser.add_argument("--json", action="store_true", help="prompt, text and token ids as JSON")
     return parser
@@ -36,7 +46,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     args = build_parser().parse_args(argv)
     if args.tokens < 1 or args.top_k < 1 or args.temperature < 0:
-        raise UsageError("--tokens and --top-k must be at least 1, --temperature at least 0", "change them")
+        raise UsageError(
+            "--tokens and --top-k must be at least 1, --temperature at least 0", "change them"
+        )
     from encore.checkpoints import generate  # torch takes seconds, for which --help need not wait
 
     tokenizer = tokenizer_files.load(args.tokenizer)

@@ -19,7 +19,17 @@ sys.path.insert(0, str(KIT / "tools"))
 
 from encore import indexed, registry  # noqa: E402
 
-STACK = ("torch", "deepspeed", "numpy", "transformers", "tokenizers", "datasets", "tensorboard", "lm_eval", "jinja2")
+STACK = (
+    "torch",
+    "deepspeed",
+    "numpy",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "tensorboard",
+    "lm_eval",
+    "jinja2",
+)
 VOCABULARY = 300
 MODEL = """--tensor-model-parallel-size 1 --pipeline-model-parallel-size 1 --num-layers 2 --hidden-size 64
   --num-attention-heads 4 --seq-length 64 --max-position-embeddings 64 --micro-batch-size 4 --global-batch-size 4
@@ -37,7 +47,10 @@ def check_stack() -> bool:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    product = torch.ones(64, 64, device=device, dtype=torch.bfloat16) @ torch.ones(64, 64, device=device).bfloat16()
+    product = (
+        torch.ones(64, 64, device=device, dtype=torch.bfloat16)
+        @ torch.ones(64, 64, device=device).bfloat16()
+    )
     if not bool((product == 64).all()):
         raise SystemExit(f"error: a matrix product on {device} is wrong")
     print(f"device {torch.cuda.get_device_name() if device == 'cuda' else 'cpu'}")
@@ -52,7 +65,9 @@ def make_inputs(folder: Path) -> None:
     (folder / "vocab.json").write_text(json.dumps(words))
     (folder / "merges.txt").write_text("#version: 0.2\nw 0\n")
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[R]", "[S]", "[X]"]
-    (folder / "vocab.txt").write_text("\n".join([*special, *list(words)[: VOCABULARY - len(special)]]) + "\n")
+    (folder / "vocab.txt").write_text(
+        "\n".join([*special, *list(words)[: VOCABULARY - len(special)]]) + "\n"
+    )
     chosen = numpy.random.default_rng(0)
     with indexed.IndexedWriter(folder / "corpus", indexed.smallest_dtype(VOCABULARY)) as writer:
         for _ in range(40):
@@ -79,7 +94,13 @@ def train(folder: str, entry: str, given: list[str], gpu: bool) -> None:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
     # one rank, told what it is as a job's tasks are
-    rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    rank = {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": port,
+    }
     environment = {**os.environ, **rank, "CUDA_DEVICE_MAX_CONNECTIONS": "1", "OMP_NUM_THREADS": "1"}
     if not gpu:
         environment |= {"ENCORE_COMPAT_CPU": "1", "DS_ACCELERATOR": "cpu"}
@@ -87,14 +108,25 @@ def train(folder: str, entry: str, given: list[str], gpu: bool) -> None:
         make_inputs(Path(where))
         command = [sys.executable, str(TRAINERS / folder / entry), *given]
         done = subprocess.run(
-            command, cwd=where, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=where,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
-    steps = [line for line in done.stdout.splitlines() if "lm loss:" in line and "iteration" in line]
+    steps = [
+        line for line in done.stdout.splitlines() if "lm loss:" in line and "iteration" in line
+    ]
     if done.returncode or len(steps) < 2:
         print(done.stdout[-4000:])
-        raise SystemExit(f"error: {folder} does not train in this image (exit {done.returncode}, {len(steps)} steps)")
+        raise SystemExit(
+            f"error: {folder} does not train in this image (exit {done.returncode}, {len(steps)} steps)"
+        )
     kernels = TRAINERS.parent / "kernels" / folder
-    print(f"{folder} trains; compiled kernels: {', '.join(sorted(p.stem for p in kernels.glob('*.so'))) or 'none'}")
+    print(
+        f"{folder} trains; compiled kernels: {', '.join(sorted(p.stem for p in kernels.glob('*.so'))) or 'none'}"
+    )
 
 
 def main() -> None:

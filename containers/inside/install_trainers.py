@@ -25,7 +25,9 @@ def clone(repository: str, commit: str, folder: Path) -> None:
         ("-c", "advice.detachedHead=false", "checkout", "--quiet", "FETCH_HEAD"),
     ):
         subprocess.run(["git", "-C", folder, *command], check=True)
-    found = subprocess.run(["git", "-C", folder, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    found = subprocess.run(
+        ["git", "-C", folder, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    )
     if found.stdout.strip() != commit:
         raise SystemExit(f"error: {repository} gave {found.stdout.strip()}, not {commit}")
 
@@ -33,7 +35,11 @@ def clone(repository: str, commit: str, folder: Path) -> None:
 def main() -> None:
     """Clone, record, compile."""
     known = registry.trainers()
-    pins = [(known[name], objective, pin) for name in sys.argv[1:] for objective, pin in known[name].commits.items()]
+    pins = [
+        (known[name], objective, pin)
+        for name in sys.argv[1:]
+        for objective, pin in known[name].commits.items()
+    ]
     record = TRAINERS / "trainers.json"
     installed = {
         f"{trainer.name}-{objective}": {"repository": trainer.repository, "commit": pin.commit}
@@ -44,7 +50,9 @@ def main() -> None:
     # before the compilers run: encore_compat, which redirects them, goes by it
     record.write_text(json.dumps(installed, indent=2) + "\n", encoding="utf-8")
     for folder in installed:
-        subprocess.run([sys.executable, "-m", "encore_compat.extensions", TRAINERS / folder], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "encore_compat.extensions", TRAINERS / folder], check=True
+        )
 
 
 if __name__ == "__main__":

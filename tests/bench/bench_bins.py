@@ -67,16 +67,22 @@ def one_round(folder: Path, turn: int) -> dict[str, float]:
     for commands in (split, cat):
         for name in sorted(commands, reverse=bool(turn % 2)):
             seconds[name] = timed(commands[name], folder)
-        remove(folder, "theirs*", *(["x.bin"] if commands is split else ["x.bin.*", "x.parts.json"]))
+        remove(
+            folder, "theirs*", *(["x.bin"] if commands is split else ["x.bin.*", "x.parts.json"])
+        )
     return seconds
 
 
 def main() -> None:
     """Print the medians and their ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--gb", type=float, default=2, help="size of the .bin")
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--folder", type=Path, help="where to write; default: the folder for temporary files")
+    parser.add_argument(
+        "--folder", type=Path, help="where to write; default: the folder for temporary files"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         write_pair(Path(name) / "x", args.gb)
@@ -85,9 +91,13 @@ def main() -> None:
         rounds = [one_round(Path(name), turn) for turn in range(args.rounds)]
     for plain in ("split", "cat"):
         ours = f"bins.py {plain}"
-        rates = {key: statistics.median(size / each[key] for each in rounds) for key in (plain, ours)}
+        rates = {
+            key: statistics.median(size / each[key] for each in rounds) for key in (plain, ours)
+        }
         ratio = statistics.median(each[plain] / each[ours] for each in rounds)
-        print(f"{plain:5} {rates[plain]:5.2f} GB/s    {ours:13} {rates[ours]:5.2f} GB/s    ratio {ratio:.2f}")
+        print(
+            f"{plain:5} {rates[plain]:5.2f} GB/s    {ours:13} {rates[ours]:5.2f} GB/s    ratio {ratio:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,16 @@ def shape(size_mb: int) -> ModelConfig:
 
 def measure(act: str, source: Path, out: Path, scratch: Path) -> tuple[int, float]:
     """Peak bytes beyond the imports, and seconds."""
-    command = [sys.executable, "-c", _MEASURED, str(_ROOT / "tools"), act, str(source), str(out), str(scratch)]
+    command = [
+        sys.executable,
+        "-c",
+        _MEASURED,
+        str(_ROOT / "tools"),
+        act,
+        str(source),
+        str(out),
+        str(scratch),
+    ]
     ended = subprocess.run([*command, str(_SHARD)], check=True, stdout=subprocess.PIPE, text=True)
     peak, seconds = ended.stdout.split()
     return int(peak), float(seconds)
@@ -82,23 +91,38 @@ def main() -> None:
     import torch
     from helpers.megatron_models import weights, write
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mb", type=int, default=400, help="weights of the checkpoint in bf16; default: 400")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--mb", type=int, default=400, help="weights of the checkpoint in bf16; default: 400"
+    )
     size_mb = parser.parse_args().mb
     config = shape(size_mb)
     with tempfile.TemporaryDirectory() as folder:
         home, scratch = Path(folder), Path(folder) / "x.pt"
         layers = weights(config, dtype=torch.bfloat16)
         info = {"original_vocab_size": 50_257}
-        steps = {tensor: write(home / f"tp{tensor}", config, layers, tensor, checkpoint_info=info) for tensor in (1, 4)}
+        steps = {
+            tensor: write(home / f"tp{tensor}", config, layers, tensor, checkpoint_info=info)
+            for tensor in (1, 4)
+        }
         del layers
         start = time.perf_counter()
         shutil.copytree(steps[1], home / "copy")
         subprocess.run(["sync", "-f", str(home / "copy")], check=True)
         size = sum(path.stat().st_size for path in steps[1].iterdir())
-        print(f"{'cp and sync':32} {size / 1e6:6.0f} MB at {size / 1e6 / (time.perf_counter() - start):5.0f} MB/s")
+        print(
+            f"{'cp and sync':32} {size / 1e6:6.0f} MB at {size / 1e6 / (time.perf_counter() - start):5.0f} MB/s"
+        )
         for tensor, step in steps.items():
-            report("to-transformers", step, home / f"hf{tensor}", scratch, f"tp {tensor} to transformers")
+            report(
+                "to-transformers",
+                step,
+                home / f"hf{tensor}",
+                scratch,
+                f"tp {tensor} to transformers",
+            )
             report("reshard", step, home / f"re{tensor}", scratch, f"tp {tensor} to tp 2")
         report("to-megatron", home / "hf1", home / "meg", scratch, "transformers to tp 2")
 

@@ -21,10 +21,18 @@ _ROOT = Path(__file__).resolve().parents[2]
 _NAME = "events.out.tfevents.1700000000.host.1.0"
 
 _TAGS = (
-    *(f"steps-vs-{unit}/y={y},x={x}" for unit in ("samples", "tokens") for y, x in (("steps", unit), (unit, "steps"))),
+    *(
+        f"steps-vs-{unit}/y={y},x={x}"
+        for unit in ("samples", "tokens")
+        for y, x in (("steps", unit), (unit, "steps"))
+    ),
     *(
         tag + axis
-        for tag in ("lm-loss-training/lm loss", "grad-norm/grad-norm", "learning-rate/learning-rate")
+        for tag in (
+            "lm-loss-training/lm loss",
+            "grad-norm/grad-norm",
+            "learning-rate/learning-rate",
+        )
         for axis in ("", " vs samples", " vs tokens")
     ),
     "iteration-time/TFLOPs per gpu (estimated)",
@@ -100,7 +108,9 @@ def write_events(path: Path, size_mb: float) -> int:
         while left > 0:
             step += 1
             for tag in _TAGS:
-                scale = 512 * 2048 if tag.endswith("tokens") else 512 if tag.endswith("samples") else 1
+                scale = (
+                    512 * 2048 if tag.endswith("tokens") else 512 if tag.endswith("samples") else 1
+                )
                 left -= out.write(record(simple(1.7e9 + step / 2, step * scale, tag, rng.random())))
                 count += 1
     return count
@@ -119,7 +129,9 @@ def seconds(script: str, folder: Path, count: int) -> float:
 
 def main() -> None:
     """Make the file, time each reader on it, print the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mb", type=float, default=100)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
@@ -136,7 +148,9 @@ def main() -> None:
             *times.items(),
         ]
         for name, taken in rows:
-            print(f"{name:20} {taken:7.2f} s  {args.mb / taken:7.1f} MB/s  {taken / ours:6.1f} x the kit's time")
+            print(
+                f"{name:20} {taken:7.2f} s  {args.mb / taken:7.1f} MB/s  {taken / ours:6.1f} x the kit's time"
+            )
 
 
 if __name__ == "__main__":

@@ -59,7 +59,10 @@ def write_corpus(path: Path, size_mb: float) -> None:
     rng = random.Random(0)
     library = Path(sysconfig.get_paths()["stdlib"])
     sources = [path for path in sorted(library.rglob("*.py")) if "site-packages" not in path.parts]
-    texts = [*topics.values(), *(path.read_text(encoding="utf-8", errors="ignore") for path in sources)]
+    texts = [
+        *topics.values(),
+        *(path.read_text(encoding="utf-8", errors="ignore") for path in sources),
+    ]
     texts = [text for text in texts if text.strip()]
     left = size_mb * 1e6
     with open(path, "w", encoding="utf-8") as out:
@@ -69,13 +72,18 @@ def write_corpus(path: Path, size_mb: float) -> None:
             words = text[start : start + rng.randint(1000, 5000)].split(" ")
             for _ in range(len(words) // 50):
                 words[rng.randrange(len(words))] += f"{rng.getrandbits(24):x}"
-            left -= out.write(json.dumps({"text": " ".join(words) or "-", "url": f"https://example.org/{left}"}) + "\n")
+            left -= out.write(
+                json.dumps({"text": " ".join(words) or "-", "url": f"https://example.org/{left}"})
+                + "\n"
+            )
 
 
 def measured(command: list[str]) -> tuple[float, float, str]:
     """Seconds, peak memory in MB and output of a command."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert process.stdout
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -86,12 +94,30 @@ def measured(command: list[str]) -> tuple[float, float, str]:
 
 def one_round(folder: Path) -> dict[str, float]:
     """MB/s of each, and peak memory of ours."""
-    corpus, part, tokenizer = folder / "corpus.jsonl", folder / "part.jsonl", str(folder / "gpt2.json")
+    corpus, part, tokenizer = (
+        folder / "corpus.jsonl",
+        folder / "part.jsonl",
+        str(folder / "gpt2.json"),
+    )
     size, part_size = corpus.stat().st_size / 1e6, part.stat().st_size / 1e6
-    ours = ["tokenize", str(corpus), "--tokenizer", str(_GPT2), "--append-eod", "--output-prefix", str(folder / "out")]
-    seconds, memory, _ = measured([sys.executable, str(_ROOT / "tools" / "prepare_corpus.py"), *ours])
+    ours = [
+        "tokenize",
+        str(corpus),
+        "--tokenizer",
+        str(_GPT2),
+        "--append-eod",
+        "--output-prefix",
+        str(folder / "out"),
+    ]
+    seconds, memory, _ = measured(
+        [sys.executable, str(_ROOT / "tools" / "prepare_corpus.py"), *ours]
+    )
     bare_seconds, _, encoding = measured([sys.executable, "-c", _BARE, str(corpus), tokenizer])
-    result = {"ours": size / seconds, "bare": size / bare_seconds, "bare call": size / float(encoding)}
+    result = {
+        "ours": size / seconds,
+        "bare": size / bare_seconds,
+        "bare call": size / float(encoding),
+    }
     for processes in (1, 2):
         loop = [sys.executable, "-c", _LOOP, str(part), tokenizer, str(processes)]
         result[f"loop {processes}"] = part_size / measured(loop)[0]
@@ -100,7 +126,9 @@ def one_round(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Interleave all, print the medians and the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mb", type=float, default=400, help="size of the corpus")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
@@ -119,7 +147,10 @@ def main() -> None:
         return f"{statistics.median(each[key] for each in rounds):7.1f} MB/s, ours is {ratio:.2f} times that"
 
     memory = max(each["memory"] for each in rounds)
-    print(f"prepare_corpus.py tokenize       {statistics.median(each['ours'] for each in rounds):7.1f} MB/s", end="")
+    print(
+        f"prepare_corpus.py tokenize       {statistics.median(each['ours'] for each in rounds):7.1f} MB/s",
+        end="",
+    )
     print(f", at most {memory:.0f} MB of memory")
     print(f"gigatoken, whole process         {rate('bare')}")
     print(f"gigatoken, encode_files() alone  {rate('bare call')}")

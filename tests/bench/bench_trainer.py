@@ -44,7 +44,10 @@ def ours(size: Size, bf16: bool, deepspeed: bool = False) -> list[float]:
     hidden, layers, heads, length, vocabulary, batch = size
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        data, tokens = Path(folder) / "data", np.random.default_rng(0).integers(vocabulary, size=length * batch * 20)
+        data, tokens = (
+            Path(folder) / "data",
+            np.random.default_rng(0).integers(vocabulary, size=length * batch * 20),
+        )
         with IndexedWriter(data, np.uint16) as writer:
             writer.add(tokens.astype(np.uint16))
         (Path(folder) / "train.txt").write_text(f'"train: 1 0:1 {data}"\n')
@@ -54,29 +57,54 @@ def ours(size: Size, bf16: bool, deepspeed: bool = False) -> list[float]:
             --max-position-embeddings {length} --micro-batch-size {batch} --train-samples {batch * (_WARM_UP + _STEPS)}
             --lr 1e-4 --weight-decay 0.1 --log-interval 1 --eval-iters 0 --merge-file none
             --vocab-file {folder}/vocab.json --train-weighted-split-paths-path {folder}/train.txt""".split()
-        argv += ["--deepspeed", "--deepspeed_config", f"{folder}/deepspeed.json"] if deepspeed else []
+        argv += (
+            ["--deepspeed", "--deepspeed_config", f"{folder}/deepspeed.json"] if deepspeed else []
+        )
         args = arguments.parse(arguments.build_parser(None), argv + ["--bf16"] * bf16, 1)
-        loop.pretrain(args, time.monotonic(), loop.Talk(lambda line: ends.append(time.perf_counter()), print))
+        loop.pretrain(
+            args, time.monotonic(), loop.Talk(lambda line: ends.append(time.perf_counter()), print)
+        )
     return ends
 
 
 def _configuration(batch: int, bf16: bool) -> dict[str, object]:
-    sizes = {"train_micro_batch_size_per_gpu": batch, "train_batch_size": batch, "gradient_clipping": 1.0}
-    return sizes | {"zero_optimization": {"stage": 1}, "bf16": {"enabled": bf16}, "steps_per_print": 10**6}
+    sizes = {
+        "train_micro_batch_size_per_gpu": batch,
+        "train_batch_size": batch,
+        "gradient_clipping": 1.0,
+    }
+    return sizes | {
+        "zero_optimization": {"stage": 1},
+        "bf16": {"enabled": bf16},
+        "steps_per_print": 10**6,
+    }
 
 
 def theirs(size: Size, bf16: bool) -> list[float]:
     """When each step of transformers.Trainer ended."""
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
+    from transformers import (
+        GPT2Config,
+        GPT2LMHeadModel,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
 
     hidden, layers, heads, length, vocabulary, batch = size
     special = {"bos_token_id": 0, "eos_token_id": 0}
     config = GPT2Config(
-        n_embd=hidden, n_layer=layers, n_head=heads, n_positions=length, vocab_size=vocabulary, **special
+        n_embd=hidden,
+        n_layer=layers,
+        n_head=heads,
+        n_positions=length,
+        vocab_size=vocabulary,
+        **special,
     )
     generator = torch.Generator().manual_seed(0)
-    samples = torch.randint(0, vocabulary, (batch * (_WARM_UP + _STEPS), length), generator=generator)
+    samples = torch.randint(
+        0, vocabulary, (batch * (_WARM_UP + _STEPS), length), generator=generator
+    )
     ends: list[float] = []
 
     class Clock(TrainerCallback):
@@ -110,8 +138,18 @@ CONTESTANTS: dict[str, Callable[[Size, bool], list[float]]] = {
 
 def measured(name: str, size: Size, bf16: bool) -> float:
     """Tokens/s of one contestant in a process of its own."""
-    command = [sys.executable, __file__, "--one", name, "--size", ",".join(map(str, size)), *["--bf16"] * bf16]
-    ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    command = [
+        sys.executable,
+        __file__,
+        "--one",
+        name,
+        "--size",
+        ",".join(map(str, size)),
+        *["--bf16"] * bf16,
+    ]
+    ended = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     return float(ended.stdout.splitlines()[-1])
 
 
@@ -125,8 +163,12 @@ def one(name: str, size: Size, bf16: bool) -> float:
 
 def main() -> None:
     """Print tokens/s of all contestants and the ratios to the peer."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split(","))), help="one of your own")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--size", type=lambda text: tuple(map(int, text.split(","))), help="one of your own"
+    )
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--one", choices=CONTESTANTS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -134,11 +176,19 @@ def main() -> None:
         print(one(args.one, args.size, args.bf16))
         return
     for size in [args.size] if args.size else SIZES:
-        rounds = [{name: measured(name, size, args.bf16) for name in CONTESTANTS} for _ in range(_ROUNDS)]
+        rounds = [
+            {name: measured(name, size, args.bf16) for name in CONTESTANTS} for _ in range(_ROUNDS)
+        ]
         best = {name: max(found[name] for found in rounds) for name in CONTESTANTS}
-        print("hidden {}, layers {}, heads {}, sequence {}, vocabulary {}, batch {}".format(*size), flush=True)
+        print(
+            "hidden {}, layers {}, heads {}, sequence {}, vocabulary {}, batch {}".format(*size),
+            flush=True,
+        )
         for name, rate in best.items():
-            print(f"  {name:26}{rate:9,.0f} tokens/s{rate / best['transformers.Trainer']:7.2f} times", flush=True)
+            print(
+                f"  {name:26}{rate:9,.0f} tokens/s{rate / best['transformers.Trainer']:7.2f} times",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

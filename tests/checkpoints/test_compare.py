@@ -21,13 +21,17 @@ GENUINE = Path(__file__).parents[1] / "data" / "megatron_tiny"
 LARGE = 0.5  # the spread of random weights, 25 times that of a fresh model
 
 
-def converted(folder: Path, layers: Layers, config: object = SMALL, tensor: int = 1) -> tuple[Path, Path]:
+def converted(
+    folder: Path, layers: Layers, config: object = SMALL, tensor: int = 1
+) -> tuple[Path, Path]:
     step = write(folder, config, layers, tensor)
     return step, convert.to_transformers(step, folder / "hf", None, 10**9).path
 
 
 @pytest.mark.parametrize("run", ["tp1", "tp2"])
-def test_a_genuine_checkpoint_gives_its_stored_logits_in_transformers(run: str, tmp_path: Path) -> None:
+def test_a_genuine_checkpoint_gives_its_stored_logits_in_transformers(
+    run: str, tmp_path: Path
+) -> None:
     done = convert.to_transformers(GENUINE / run / "checkpoint", tmp_path / "hf", None, 100_000)
     model = transformers.GPT2LMHeadModel.from_pretrained(done.path, dtype=torch.float32).eval()
     truth = np.load(GENUINE / run / "logits.npz")
@@ -40,7 +44,12 @@ def test_a_genuine_checkpoint_gives_its_stored_logits_in_transformers(run: str, 
 
 
 def test_the_built_in_trainers_checkpoint(tmp_path: Path) -> None:
-    changes = {"train_samples": 16, "lr_decay_samples": 16, "lr_warmup_samples": 0, "save_interval": 2}
+    changes = {
+        "train_samples": 16,
+        "lr_decay_samples": 16,
+        "lr_warmup_samples": 0,
+        "save_interval": 2,
+    }
     assert pretrain_gpt.main(line(tmp_path, **changes)) == 0
     done = convert.to_transformers(tmp_path / "checkpoint", tmp_path / "hf", None, 10**9)
     found = compare.difference(tmp_path / "checkpoint", done.path)
@@ -49,7 +58,9 @@ def test_the_built_in_trainers_checkpoint(tmp_path: Path) -> None:
     assert compare.difference(tmp_path / "checkpoint", back.path).same
 
 
-def test_the_built_in_trainer_goes_on_from_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_built_in_trainer_goes_on_from_what_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its first losses are the genuine checkpoint's, not those of a fresh model, ln 5120 = 8.54."""
     hf = convert.to_transformers(GENUINE / "tp2" / "checkpoint", tmp_path / "hf", None, 10**9).path
     convert.to_megatron(hf, tmp_path / "converted", 1, 1)
@@ -64,7 +75,9 @@ def test_the_built_in_trainer_goes_on_from_what_is_written(tmp_path: Path, capsy
     changes |= {"min_lr": 0, "finetune": True}
     for source in ("converted", "resharded"):
         assert pretrain_gpt.main(line(tmp_path, **changes, load=tmp_path / source)) == 0
-        found = [float(text) for text in re.findall(r"lm loss: ([0-9.E+-]+)", capsys.readouterr().out)]
+        found = [
+            float(text) for text in re.findall(r"lm loss: ([0-9.E+-]+)", capsys.readouterr().out)
+        ]
         assert len(found) == 2 and all(loss < 8.2 for loss in found)
 
 
@@ -76,10 +89,20 @@ def test_the_built_in_trainer_goes_on_from_what_is_written(tmp_path: Path, capsy
         ({"bias_gelu_fusion": False}, 2),
         ({"layernorm_epsilon": 1e-2}, 1),
         ({"num_attention_heads": 3}, 1),  # 3 heads of 8 at width 32
-        ({"num_attention_heads": 7, "kv_channels": 32, "hidden_size": 288, "ffn_hidden_size": 1152}, 1),  # 20M's
+        (
+            {
+                "num_attention_heads": 7,
+                "kv_channels": 32,
+                "hidden_size": 288,
+                "ffn_hidden_size": 1152,
+            },
+            1,
+        ),  # 20M's
     ],
 )
-def test_large_random_weights_agree(changes: dict[str, object], tensor: int, tmp_path: Path) -> None:
+def test_large_random_weights_agree(
+    changes: dict[str, object], tensor: int, tmp_path: Path
+) -> None:
     config = replace(SMALL, **changes)
     scale = LARGE if config.hidden_size == 32 else LARGE / 3
     step, hf = converted(tmp_path, weights(config, scale=scale), config, tensor)
@@ -129,10 +152,16 @@ MUTATIONS: dict[str, Callable[[dict[str, torch.Tensor]], None]] = {
     "heads of the projection": heads_reversed,
     "not transposed": not_transposed,
     "words shifted": words_shifted,
-    "swapped biases": lambda w: swapped(w, "transformer.h.0.attn.c_proj.bias", "transformer.h.0.mlp.c_proj.bias"),
-    "swapped layernorms": lambda w: swapped(w, "transformer.h.0.ln_1.weight", "transformer.h.0.ln_2.weight"),
+    "swapped biases": lambda w: swapped(
+        w, "transformer.h.0.attn.c_proj.bias", "transformer.h.0.mlp.c_proj.bias"
+    ),
+    "swapped layernorms": lambda w: swapped(
+        w, "transformer.h.0.ln_1.weight", "transformer.h.0.ln_2.weight"
+    ),
     "bias for scale": lambda w: swapped(w, "transformer.ln_f.weight", "transformer.ln_f.bias"),
-    "layers exchanged": lambda w: swapped(w, "transformer.h.0.mlp.c_fc.weight", "transformer.h.1.mlp.c_fc.weight"),
+    "layers exchanged": lambda w: swapped(
+        w, "transformer.h.0.mlp.c_fc.weight", "transformer.h.1.mlp.c_fc.weight"
+    ),
     "a nudge": nudged,
 }
 
@@ -146,7 +175,9 @@ def test_a_wrong_weight_is_noticed(mutation: str, tmp_path: Path) -> None:
     assert not compare.difference(step, hf).same
 
 
-@pytest.mark.parametrize("wrong", [{"activation_function": "gelu"}, {"layer_norm_epsilon": 1e-2}, {"n_head": 8}])
+@pytest.mark.parametrize(
+    "wrong", [{"activation_function": "gelu"}, {"layer_norm_epsilon": 1e-2}, {"n_head": 8}]
+)
 def test_a_wrong_configuration_is_noticed(wrong: dict[str, object], tmp_path: Path) -> None:
     """The first is what the original's converter wrote."""
     step, hf = converted(tmp_path, weights(SMALL, scale=LARGE))
@@ -167,7 +198,9 @@ def test_models_of_another_size_are_not_compared(tmp_path: Path) -> None:
     other = replace(SMALL, max_position_embeddings=25)
     with pytest.raises(CheckpointError, match="24 positions"):
         compare.difference(step, write(tmp_path / "other", other, weights(other)))
-    fewer = write(tmp_path / "fewer", SMALL, weights(SMALL), checkpoint_info={"original_vocab_size": 199})
+    fewer = write(
+        tmp_path / "fewer", SMALL, weights(SMALL), checkpoint_info={"original_vocab_size": 199}
+    )
     with pytest.raises(CheckpointError, match="vocabulary of 200"):
         compare.difference(step, fewer)
 
@@ -176,7 +209,12 @@ def test_models_of_another_size_are_not_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shard", ["20KB", "1GB"])
 def test_what_transformers_saved_itself(activation: str, shard: str, tmp_path: Path) -> None:
     config = transformers.GPT2Config(
-        n_layer=2, n_embd=32, n_head=4, n_positions=24, vocab_size=200, activation_function=activation
+        n_layer=2,
+        n_embd=32,
+        n_head=4,
+        n_positions=24,
+        vocab_size=200,
+        activation_function=activation,
     )
     torch.manual_seed(0)
     model = transformers.GPT2LMHeadModel(config)

@@ -15,7 +15,14 @@ from pathlib import Path
 import pytest
 import torch
 from encore import files
-from encore.checkpoints import convert, gpt2_reader, megatron_reader, safe_load, safetensors_shards, step_folder
+from encore.checkpoints import (
+    convert,
+    gpt2_reader,
+    megatron_reader,
+    safe_load,
+    safetensors_shards,
+    step_folder,
+)
 from encore.errors import CheckpointError, DataError, OutputError, UsageError
 from encore.model.gpt import GPT, ModelConfig
 from encore.tokens import tokenizer as tokenizer_files
@@ -45,7 +52,10 @@ def differing(one: Layers, other: Layers, rows: int) -> list[str]:
     for number in one:
         assert one[number].keys() == other[number].keys()
         for name, value in one[number].items():
-            ours, theirs = (v[:rows] if name == "word_embeddings.weight" else v for v in (value, other[number][name]))
+            ours, theirs = (
+                v[:rows] if name == "word_embeddings.weight" else v
+                for v in (value, other[number][name])
+            )
             if ours.dtype != theirs.dtype or not torch.equal(ours, theirs):
                 wrong.append(f"{number} {name}")
     return wrong
@@ -99,9 +109,13 @@ def test_to_transformers_and_back_is_the_same_bit_for_bit(
     config = replace(config, padded_vocab_size=64 * 6 * 2)
     folder, pipeline = tmp_path_factory.mktemp("there"), min(stages, config.num_layers)
     layers = weights(config, seed, dtype=dtype)
-    step = write(folder, config, layers, tensor, checkpoint_info={"original_vocab_size": vocabulary})
+    step = write(
+        folder, config, layers, tensor, checkpoint_info={"original_vocab_size": vocabulary}
+    )
     convert.to_transformers(step, folder / "hf", None, shard)
-    back = megatron_reader.read(convert.to_megatron(folder / "hf", folder / "back", other, pipeline).path)
+    back = megatron_reader.read(
+        convert.to_megatron(folder / "hf", folder / "back", other, pipeline).path
+    )
     assert (back.tensor, back.pipeline, back.vocabulary) == (other, pipeline, vocabulary)
     assert differing(read_all(back), layers, vocabulary) == []
     assert back.config == replace(config, padded_vocab_size=back.config.padded_vocab_size)
@@ -109,16 +123,23 @@ def test_to_transformers_and_back_is_the_same_bit_for_bit(
 
 @pytest.mark.usefixtures("unsynced")
 @settings(max_examples=12)
-@given(model=models(), dtype=st.sampled_from([torch.float32, torch.bfloat16]), stages=st.integers(1, 4))
+@given(
+    model=models(), dtype=st.sampled_from([torch.float32, torch.bfloat16]), stages=st.integers(1, 4)
+)
 def test_resharding_there_and_back_is_the_same_bit_for_bit(
-    model: tuple[ModelConfig, int, int, int], dtype: torch.dtype, stages: int, tmp_path_factory: pytest.TempPathFactory
+    model: tuple[ModelConfig, int, int, int],
+    dtype: torch.dtype,
+    stages: int,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """With the padding too, as far as both degrees have room for it."""
     config, vocabulary, tensor, other = model
     config = replace(config, padded_vocab_size=-(-vocabulary // (64 * tensor)) * 64 * tensor)
     folder, pipeline = tmp_path_factory.mktemp("reshard"), min(stages, config.num_layers)
     layers = weights(config, dtype=dtype)
-    step = write(folder, config, layers, tensor, checkpoint_info={"original_vocab_size": vocabulary})
+    step = write(
+        folder, config, layers, tensor, checkpoint_info={"original_vocab_size": vocabulary}
+    )
     there = convert.reshard(step, folder / "there", other, pipeline, None)
     room = min(config.padded_vocab_size, megatron_reader.read(there.path).config.padded_vocab_size)
     back = megatron_reader.read(convert.reshard(there.path, folder / "back", tensor, 1, None).path)
@@ -134,9 +155,16 @@ def test_the_vocabulary_is_cut_exactly_and_shards_are_bounded(tmp_path: Path) ->
     assert len(shards) > 3 and shards[0].name == f"model-00001-of-{len(shards):05d}.safetensors"
     index = safetensors_shards.read_json(tmp_path / "hf" / "model.safetensors.index.json")
     held = {path.name: load_file(path) for path in shards}
-    assert index["weight_map"] == {name: shard for shard, tensors in held.items() for name in tensors}
-    assert index["metadata"]["total_size"] == sum(v.nbytes for tensors in held.values() for v in tensors.values())
-    assert all(sum(v.nbytes for v in tensors.values()) <= SHARD or len(tensors) == 1 for tensors in held.values())
+    assert index["weight_map"] == {
+        name: shard for shard, tensors in held.items() for name in tensors
+    }
+    assert index["metadata"]["total_size"] == sum(
+        v.nbytes for tensors in held.values() for v in tensors.values()
+    )
+    assert all(
+        sum(v.nbytes for v in tensors.values()) <= SHARD or len(tensors) == 1
+        for tensors in held.values()
+    )
     words = held[shards[0].name]["transformer.wte.weight"]
     assert torch.equal(words, layers[1]["word_embeddings.weight"][:VOCABULARY])
     assert safetensors_shards.read_json(tmp_path / "hf" / "config.json")["vocab_size"] == VOCABULARY
@@ -154,7 +182,9 @@ def test_a_tokenizer_comes_along_and_has_to_be_the_models(tmp_path: Path) -> Non
     for name in ("vocab.json", "merges.txt"):
         assert (tmp_path / "hf" / name).read_bytes() == (GENUINE / name).read_bytes()
     with pytest.raises(DataError, match="has 5000 entries"):
-        convert.to_transformers(write(tmp_path, SMALL, weights(SMALL)), tmp_path / "other", tokenizer, 10**9)
+        convert.to_transformers(
+            write(tmp_path, SMALL, weights(SMALL)), tmp_path / "other", tokenizer, 10**9
+        )
     assert not (tmp_path / "other").exists()
 
 
@@ -168,23 +198,38 @@ def test_heads_that_gpt2_cannot_hold_are_refused_by_name(tmp_path: Path) -> None
     for changed in ({"num_attention_heads": 8}, {"kv_channels": 7, "num_attention_heads": 2}):
         config = replace(SMALL, **changed)
         step = write(tmp_path / str(config.kv_channels), config, weights(config))
-        with pytest.raises(CheckpointError, match=f"heads of kv size {config.kv_channels} at width 32"):
+        with pytest.raises(
+            CheckpointError, match=f"heads of kv size {config.kv_channels} at width 32"
+        ):
             convert.to_transformers(step, tmp_path / "hf", None, SHARD)
 
 
 def test_a_resharded_checkpoint_keeps_its_arguments_and_says_what_it_lacks(tmp_path: Path) -> None:
     done = convert.reshard(GENUINE / "tp1" / "checkpoint", tmp_path / "out", 4, 2, None)
     assert any("--no-load-optim --no-load-rng" in note for note in done.notes)
-    before = safe_load.arguments(safe_load.model_states(megatron_reader.find(GENUINE / "tp1" / "checkpoint")))
-    assert done.path == tmp_path / "out" / "global_step20" and step_folder.newest(tmp_path / "out", False).step
-    assert len(list(done.path.glob("mp_rank_*"))) == 8 and len(list(done.path.glob("layer_*"))) == 16
+    before = safe_load.arguments(
+        safe_load.model_states(megatron_reader.find(GENUINE / "tp1" / "checkpoint"))
+    )
+    assert (
+        done.path == tmp_path / "out" / "global_step20"
+        and step_folder.newest(tmp_path / "out", False).step
+    )
+    assert (
+        len(list(done.path.glob("mp_rank_*"))) == 8 and len(list(done.path.glob("layer_*"))) == 16
+    )
     for rank in range(8):
         states = safe_load.model_states(done.path, rank)
         after = safe_load.arguments(states)
-        changed = {name for name in before if before[name] != after[name]} - {"position_embedding_type", "rank"}
-        assert changed <= {"tensor_model_parallel_size", "pipeline_model_parallel_size", "world_size", "local_rank"} | {
-            "data_parallel_size"
+        changed = {name for name in before if before[name] != after[name]} - {
+            "position_embedding_type",
+            "rank",
         }
+        assert changed <= {
+            "tensor_model_parallel_size",
+            "pipeline_model_parallel_size",
+            "world_size",
+            "local_rank",
+        } | {"data_parallel_size"}
         assert after["position_embedding_type"].name == "megatron.enums.PositionEmbeddingType"
         assert after["position_embedding_type"].values == (2,)
         assert (after["rank"], states["mp_world_size"], states["iteration"]) == (rank, 8, 20)
@@ -201,7 +246,9 @@ def test_the_trainers_model_takes_what_to_megatron_writes(tmp_path: Path) -> Non
     assert arguments["bf16"] and arguments["padded_vocab_size"] == 5120
     assert torch.equal(
         model.layers[1].mlp.dense_h_to_4h.weight,
-        step_folder.layers(megatron_reader.find(GENUINE / "tp1" / "checkpoint"))[4]["mlp.dense_h_to_4h.weight"].float(),
+        step_folder.layers(megatron_reader.find(GENUINE / "tp1" / "checkpoint"))[4][
+            "mlp.dense_h_to_4h.weight"
+        ].float(),
     )
 
 
@@ -263,7 +310,9 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(act: str, tmp_path: P
         ({gpt2_reader.LIVE_HEADS: 5}, "5 of 4 heads"),
     ],
 )
-def test_another_transformers_model_is_refused_by_name(change: dict[str, object], word: str, tmp_path: Path) -> None:
+def test_another_transformers_model_is_refused_by_name(
+    change: dict[str, object], word: str, tmp_path: Path
+) -> None:
     convert.to_transformers(write(tmp_path, SMALL, weights(SMALL)), tmp_path / "hf", None, SHARD)
     raw = safetensors_shards.read_json(tmp_path / "hf" / "config.json")
     (tmp_path / "hf" / "config.json").write_text(json.dumps(raw | change))
@@ -287,18 +336,32 @@ def test_the_hubs_own_gpt2_naming_and_pickled_weights_are_read(tmp_path: Path) -
     held = load_file(tmp_path / "hf" / "model.safetensors")
     (tmp_path / "hf" / "model.safetensors").unlink()
     bare = {name.removeprefix("transformer."): value for name, value in held.items()}
-    bare |= {"h.0.attn.bias": torch.ones(1, 1, 24, 24), "lm_head.weight": held["transformer.wte.weight"].clone()}
+    bare |= {
+        "h.0.attn.bias": torch.ones(1, 1, 24, 24),
+        "lm_head.weight": held["transformer.wte.weight"].clone(),
+    }
     torch.save(bare, tmp_path / "hf" / "pytorch_model.bin")
     assert differing(read_all(gpt2_reader.read(tmp_path / "hf")), layers, VOCABULARY) == []
-    torch.save(bare | {"lm_head.weight": bare["lm_head.weight"] + 1}, tmp_path / "hf" / "pytorch_model.bin")
+    torch.save(
+        bare | {"lm_head.weight": bare["lm_head.weight"] + 1}, tmp_path / "hf" / "pytorch_model.bin"
+    )
     with pytest.raises(CheckpointError, match=r"lm_head\.weight"):
         gpt2_reader.read(tmp_path / "hf")
 
 
 @pytest.mark.parametrize("tensor", [1, 4])
-def test_one_weight_is_in_memory_at_a_time(tensor: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_weight_is_in_memory_at_a_time(
+    tensor: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All live tensors, counted when one is read and when a file is written; bench_convert.py measures the process."""
-    config = replace(SMALL, num_layers=6, hidden_size=64, kv_channels=16, ffn_hidden_size=256, padded_vocab_size=1024)
+    config = replace(
+        SMALL,
+        num_layers=6,
+        hidden_size=64,
+        kv_channels=16,
+        ffn_hidden_size=256,
+        padded_vocab_size=1024,
+    )
     step = write(tmp_path, config, weights(config), tensor)
     largest = max(path.stat().st_size for path in step.glob("layer_*"))
     gc.collect()
@@ -322,13 +385,19 @@ def test_one_weight_is_in_memory_at_a_time(tensor: int, tmp_path: Path, monkeypa
     peaks.clear()
     done = convert.reshard(step, tmp_path / "out", 2, 1, None)
     assert len(peaks) > 80
-    assert max(peaks) <= 1.3 * largest + max(path.stat().st_size for path in done.path.glob("layer_*"))
+    assert max(peaks) <= 1.3 * largest + max(
+        path.stat().st_size for path in done.path.glob("layer_*")
+    )
     gc.unfreeze()
 
 
 def live_bytes() -> int:
     """The bytes of all tensors, each storage once."""
-    storages = {t.untyped_storage().data_ptr(): t.nbytes for t in gc.get_objects() if type(t) is torch.Tensor}
+    storages = {
+        t.untyped_storage().data_ptr(): t.nbytes
+        for t in gc.get_objects()
+        if type(t) is torch.Tensor
+    }
     return sum(storages.values())
 
 
@@ -379,7 +448,14 @@ for line in sys.stdin:
 def warm(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., tuple[int, float]]":
     hf = tmp_path_factory.mktemp("kills") / "hf"
     convert.to_transformers(GENUINE / "tp1" / "checkpoint", hf, None, 10**9)
-    command = [sys.executable, "-c", WARM, str(GENUINE / "tp1" / "checkpoint"), str(hf), str(GENUINE)]
+    command = [
+        sys.executable,
+        "-c",
+        WARM,
+        str(GENUINE / "tp1" / "checkpoint"),
+        str(hf),
+        str(GENUINE),
+    ]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(kind: str, out: Path, delay: float | None = None) -> tuple[int, float]:
@@ -392,7 +468,9 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., tuple[int, 
     assert process.wait() == 0
 
 
-@pytest.mark.parametrize(("kind", "kills"), [("to-transformers", 34), ("reshard", 33), ("to-megatron", 33)])
+@pytest.mark.parametrize(
+    ("kind", "kills"), [("to-transformers", 34), ("reshard", 33), ("to-megatron", 33)]
+)
 def test_a_killed_conversion_ends_in_the_same_bytes(
     kind: str, kills: int, warm: "Callable[..., tuple[int, float]]", tmp_path: Path
 ) -> None:

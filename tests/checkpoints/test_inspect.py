@@ -61,9 +61,13 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert inspect.facts(tmp_path)["path"] == str(step)
 
 
-@pytest.mark.parametrize("hostile", ["layer_03-model_00-model_states.pt", "mp_rank_00_model_states.pt"])
+@pytest.mark.parametrize(
+    "hostile", ["layer_03-model_00-model_states.pt", "mp_rank_00_model_states.pt"]
+)
 @pytest.mark.parametrize("name", ["os.system", "eval"])
-def test_a_hostile_file_is_refused_by_name_and_does_nothing(name: str, hostile: str, tmp_path: Path) -> None:
+def test_a_hostile_file_is_refused_by_name_and_does_nothing(
+    name: str, hostile: str, tmp_path: Path
+) -> None:
     step, canary = write(tmp_path, SMALL, weights(SMALL)), tmp_path / "canary"
     torch.save({"args": exploits(canary)[name]}, step / hostile)
     try:
@@ -79,14 +83,20 @@ def test_a_conversion_runs_no_exploit(hostile: str, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     evil = {"optimizer_state_dict": exploits(canary)["os.system"]}
     if hostile == "transformers":
-        hf = convert.to_transformers(write(tmp_path, SMALL, weights(SMALL)), tmp_path / "hf", None, 10**9).path
+        hf = convert.to_transformers(
+            write(tmp_path, SMALL, weights(SMALL)), tmp_path / "hf", None, 10**9
+        ).path
         (hf / "model.safetensors").unlink()
         torch.save(evil, hf / "pytorch_model.bin")
         with pytest.raises(CheckpointError, match="system"):
             convert.to_megatron(hf, tmp_path / "out", 1, 1)
     else:
         step = write_partitions(tmp_path, SMALL, weights(SMALL), 1, 1, 2)
-        name = file_names.optimizer_file(1, True) if hostile == "optimizer" else file_names.layer_file(1)
+        name = (
+            file_names.optimizer_file(1, True)
+            if hostile == "optimizer"
+            else file_names.layer_file(1)
+        )
         torch.save(evil, step / name)
         for number in (3, 4, 6) if hostile == "layer" else ():
             torch.save(weights(SMALL)[number], step / file_names.layer_file(number))

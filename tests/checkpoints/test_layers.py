@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
-def as_layer(held: dict[str, torch.Tensor], number: int, config: ModelConfig = SMALL) -> layers.Layer:
+def as_layer(
+    held: dict[str, torch.Tensor], number: int, config: ModelConfig = SMALL
+) -> layers.Layer:
     def read(name: str, span: tuple[int, int] | None) -> torch.Tensor:
         return held[name] if span is None else tensor_parallel.part(held[name], name, *span)
 
@@ -24,10 +26,15 @@ def as_layer(held: dict[str, torch.Tensor], number: int, config: ModelConfig = S
 def test_parts_are_megatrons_and_together_the_whole(number: int, tensor: int) -> None:
     layer = weights(SMALL)[number]
     read = as_layer(layer, number)
-    divided = [{name: layers.share(read, name, rank, tensor) for name in layer} for rank in range(tensor)]
+    divided = [
+        {name: layers.share(read, name, rank, tensor) for name in layer} for rank in range(tensor)
+    ]
     for rank, part in enumerate(divided):
         expected = parts(layer, rank, tensor)
-        assert all(torch.equal(part[name], expected[name]) for name in expected) and part.keys() == expected.keys()
+        assert (
+            all(torch.equal(part[name], expected[name]) for name in expected)
+            and part.keys() == expected.keys()
+        )
         assert all(value.untyped_storage().nbytes() == value.nbytes for value in part.values())
     whole = tensor_parallel.joined(divided)
     assert all(torch.equal(whole[name], layer[name]) for name in layer)
@@ -44,10 +51,14 @@ def test_shapes_are_those_of_the_trainers_model() -> None:
 def test_older_row_orders_become_the_current_one(version: float) -> None:
     """A row's number says which it is: (head, q|k|v, channel) of 3 heads with 5 channels."""
     current = torch.arange(45).view(3, 3, 5)
-    stored = {0: current.transpose(0, 1), 1: current.transpose(1, 2)}.get(version, current).reshape(45)
+    stored = {0: current.transpose(0, 1), 1: current.transpose(1, 2)}.get(version, current).reshape(
+        45
+    )
     ordered = layers.in_current_order("self_attention.query_key_value.bias", stored, 3, version)
     assert ordered.tolist() == list(range(45))
-    assert torch.equal(layers.in_current_order("mlp.dense_h_to_4h.bias", stored, 3, version), stored)
+    assert torch.equal(
+        layers.in_current_order("mlp.dense_h_to_4h.bias", stored, 3, version), stored
+    )
 
 
 def test_an_unknown_version_is_refused() -> None:
@@ -62,8 +73,12 @@ def test_an_unknown_version_is_refused() -> None:
         ({"mlp.gate.weight": torch.ones(1)}, "mlp.gate.weight, which a GPT has not"),
     ],
 )
-def test_a_layer_that_is_not_a_gpts_is_refused_by_name(change: dict[str, torch.Tensor | None], word: str) -> None:
-    layer = {name: value for name, value in (weights(SMALL)[3] | change).items() if value is not None}
+def test_a_layer_that_is_not_a_gpts_is_refused_by_name(
+    change: dict[str, torch.Tensor | None], word: str
+) -> None:
+    layer = {
+        name: value for name, value in (weights(SMALL)[3] | change).items() if value is not None
+    }
     with pytest.raises(CheckpointError, match=word):
         dict(as_layer(layer, 3))
 
@@ -72,7 +87,10 @@ def test_a_layer_that_is_not_a_gpts_is_refused_by_name(change: dict[str, torch.T
     ("feature", "word"),
     [
         ({"position_embedding_type": "rotary"}, "rotary"),
-        ({"position_embedding_type": type("P", (safe_load.Inert,), {"name": "x"})(3)}, "position_embedding_type 3"),
+        (
+            {"position_embedding_type": type("P", (safe_load.Inert,), {"name": "x"})(3)},
+            "position_embedding_type 3",
+        ),
         ({"glu_activation": "swiglu"}, "glu_activation"),
         ({"swiglu": True}, "swiglu"),
         ({"normalization": "rmsnorm"}, "rmsnorm"),
@@ -101,14 +119,22 @@ def test_gelu_is_the_tanh_form_where_training_used_it(said: dict[str, bool], tan
     assert layers.config(asdict(SMALL) | said).bias_gelu_fusion == tanh
 
 
-@given(vocabulary=st.integers(1, 60_000), divisor=st.sampled_from([1, 64, 128]), tensor=st.integers(1, 16))
+@given(
+    vocabulary=st.integers(1, 60_000),
+    divisor=st.sampled_from([1, 64, 128]),
+    tensor=st.integers(1, 16),
+)
 def test_padding_is_the_least_multiple(vocabulary: int, divisor: int, tensor: int) -> None:
     size = layers.padded_size(vocabulary, {"make_vocab_size_divisible_by": divisor}, tensor)
     assert size % (divisor * tensor) == 0 and vocabulary <= size < vocabulary + divisor * tensor
 
 
 def test_padding_is_gpt2s_own() -> None:
-    assert [layers.padded_size(50_257, {}, tensor) for tensor in (1, 2, 4)] == [50_304, 50_432, 50_688]
+    assert [layers.padded_size(50_257, {}, tensor) for tensor in (1, 2, 4)] == [
+        50_304,
+        50_432,
+        50_688,
+    ]
     assert layers.padded_size(50_257, {"pad_vocab_size_to": 51_200}, 4) == 51_200
     with pytest.raises(UsageError, match="51200"):
         layers.padded_size(50_257, {"pad_vocab_size_to": 51_200}, 3)
@@ -120,7 +146,9 @@ def test_padding_weighs_no_more_than_average_words() -> None:
     words = torch.randn(1000, 16, generator=generator) + 3
     hidden = -4 * torch.ones(16)
     config = replace(SMALL, hidden_size=16, padded_vocab_size=1000)
-    layer = as_layer({layers.WORDS: words, "position_embeddings.weight": torch.ones(24, 16)}, 1, config)
+    layer = as_layer(
+        {layers.WORDS: words, "position_embeddings.weight": torch.ones(24, 16)}, 1, config
+    )
     padded = torch.cat([layers.words_share(layer, 1000, 1024, rank, 4) for rank in range(4)])
     assert torch.equal(padded[:1000], words) and len(padded) == 1024
     with_it, without = (torch.logsumexp(rows @ hidden, 0) for rows in (padded, words))

@@ -25,10 +25,17 @@ def same(step: megatron_reader.Step, layers: Layers) -> bool:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("tensor", [1, 2, 4])
-def test_layer_files_of_any_degree_and_type(tensor: int, dtype: torch.dtype, tmp_path: Path) -> None:
+def test_layer_files_of_any_degree_and_type(
+    tensor: int, dtype: torch.dtype, tmp_path: Path
+) -> None:
     layers = random_weights(SMALL, dtype=dtype)
     step = megatron_reader.read(write(tmp_path, SMALL, layers, tensor, pipeline=2))
-    assert (step.tensor, step.pipeline, step.weights_from, step.vocabulary) == (tensor, 2, "layer files", 200)
+    assert (step.tensor, step.pipeline, step.weights_from, step.vocabulary) == (
+        tensor,
+        2,
+        "layer files",
+        200,
+    )
     assert same(step, layers) and not step.differing
 
 
@@ -40,7 +47,9 @@ def test_weights_in_mp_rank_files(tensor: int, nested: bool, tmp_path: Path) -> 
     assert step.weights_from == "mp_rank files" and same(step, layers)
 
 
-@pytest.mark.parametrize(("tensor", "pipeline", "data"), [(1, 1, 1), (1, 1, 3), (2, 1, 2), (1, 2, 2), (2, 4, 5)])
+@pytest.mark.parametrize(
+    ("tensor", "pipeline", "data"), [(1, 1, 1), (1, 1, 3), (2, 1, 2), (1, 2, 2), (2, 4, 5)]
+)
 def test_weights_in_partitions(tensor: int, pipeline: int, data: int, tmp_path: Path) -> None:
     layers = random_weights(FOUR)
     step = megatron_reader.read(write_partitions(tmp_path, FOUR, layers, tensor, pipeline, data))
@@ -54,7 +63,9 @@ def test_a_genuine_optimizers_weights_round_to_the_layer_files() -> None:
     for number in layers.numbers:
         rounded, held = layers.layer(number), masters.layer(number)
         for name, value in held.items():
-            assert value.dtype == torch.float32 and torch.equal(value.bfloat16(), rounded[name]), name
+            assert value.dtype == torch.float32 and torch.equal(value.bfloat16(), rounded[name]), (
+                name
+            )
     assert any(not torch.equal(v, v.bfloat16().float()) for v in masters.layer(3).values())
 
 
@@ -63,7 +74,10 @@ def test_older_versions_are_reordered_rank_by_rank(version: float, tmp_path: Pat
     layers = random_weights(SMALL)
     stored = {number: dict(layer) for number, layer in layers.items()}
     for number in (3, 4):
-        for name in ("self_attention.query_key_value.weight", "self_attention.query_key_value.bias"):
+        for name in (
+            "self_attention.query_key_value.weight",
+            "self_attention.query_key_value.bias",
+        ):
             value = layers[number][name]
             ranks = value.view(2, 2, 3, 8, *value.shape[1:])
             moved = ranks.transpose(1, 2) if version == 0 else ranks.transpose(2, 3)
@@ -90,7 +104,9 @@ def test_copies_that_differ_between_ranks_are_said(tmp_path: Path) -> None:
     assert same(step, layers) and step.differing == {"layer 3 input_layernorm.bias"}
 
 
-@pytest.mark.parametrize("name", ["layer_03-model_01-model_states.pt", "layer_06-model_00-model_states.pt"])
+@pytest.mark.parametrize(
+    "name", ["layer_03-model_01-model_states.pt", "layer_06-model_00-model_states.pt"]
+)
 def test_a_missing_part_is_named(name: str, tmp_path: Path) -> None:
     step = write(tmp_path, SMALL, random_weights(SMALL), tensor=2)
     (step / name).unlink()
@@ -113,7 +129,9 @@ def test_a_missing_partition_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tensor", [1, 2])
-@pytest.mark.parametrize("name", ["ffn_hidden_size", "padded_vocab_size", "hidden_size", "max_position_embeddings"])
+@pytest.mark.parametrize(
+    "name", ["ffn_hidden_size", "padded_vocab_size", "hidden_size", "max_position_embeddings"]
+)
 def test_weights_of_another_shape_are_refused(name: str, tensor: int, tmp_path: Path) -> None:
     for size in (16, 512):
         step = write(tmp_path / str(size), SMALL, random_weights(SMALL), tensor, args={name: size})
@@ -129,7 +147,9 @@ def test_a_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("degree", ["2", -1, 10**9, 3])
 def test_damaged_degrees_are_refused(degree: object, tmp_path: Path) -> None:
-    step = write(tmp_path, SMALL, random_weights(SMALL), args={"tensor_model_parallel_size": degree})
+    step = write(
+        tmp_path, SMALL, random_weights(SMALL), args={"tensor_model_parallel_size": degree}
+    )
     with pytest.raises(CheckpointError):
         megatron_reader.read(step)
 
@@ -144,15 +164,22 @@ def test_a_damaged_version_is_refused(version: object, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["shapes", "places", "weights", "address"])
 def test_damaged_partitions_are_refused(damage: str, tmp_path: Path) -> None:
     path = write_partitions(tmp_path, FOUR, random_weights(FOUR), 1, 1, 1)
-    optimizer, model = path / file_names.optimizer_file(0, True), path / file_names.MODEL_STATES.format(0)
+    optimizer, model = (
+        path / file_names.optimizer_file(0, True),
+        path / file_names.MODEL_STATES.format(0),
+    )
     held, states = safe_load.load(optimizer)["optimizer_state_dict"], safe_load.load(model)
     states["param_shapes"] = [{"x": 3}] if damage == "shapes" else states["param_shapes"]
     name, places = next(iter(held["param_slice_mappings"][0].items()))
-    held["param_slice_mappings"] = {"places": 3, "address": [{name: places.values}] * 2}.get(damage, [{}, {}])
+    held["param_slice_mappings"] = {"places": 3, "address": [{name: places.values}] * 2}.get(
+        damage, [{}, {}]
+    )
     held["single_partition_of_fp32_groups"] = [3, 3] if damage == "weights" else [torch.ones(1)] * 2
     step_folder.put(optimizer, {"optimizer_state_dict": held})
     step_folder.put(model, states)
-    with pytest.raises(CheckpointError, match=r"shapes|their places|another form|where its parameters lie"):
+    with pytest.raises(
+        CheckpointError, match=r"shapes|their places|another form|where its parameters lie"
+    ):
         read_all(megatron_reader.read(path))
 
 
@@ -169,6 +196,10 @@ def test_the_newest_whole_step_of_a_folder_is_taken(tmp_path: Path) -> None:
 def test_the_vocabulary_is_what_the_checkpoint_states(tmp_path: Path) -> None:
     layers = random_weights(SMALL)
     unstated = megatron_reader.read(write(tmp_path / "1", SMALL, layers, checkpoint_info=None))
-    absurd = megatron_reader.read(write(tmp_path / "2", SMALL, layers, checkpoint_info={"original_vocab_size": 999}))
-    own = megatron_reader.read(write(tmp_path / "3", SMALL, layers, checkpoint_info=None, args={"vocab_size": 199}))
+    absurd = megatron_reader.read(
+        write(tmp_path / "2", SMALL, layers, checkpoint_info={"original_vocab_size": 999})
+    )
+    own = megatron_reader.read(
+        write(tmp_path / "3", SMALL, layers, checkpoint_info=None, args={"vocab_size": 199})
+    )
     assert (unstated.vocabulary, absurd.vocabulary, own.vocabulary) == (None, None, 199)

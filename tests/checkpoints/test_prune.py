@@ -31,7 +31,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     step.mkdir()
     for name in NAMES:
         torch.save({"weight": torch.zeros(2)}, step / name)
-    torch.save({"args": {"num_layers": 1, "bf16": False}, "dp_world_size": 1, "mp_world_size": 1}, step / STATES)
+    torch.save(
+        {"args": {"num_layers": 1, "bf16": False}, "dp_world_size": 1, "mp_world_size": 1},
+        step / STATES,
+    )
     return step
 
 
@@ -72,7 +75,9 @@ def test_without_a_rule_whole_checkpoints_stay(run: Path) -> None:
         (30, 2, {10, 20, 40}),
     ],
 )
-def test_the_rule_keeps_the_union(run: Path, every: int | None, last: int | None, expected: set[int]) -> None:
+def test_the_rule_keeps_the_union(
+    run: Path, every: int | None, last: int | None, expected: set[int]
+) -> None:
     assert going(run, Rule(every, last, 0)) == steps(*expected)
 
 
@@ -92,7 +97,9 @@ def test_what_latest_names_stays_beside_the_newest(run: Path) -> None:
 
 @settings(max_examples=60)
 @given(
-    st.dictionaries(st.integers(1, 8), st.sampled_from(["whole", "weights", "torn", "orphaned"]), max_size=8),
+    st.dictionaries(
+        st.integers(1, 8), st.sampled_from(["whole", "weights", "torn", "orphaned"]), max_size=8
+    ),
     st.integers(0, 9),
     st.one_of(st.none(), st.integers(1, 4)),
     st.one_of(st.none(), st.integers(1, 4)),
@@ -117,13 +124,20 @@ def test_what_training_would_go_on_from_never_goes(
     highest = max((step for step, kind in kinds.items() if kind == "whole"), default=None)
     rule = Rule(every, last, 0)
     list(pruning.delete(pruning.survey(folder, rule), rule))
-    assert (step_folder.newest(folder).step, step_folder.newest(folder, optimizer=False).step) == before
+    assert (
+        step_folder.newest(folder).step,
+        step_folder.newest(folder, optimizer=False).step,
+    ) == before
     left = {int(path.name.removeprefix("global_step")) for path in folder.glob("global_step*")}
     assert highest is None or highest in left
     assert bool(kinds) == bool(left)
     assert not [step for step in left & set(kinds) if going(folder, rule)]
     if every:
-        assert {step for step, kind in kinds.items() if kind in ("whole", "weights") and step % every == 0} <= left
+        assert {
+            step
+            for step, kind in kinds.items()
+            if kind in ("whole", "weights") and step % every == 0
+        } <= left
 
 
 @pytest.mark.parametrize("name", [LAYER, STATES])
@@ -132,7 +146,10 @@ def test_torn_ones_go_and_say_why(run: Path, name: str, kept: float) -> None:
     path = run / "global_step30" / name
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     assert going(run) == steps(30)
-    assert by_name(run)["global_step30"].state == pruning.TORN and name in by_name(run)["global_step30"].reason
+    assert (
+        by_name(run)["global_step30"].state == pruning.TORN
+        and name in by_name(run)["global_step30"].reason
+    )
 
 
 def test_layers_without_states_are_orphaned(run: Path) -> None:
@@ -150,7 +167,12 @@ def test_genuine_checkpoints_of_one_and_two_tensor_ranks_are_known() -> None:
 
 def test_pipeline_stages_have_states_but_no_layers_of_their_own(run: Path) -> None:
     step = run / "global_step30"
-    arguments = {"num_layers": 1, "bf16": False, "tensor_model_parallel_size": 1, "pipeline_model_parallel_size": 2}
+    arguments = {
+        "num_layers": 1,
+        "bf16": False,
+        "tensor_model_parallel_size": 1,
+        "pipeline_model_parallel_size": 2,
+    }
     for rank in (0, 1):
         states = {"args": arguments, "dp_world_size": 1, "mp_world_size": 2}
         torch.save(states, step / f"mp_rank_0{rank}_model_states.pt")
@@ -162,7 +184,9 @@ def test_pipeline_stages_have_states_but_no_layers_of_their_own(run: Path) -> No
 
 def test_what_the_kit_does_not_understand_stays(run: Path) -> None:
     whole_states = torch.load(run / "global_step10" / STATES, weights_only=True)
-    torch.save(whole_states | {"module": {"weight": torch.zeros(1)}}, run / "global_step10" / STATES)
+    torch.save(
+        whole_states | {"module": {"weight": torch.zeros(1)}}, run / "global_step10" / STATES
+    )
     (run / "global_step10" / LAYER).unlink()
     torch.save({"args": {}}, run / "global_step20" / STATES)
     torch.save(whole_states, run / "global_step30" / STATES, _use_new_zipfile_serialization=False)
@@ -170,7 +194,9 @@ def test_what_the_kit_does_not_understand_stays(run: Path) -> None:
     (run / "global_step50" / STATES).unlink()
     (run / "global_step50" / "model.safetensors").write_bytes(b"mine")
     found = by_name(run, Rule(last=1, idle_s=0))
-    assert {name for name, entry in found.items() if entry.state == pruning.UNKNOWN} == steps(10, 20, 30, 40, 50)
+    assert {name for name, entry in found.items() if entry.state == pruning.UNKNOWN} == steps(
+        10, 20, 30, 40, 50
+    )
     assert not any(entry.delete for entry in found.values())
 
 
@@ -198,28 +224,47 @@ def test_what_killed_writes_left_goes_but_for_the_only_copy(run: Path) -> None:
     ):
         (run / name).mkdir()
     (run / ".global_step70.unfinished").mkdir()
-    assert going(run) == {".global_step60.replaced", ".global_step70.unfinished", ".global_step5.pruned"}
+    assert going(run) == {
+        ".global_step60.replaced",
+        ".global_step70.unfinished",
+        ".global_step5.pruned",
+    }
     assert "only" not in by_name(run)[".global_step60.replaced"].reason
     assert "global_step90 itself is not here" in by_name(run)[".global_step90.replaced"].reason
 
 
-def test_links_and_other_names_are_left_alone(run: Path, tmp_path_factory: pytest.TempPathFactory, whole: Path) -> None:
+def test_links_and_other_names_are_left_alone(
+    run: Path, tmp_path_factory: pytest.TempPathFactory, whole: Path
+) -> None:
     outside = tmp_path_factory.mktemp("outside")
     shutil.copytree(whole, outside / "global_step1")
     (run / "global_step1").symlink_to(outside / "global_step1")
     (run / ".global_step2.pruned").symlink_to(outside)
     (run / "global_step3").write_text("a file")
-    for name in ("global_step4.bak", "global_step", "xglobal_step5", "Global_step5", "global_step-5", "tensorboard"):
+    for name in (
+        "global_step4.bak",
+        "global_step",
+        "xglobal_step5",
+        "Global_step5",
+        "global_step-5",
+        "tensorboard",
+    ):
         (run / name).mkdir()
     (run / "global_step10" / STATES).unlink()
     (run / "global_step10" / "linked").symlink_to(outside)
     (run / "global_step10" / "linked").unlink()
-    (run / "global_step10" / "layer_07-model_00-model_states.pt").symlink_to(outside / "global_step1" / LAYER)
+    (run / "global_step10" / "layer_07-model_00-model_states.pt").symlink_to(
+        outside / "global_step1" / LAYER
+    )
     rule = Rule(last=1, idle_s=0)
     assert going(run, rule) == steps(10, 20, 30, 40, 50)
     list(pruning.delete(pruning.survey(run, rule), rule))
     assert len(list((outside / "global_step1").iterdir())) == 5
-    assert (run / "global_step1").is_symlink() and (run / "global_step4.bak").is_dir() and (run / "latest").is_file()
+    assert (
+        (run / "global_step1").is_symlink()
+        and (run / "global_step4.bak").is_dir()
+        and (run / "latest").is_file()
+    )
 
 
 def test_bytes_are_those_that_removal_frees(run: Path) -> None:
@@ -256,7 +301,10 @@ def test_without_permission_nothing_is_assumed(run: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "scandir", refusing)
     found = by_name(run, Rule(last=1, idle_s=0))["global_step10"]
-    assert (found.state, found.delete) == (pruning.UNKNOWN, False) and "may not be read" in found.reason
+    assert (found.state, found.delete) == (
+        pruning.UNKNOWN,
+        False,
+    ) and "may not be read" in found.reason
 
 
 def test_what_cannot_be_removed_is_an_error_and_the_next_call_goes_on(
@@ -267,7 +315,10 @@ def test_what_cannot_be_removed_is_an_error_and_the_next_call_goes_on(
     def refused(path: Path) -> None:
         raise PermissionError(1, "Operation not permitted", str(path))
 
-    with monkeypatch.context() as patch, pytest.raises(OutputError, match=r"global_step10 could not be removed: Oper"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(OutputError, match=r"global_step10 could not be removed: Oper"),
+    ):
         patch.setattr(shutil, "rmtree", refused)
         list(pruning.delete(pruning.survey(run, rule), rule))
     assert (run / ".global_step10.pruned").is_dir()
@@ -275,7 +326,9 @@ def test_what_cannot_be_removed_is_an_error_and_the_next_call_goes_on(
     assert {path.name for path in run.iterdir()} == {"global_step60", "latest"}
 
 
-def test_kills_at_random_moments_end_as_one_run_would(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_kills_at_random_moments_end_as_one_run_would(
+    run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     source = Path(shutil.copytree(run, tmp_path_factory.mktemp("source") / "run"))
     rule = Rule(last=2, idle_s=0)
 
@@ -302,7 +355,11 @@ def test_the_command_is_dry_until_told(run: Path, capsys: pytest.CaptureFixture[
     assert sorted(run.rglob("*")) == before
     lines = [line.split() for line in said.out.splitlines()]
     assert [line[0] for line in lines[1:]] == ["delete"] * 4 + ["keep"] * 2
-    size = sum(path.stat().st_size for step in (10, 20, 30, 40) for path in (run / f"global_step{step}").iterdir())
+    size = sum(
+        path.stat().st_size
+        for step in (10, 20, 30, 40)
+        for path in (run / f"global_step{step}").iterdir()
+    )
     assert f"({size:,} bytes) would be freed by --delete: 4 of 6 folders" in said.err
     assert prune_checkpoints.main([*arguments, "--delete", "--json"]) == 0
     said = capsys.readouterr()

@@ -27,8 +27,12 @@ def write(folder: Path, iteration: int, value: float = 0.0) -> Path:
     step_folder.begin(folder, iteration)
     unfinished = step_folder.unfinished(folder, iteration)
     for number in (1, 3, 5):
-        step_folder.put(unfinished / file_names.layer_file(number), {"weight": torch.full((2,), value)})
-    step_folder.put(unfinished / file_names.optimizer_file(0, bf16=False), {"exp_avg": torch.zeros(2)})
+        step_folder.put(
+            unfinished / file_names.layer_file(number), {"weight": torch.full((2,), value)}
+        )
+    step_folder.put(
+        unfinished / file_names.optimizer_file(0, bf16=False), {"exp_avg": torch.zeros(2)}
+    )
     states = {"args": {"num_layers": 1, "bf16": False}, "dp_world_size": 1, "mp_world_size": 1}
     step_folder.put(unfinished / file_names.MODEL_STATES.format(0), states)
     return step_folder.finish(folder, iteration)
@@ -37,11 +41,20 @@ def write(folder: Path, iteration: int, value: float = 0.0) -> Path:
 def test_a_genuine_checkpoint_is_read_without_its_packages() -> None:
     states = safe_load.model_states(STEP)
     saved = safe_load.arguments(states)
-    assert (saved["num_layers"], saved["padded_vocab_size"], saved["consumed_train_samples"]) == (2, 5120, 160)
+    assert (saved["num_layers"], saved["padded_vocab_size"], saved["consumed_train_samples"]) == (
+        2,
+        5120,
+        160,
+    )
     position = saved["position_embedding_type"]
-    assert isinstance(position, safe_load.Inert) and position.name == "megatron.enums.PositionEmbeddingType"
+    assert (
+        isinstance(position, safe_load.Inert)
+        and position.name == "megatron.enums.PositionEmbeddingType"
+    )
     assert states["lr_scheduler"]["decay_style"] == "cosine" and states["dp_world_size"] == 2
-    optimizer = safe_load.load(STEP / file_names.optimizer_file(1, bf16=True))["optimizer_state_dict"]
+    optimizer = safe_load.load(STEP / file_names.optimizer_file(1, bf16=True))[
+        "optimizer_state_dict"
+    ]
     assert optimizer["base_optimizer_state"]["state"][0]["exp_avg"].shape == (87040,)
     assert isinstance(optimizer["loss_scaler"], safe_load.Inert)
 
@@ -59,13 +72,20 @@ def test_layers_bear_megatrons_numbers_and_shapes() -> None:
 def test_tensor_parallel_parts_are_put_together() -> None:
     whole = step_folder.layers(STEP)
     joined = step_folder.layers(GENUINE / "tp2" / "checkpoint" / "global_step20")
-    shapes = {number: {name: value.shape for name, value in layer.items()} for number, layer in whole.items()}
-    assert shapes == {number: {name: v.shape for name, v in layer.items()} for number, layer in joined.items()}
+    shapes = {
+        number: {name: value.shape for name, value in layer.items()}
+        for number, layer in whole.items()
+    }
+    assert shapes == {
+        number: {name: v.shape for name, v in layer.items()} for number, layer in joined.items()
+    }
 
 
 @pytest.mark.parametrize("name", exploits(Path("x")))
 @pytest.mark.parametrize("hidden_in", ["value", "namespace", "key"])
-def test_no_exploit_runs_and_each_is_refused_by_name(name: str, hidden_in: str, tmp_path: Path) -> None:
+def test_no_exploit_runs_and_each_is_refused_by_name(
+    name: str, hidden_in: str, tmp_path: Path
+) -> None:
     canary, path = tmp_path / "canary", tmp_path / "evil.pt"
     exploit = exploits(canary)[name]
     if hidden_in == "namespace":
@@ -82,9 +102,16 @@ def test_no_exploit_runs_and_each_is_refused_by_name(name: str, hidden_in: str, 
 
 @pytest.mark.parametrize("name", exploits(Path("x")))
 @pytest.mark.parametrize("mapped", [False, True])
-def test_no_exploit_runs_from_the_old_file_format_nor_a_mapped_file(name: str, mapped: bool, tmp_path: Path) -> None:
+def test_no_exploit_runs_from_the_old_file_format_nor_a_mapped_file(
+    name: str, mapped: bool, tmp_path: Path
+) -> None:
     canary, path = tmp_path / "canary", tmp_path / "evil.pt"
-    held = {"optimizer_state_dict": {"state": OrderedDict(step=exploits(canary)[name]), "x": torch.ones(2)}}
+    held = {
+        "optimizer_state_dict": {
+            "state": OrderedDict(step=exploits(canary)[name]),
+            "x": torch.ones(2),
+        }
+    }
     torch.save(held, path, _use_new_zipfile_serialization=mapped)
     with pytest.raises(CheckpointError):
         safe_load.load(path, mapped)
@@ -93,13 +120,21 @@ def test_no_exploit_runs_from_the_old_file_format_nor_a_mapped_file(name: str, m
 
 def test_the_exploits_are_real(tmp_path: Path) -> None:
     """Loaded without care they leave their mark: refusing them proves something."""
-    harmful = ("os.system", "exec", "functools.partial", "a pickle in torch's storage", "numpy's reconstruct")
+    harmful = (
+        "os.system",
+        "exec",
+        "functools.partial",
+        "a pickle in torch's storage",
+        "numpy's reconstruct",
+    )
     canaries = {name: tmp_path / f"canary{index}" for index, name in enumerate(harmful)}
     for name, canary in canaries.items():
         torch.save({"args": exploits(canary)[name]}, canary.with_suffix(".pt"))
     code = "import contextlib, sys, torch\nfor path in sys.argv[1:]:\n with contextlib.suppress(Exception):\n"
     command = [sys.executable, "-c", code + "  torch.load(path, weights_only=False)"]
-    subprocess.run([*command, *(canary.with_suffix(".pt") for canary in canaries.values())], check=True)
+    subprocess.run(
+        [*command, *(canary.with_suffix(".pt") for canary in canaries.values())], check=True
+    )
     assert [name for name, canary in canaries.items() if not canary.exists()] == []
 
 
@@ -126,10 +161,17 @@ def test_functions_of_packages_that_stand_in_are_not_called(tmp_path: Path) -> N
         archive.writestr("archive/data.pkl", call)
         archive.writestr("archive/version", "3\n")
     loaded = safe_load.load(path)
-    assert isinstance(loaded, safe_load.Inert) and loaded.name == "numpy.testing.rundocs" and loaded.values == ("x",)
+    assert (
+        isinstance(loaded, safe_load.Inert)
+        and loaded.name == "numpy.testing.rundocs"
+        and loaded.values == ("x",)
+    )
 
 
-@given(position=st.integers(min_value=0, max_value=30_000), byte=st.integers(min_value=0, max_value=255))
+@given(
+    position=st.integers(min_value=0, max_value=30_000),
+    byte=st.integers(min_value=0, max_value=255),
+)
 def test_a_damaged_file_gives_a_checkpoint_error_or_a_value(
     position: int, byte: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -143,9 +185,13 @@ def test_a_damaged_file_gives_a_checkpoint_error_or_a_value(
         assert str(path) in str(error)
 
 
-@pytest.mark.parametrize("name", ["layer_03-model_00-model_states.pt", "mp_rank_00_model_states.pt"])
+@pytest.mark.parametrize(
+    "name", ["layer_03-model_00-model_states.pt", "mp_rank_00_model_states.pt"]
+)
 @pytest.mark.parametrize("kept", [0, 10, 0.5, 0.99])
-def test_a_truncated_file_makes_a_checkpoint_incomplete(name: str, kept: float, tmp_path: Path) -> None:
+def test_a_truncated_file_makes_a_checkpoint_incomplete(
+    name: str, kept: float, tmp_path: Path
+) -> None:
     write(tmp_path, 1)
     step = write(tmp_path, 2)
     path = step / name
@@ -153,7 +199,11 @@ def test_a_truncated_file_makes_a_checkpoint_incomplete(name: str, kept: float, 
     path.write_bytes(data[: int(kept if kept > 1 else kept * len(data))])
     found = step_folder.newest(tmp_path)
     assert found.step == tmp_path / "global_step1"
-    assert len(found.passed_over) == 1 and str(step) in found.passed_over[0] and name in found.passed_over[0]
+    assert (
+        len(found.passed_over) == 1
+        and str(step) in found.passed_over[0]
+        and name in found.passed_over[0]
+    )
 
 
 def test_each_missing_file_makes_a_checkpoint_incomplete(tmp_path: Path) -> None:
@@ -186,11 +236,17 @@ def test_a_folder_without_checkpoints_has_no_newest(tmp_path: Path) -> None:
 def test_a_write_that_is_not_finished_changes_nothing(tmp_path: Path) -> None:
     first = write(tmp_path, 1)
     step_folder.begin(tmp_path, 2)
-    step_folder.put(step_folder.unfinished(tmp_path, 2) / file_names.layer_file(1), {"weight": torch.zeros(1)})
+    step_folder.put(
+        step_folder.unfinished(tmp_path, 2) / file_names.layer_file(1), {"weight": torch.zeros(1)}
+    )
     assert step_folder.newest(tmp_path) == step_folder.Newest(first, ())
     second = write(tmp_path, 2)
     assert step_folder.newest(tmp_path).step == second
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["global_step1", "global_step2", "latest"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "global_step1",
+        "global_step2",
+        "latest",
+    ]
 
 
 def test_writing_a_step_again_replaces_it(tmp_path: Path) -> None:
@@ -207,7 +263,9 @@ def test_a_full_disk_is_an_output_error_and_leaves_the_one_before(tmp_path: Path
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         with pytest.raises(OutputError, match="could not be written"):
-            step_folder.put(step_folder.unfinished(tmp_path, 2) / file_names.layer_file(1), torch.zeros(100_000))
+            step_folder.put(
+                step_folder.unfinished(tmp_path, 2) / file_names.layer_file(1), torch.zeros(100_000)
+            )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert step_folder.newest(tmp_path).step == first

@@ -28,7 +28,9 @@ def users_kit(local_slurm: LocalSlurm) -> Iterator[Path]:
     """The kit as the ordinary user has it: a checkout of what is here, and the environment that Ansible runs in."""
     kit = Path(f"/tmp/encore-tests-{os.getpid()}-kit")
     listed = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, capture_output=True, check=True, text=True).stdout.split("\0"):
+    for name in subprocess.run(listed, capture_output=True, check=True, text=True).stdout.split(
+        "\0"
+    ):
         if (ROOT / name).is_file():
             (kit / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, kit / name)

@@ -34,7 +34,9 @@ def workspace(local_slurm: LocalSlurm, tmp_path_factory: pytest.TempPathFactory)
     shutil.copy(cpu_image.image(), image)
     text = folder / "text.jsonl"
     words = (cpu_image.ROOT / "README.md").read_text(encoding="utf-8")
-    text.write_text("".join(json.dumps({"text": line}) + "\n" for line in words.splitlines() if line))
+    text.write_text(
+        "".join(json.dumps({"text": line}) + "\n" for line in words.splitlines() if line)
+    )
     train_bpe.train(text, Path(plan.paths.tokenizers) / "demo", 2048)
     tokens = np.random.default_rng(0).integers(0, 500, 20_000).astype(np.uint16)
     for prefix in plan.data.prefixes:
@@ -48,21 +50,36 @@ def workspace(local_slurm: LocalSlurm, tmp_path_factory: pytest.TempPathFactory)
 
 def rendered(workspace: Path, *settings: str) -> str:
     """The script of a two-node job, rendered as a user would."""
-    asked = Request(NAME, "local-slurm", nodes=2, account=ACCOUNT, workspace=str(workspace), settings=parse(settings))
-    return render.train_script(resolve.resolve(asked, UserConfig()), render.Origin(asked.as_command(), "/nowhere"))
+    asked = Request(
+        NAME,
+        "local-slurm",
+        nodes=2,
+        account=ACCOUNT,
+        workspace=str(workspace),
+        settings=parse(settings),
+    )
+    return render.train_script(
+        resolve.resolve(asked, UserConfig()), render.Origin(asked.as_command(), "/nowhere")
+    )
 
 
 def submit(local_slurm: LocalSlurm, workspace: Path, script: str) -> str:
     """Submit as the ordinary user, wait, and give the job's log; fails with the log when the job failed."""
     done = local_slurm.user.run("sbatch", "--wait", "--parsable", cwd=workspace, text=script)
     log = workspace / "logs" / f"{NAME}-{done.stdout.strip()}.log"
-    said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else f"no log at {log}"
+    said = (
+        log.read_text(encoding="utf-8", errors="replace") if log.is_file() else f"no log at {log}"
+    )
     assert done.returncode == 0, f"{done.stderr}\n{said[-3000:]}"
     return said
 
 
-def test_two_nodes_train_and_resume_in_the_container(local_slurm: LocalSlurm, workspace: Path) -> None:
-    script = rendered(workspace, "gpus_per_node=1", "train_samples=80", "save_interval=20", "log_interval=5")
+def test_two_nodes_train_and_resume_in_the_container(
+    local_slurm: LocalSlurm, workspace: Path
+) -> None:
+    script = rendered(
+        workspace, "gpus_per_node=1", "train_samples=80", "save_interval=20", "log_interval=5"
+    )
     said = submit(local_slurm, workspace, script)
     assert re.search(r"job \d+ on nid\[005001-005002\], restart 0, master nid005001:1\d{4}", said)
     losses = [float(loss) for loss in re.findall(r"lm loss: (\S+)", said)]
@@ -79,23 +96,40 @@ def test_two_nodes_train_and_resume_in_the_container(local_slurm: LocalSlurm, wo
     assert re.findall(r"lm loss: (\S+)", again) == re.findall(r"lm loss: (\S+)", said)[4:]
 
 
-def test_torchrun_starts_a_rank_per_device_on_both_nodes(local_slurm: LocalSlurm, workspace: Path) -> None:
+def test_torchrun_starts_a_rank_per_device_on_both_nodes(
+    local_slurm: LocalSlurm, workspace: Path
+) -> None:
     shutil.rmtree(workspace / "checkpoints", ignore_errors=True)
     script = rendered(workspace, "gpus_per_node=1", "train_samples=20", "launch=torchrun")
     submit(local_slurm, workspace, script)
     assert (workspace / "checkpoints" / NAME / "latest").read_text() == "global_step10"
 
 
-def test_the_doctor_finds_sixteen_bound_ranks_that_sum_right(local_slurm: LocalSlurm, workspace: Path) -> None:
-    options = ["--cluster", "local-slurm", "--nodes", "2", "--account", ACCOUNT, "--workspace", workspace]
+def test_the_doctor_finds_sixteen_bound_ranks_that_sum_right(
+    local_slurm: LocalSlurm, workspace: Path
+) -> None:
+    options = [
+        "--cluster",
+        "local-slurm",
+        "--nodes",
+        "2",
+        "--account",
+        ACCOUNT,
+        "--workspace",
+        workspace,
+    ]
     command = [cpu_image.python(), cpu_image.kit() / "tools" / "doctor.py", NAME, *options]
-    done = local_slurm.user.run(*command, "--set", "global_batch_size=16", "--job", cwd=workspace, HF_HUB_OFFLINE="1")
+    done = local_slurm.user.run(
+        *command, "--set", "global_batch_size=16", "--job", cwd=workspace, HF_HUB_OFFLINE="1"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     for line in ("16 of 16 reported", "nid005001, nid005002", "sums are right"):
         assert line in done.stdout
 
 
-def test_a_job_without_its_data_ends_at_once_and_names_it(local_slurm: LocalSlurm, workspace: Path) -> None:
+def test_a_job_without_its_data_ends_at_once_and_names_it(
+    local_slurm: LocalSlurm, workspace: Path
+) -> None:
     script = rendered(workspace, "gpus_per_node=1").replace("pydocs_100K", "pydocs_999K")
     done = local_slurm.user.run("sbatch", "--wait", "--parsable", cwd=workspace, text=script)
     said = (workspace / "logs" / f"{NAME}-{done.stdout.strip()}.log").read_text()
@@ -103,7 +137,9 @@ def test_a_job_without_its_data_ends_at_once_and_names_it(local_slurm: LocalSlur
     assert "pydocs_999K_text_document.bin is missing or empty" in said
 
 
-def test_an_account_that_does_not_exist_is_refused_before_the_queue(local_slurm: LocalSlurm, workspace: Path) -> None:
+def test_an_account_that_does_not_exist_is_refused_before_the_queue(
+    local_slurm: LocalSlurm, workspace: Path
+) -> None:
     script = rendered(workspace, "gpus_per_node=1").replace(ACCOUNT, "project_nobody")
     done = local_slurm.user.run("sbatch", "--test-only", cwd=workspace, text=script)
     assert done.returncode != 0 and "Invalid account" in done.stderr

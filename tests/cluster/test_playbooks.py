@@ -13,7 +13,11 @@ ROLES = sorted(path.name for path in (PLAYBOOKS / "roles").iterdir())
 
 @pytest.mark.parametrize("role", ROLES)
 def test_the_defaults_of_a_role_are_its_documented_interface(role: str) -> None:
-    lines = (PLAYBOOKS / "roles" / role / "defaults" / "main.yml").read_text(encoding="utf-8").splitlines()
+    lines = (
+        (PLAYBOOKS / "roles" / role / "defaults" / "main.yml")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
     variables = [i for i, line in enumerate(lines) if re.match(r"\w+:", line)]
     assert variables and all(lines[i].startswith(f"{role}_") for i in variables)
     for i in variables:
@@ -24,7 +28,9 @@ def test_the_defaults_of_a_role_are_its_documented_interface(role: str) -> None:
 
 @pytest.mark.parametrize("role", sorted(set(ROLES) - {"machine_packages"}))
 def test_a_role_validates_first(role: str) -> None:
-    first = yaml.safe_load((PLAYBOOKS / "roles" / role / "tasks" / "main.yml").read_text(encoding="utf-8"))[0]
+    first = yaml.safe_load(
+        (PLAYBOOKS / "roles" / role / "tasks" / "main.yml").read_text(encoding="utf-8")
+    )[0]
     assert first["ansible.builtin.import_tasks"] == "validate.yml"
 
 

@@ -13,7 +13,15 @@ from helpers.local_machine import UNDER_CI, LocalSlurm, Play, not_run, play_loca
 
 LEFT_BY_LOCAL = [
     *map(Path, ("/etc/slurm", "/etc/apptainer", "/usr/local/sbin/encore-slurm", "/home/encore")),
-    *map(Path, ("/var/lib/encore-slurm", "/var/lib/encore-local", "/var/log/encore-slurm", "/run/encore-slurm")),
+    *map(
+        Path,
+        (
+            "/var/lib/encore-slurm",
+            "/var/lib/encore-local",
+            "/var/log/encore-slurm",
+            "/run/encore-slurm",
+        ),
+    ),
     *(Path(f"/dev/encore-gpu{index}") for index in range(8)),
 ]
 
@@ -36,10 +44,17 @@ def test_the_virtual_nodes_are_shaped_like_those_of_lumi(local_slurm: LocalSlurm
         values = dict(pair.split("=", 1) for pair in node.split() if "=" in pair)
         assert values["Gres"] == f"{lumi.node.gres}:{lumi.node.gpus}"
         assert int(values["RealMemory"]) == lumi.node.memory_gib * 1024
-        assert (values["CoresPerSocket"], values["ThreadsPerCore"], values["CPUEfctv"]) == ("64", "2", "112")
-    limits = dict(line.split() for line in ask("sinfo", "--noheader", "--format=%R %l").splitlines())
+        assert (values["CoresPerSocket"], values["ThreadsPerCore"], values["CPUEfctv"]) == (
+            "64",
+            "2",
+            "112",
+        )
+    limits = dict(
+        line.split() for line in ask("sinfo", "--noheader", "--format=%R %l").splitlines()
+    )
     assert {name: clusters.seconds(f"{limit:0>8}") for name, limit in limits.items()} == {
-        name: clusters.seconds(partition.max_time) for name, partition in (lumi.partitions or {}).items()
+        name: clusters.seconds(partition.max_time)
+        for name, partition in (lumi.partitions or {}).items()
     }
 
 
@@ -56,7 +71,9 @@ srun apptainer exec {local_slurm.base} sh -c 'echo rank $SLURM_PROCID $SLURM_NOD
     log = (users_folder / "log").read_text(encoding="utf-8")
     assert done.returncode == 0, done.stderr + log
     assert "127.0.0.1" in log
-    ranks = sorted(tuple(map(int, found)) for found in re.findall(r"rank (\d+) (\d+) (\d+) (\d+)", log))
+    ranks = sorted(
+        tuple(map(int, found)) for found in re.findall(r"rank (\d+) (\d+) (\d+) (\d+)", log)
+    )
     assert ranks == [(rank, rank // 8, rank % 8, 8) for rank in range(16)]
 
 
@@ -71,8 +88,19 @@ srun apptainer exec {local_slurm.base} sh -c 'echo rank $SLURM_PROCID $SLURM_NOD
     ],
 )
 def test_what_lumi_refuses_is_refused_here(local_slurm: LocalSlurm, option: str, said: str) -> None:
-    fits = [f"--account={local_slurm.account}", "--partition=standard-g", "--nodes=2", "--ntasks-per-node=8"]
-    fits += ["--cpus-per-task=7", "--gpus-per-node=8", "--mem=480G", "--time=2-00:00:00", "--hint=nomultithread"]
+    fits = [
+        f"--account={local_slurm.account}",
+        "--partition=standard-g",
+        "--nodes=2",
+        "--ntasks-per-node=8",
+    ]
+    fits += [
+        "--cpus-per-task=7",
+        "--gpus-per-node=8",
+        "--mem=480G",
+        "--time=2-00:00:00",
+        "--hint=nomultithread",
+    ]
     test = ["sbatch", "--test-only", *fits]
     assert local_slurm.user.run(*test, text="#!/bin/sh\n").returncode == 0
     refused = local_slurm.user.run(*test, option, text="#!/bin/sh\n")
@@ -93,7 +121,8 @@ def test_a_daemon_that_died_is_started_and_the_others_stay(local_slurm: LocalSlu
     subprocess.run(["kill", "-9", pid[1]], check=True)
     subprocess.run(["tail", f"--pid={pid[1]}", "--follow", "/dev/null"], check=True)
     assert (
-        "slurmd-nid005002 is down" in subprocess.run(["encore-slurm", "status"], capture_output=True, text=True).stdout
+        "slurmd-nid005002 is down"
+        in subprocess.run(["encore-slurm", "status"], capture_output=True, text=True).stdout
     )
     assert play_local().ok().changed == 1
     after = ask("encore-slurm", "status")
@@ -140,6 +169,8 @@ def test_what_was_set_up_is_taken_away(local_slurm: LocalSlurm) -> None:
     assert play_local(state="absent").ok().changed > 0
     assert [path for path in LEFT_BY_LOCAL if path.exists()] == []
     assert "nid005001" not in Path("/etc/hosts").read_text(encoding="utf-8")
-    assert [program for program in ("slurmctld", "munged", "apptainer") if shutil.which(program)] == []
+    assert [
+        program for program in ("slurmctld", "munged", "apptainer") if shutil.which(program)
+    ] == []
     assert not re.search(r"^(munged|mariadbd|slurm\w+)$", ask("ps", "-eo", "comm="), re.MULTILINE)
     assert play_local(state="absent").ok().changed == 0

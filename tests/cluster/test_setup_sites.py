@@ -30,7 +30,10 @@ class Site:
         return {
             "site_cluster": self.slurm.cluster,
             "site_workspace": f"{self.folder}/scratch/encore",
-            "site_folders": {"images": f"{self.folder}/projappl/images", "caches": f"{self.folder}/flash/caches"},
+            "site_folders": {
+                "images": f"{self.folder}/projappl/images",
+                "caches": f"{self.folder}/flash/caches",
+            },
             "site_least_free_gib": 1,
             "kit_extras": ["hub"],
             "image_source": str(self.image),
@@ -47,7 +50,9 @@ class Site:
     def play(self, playbook: str, *arguments: str, slurm_conf: str = "", **changes: Any) -> Play:
         """Apply a playbook as the ordinary user; `slurm_conf` is another place of Slurm's configuration."""
         command = [self.kit / ".venv/bin/ansible-playbook", f"playbooks/{playbook}"]
-        environment = {"XDG_CONFIG_HOME": str(self.folder)} | ({"SLURM_CONF": slurm_conf} if slurm_conf else {})
+        environment = {"XDG_CONFIG_HOME": str(self.folder)} | (
+            {"SLURM_CONF": slurm_conf} if slurm_conf else {}
+        )
         done = self.slurm.user.run(
             *command, *options(arguments, self.variables(**changes)), cwd=self.kit, **environment
         )
@@ -61,9 +66,16 @@ def site(local_slurm: LocalSlurm, users_folder: Path, users_kit: Path) -> Site:
     image = users_folder / "given.sif"
     shutil.copy(local_slurm.base, image)
     user.own(users_folder)
-    assert user.run("git", "clone", "--quiet", "--bare", users_kit, users_folder / "fork.git").returncode == 0
+    assert (
+        user.run(
+            "git", "clone", "--quiet", "--bare", users_kit, users_folder / "fork.git"
+        ).returncode
+        == 0
+    )
     commit = user.run("git", "-C", users_folder / "fork.git", "rev-parse", "HEAD").stdout.strip()
-    return Site(users_folder, image, f"sha256:{files.sha256(image)}", commit, local_slurm, users_kit)
+    return Site(
+        users_folder, image, f"sha256:{files.sha256(image)}", commit, local_slurm, users_kit
+    )
 
 
 def render_and_test(site: Site, name: str, *arguments: str) -> str:
@@ -101,22 +113,42 @@ def test_setup_lumi_makes_a_site_ready_and_a_second_run_changes_nothing(site: Si
 
 
 def test_setup_cuda_makes_a_site_ready_with_a_copy_of_the_kit(site: Site) -> None:
-    there = {"site_cluster": "cuda", "fork_trainer": "bigscience", "kit_folder": f"{site.folder}/copy"}
+    there = {
+        "site_cluster": "cuda",
+        "fork_trainer": "bigscience",
+        "kit_folder": f"{site.folder}/copy",
+    }
     assert site.play("setup_cuda.yml", **there).ok().changed > 0
     assert (site.folder / "projappl/images" / load_images()["cuda"].file).is_file()
     assert (site.folder / "copy/tools/render_sbatch.py").is_file()
     (site.folder / "copy/tools/left_over.py").touch()
     assert site.play("setup_cuda.yml", **there).ok().changed == 0
 
-    committed = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "--quiet", "--allow-empty"]
+    committed = [
+        "git",
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x@localhost",
+        "commit",
+        "--quiet",
+        "--allow-empty",
+    ]
     assert site.slurm.user.run(*committed, "--message=Later", cwd=site.kit).returncode == 0
     assert site.play("setup_cuda.yml", **there).ok().changed > 0
     assert not (site.folder / "copy/tools/left_over.py").exists()
 
 
 def test_setup_lumi_builds_the_image_with_a_copy_of_the_kit(site: Site) -> None:
-    build = {"image_source": "build", "image_build_arguments": ["--build-arg", f"base={site.slurm.base}"]}
-    there = {"kit_folder": f"{site.folder}/copy", "kit_extras": ["hub", "images"], "image_digest": ""}
+    build = {
+        "image_source": "build",
+        "image_build_arguments": ["--build-arg", f"base={site.slurm.base}"],
+    }
+    there = {
+        "kit_folder": f"{site.folder}/copy",
+        "kit_extras": ["hub", "images"],
+        "image_digest": "",
+    }
     site.play("setup_lumi.yml", **build, **there).ok()
     record = images.read_record(site.folder / "projappl/images" / load_images()["cpu"].file)
     assert record is not None and record.base == str(site.slurm.base)
@@ -126,7 +158,11 @@ def test_setup_lumi_builds_the_image_with_a_copy_of_the_kit(site: Site) -> None:
 def test_setup_cuda_with_pyxis_takes_a_squashfs_image(site: Site) -> None:
     given = site.folder / "given.sqsh"
     assert site.slurm.user.run("mksquashfs", site.kit / "registry", given, "-quiet").returncode == 0
-    pyxis = {"site_cluster": "cuda-pyxis", "fork_trainer": "deepspeedai", "image_source": str(given)}
+    pyxis = {
+        "site_cluster": "cuda-pyxis",
+        "fork_trainer": "deepspeedai",
+        "image_source": str(given),
+    }
     pyxis |= {"image_digest": f"sha256:{files.sha256(given)}"}
     # this Slurm has no pyxis, which the doctor would say
     site.play("setup_cuda.yml", **pyxis, doctor_skip=["data", "hub", "runtime"]).ok()
@@ -138,7 +174,10 @@ def test_setup_cuda_with_pyxis_takes_a_squashfs_image(site: Site) -> None:
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"site_cluster": "lumo"}, 'no profile "lumo"; set site_cluster to one of cuda, cuda-pyxis'),
+        (
+            {"site_cluster": "lumo"},
+            'no profile "lumo"; set site_cluster to one of cuda, cuda-pyxis',
+        ),
         ({"site_cluster": "local"}, "local has no Slurm or no containers"),
         ({"site_cluster": "lumi"}, "this Slurm is lumi-local, the profile lumi is for lumi"),
         (
@@ -157,7 +196,10 @@ def test_setup_cuda_with_pyxis_takes_a_squashfs_image(site: Site) -> None:
         ({"image_name": "gpu"}, "there is no image gpu; set image_name to one of rocm, cuda, cpu"),
         ({"image_source": "given.sif"}, "is an absolute path, an address or build"),
         ({"image_digest": "sha256:12"}, "64 hexadecimal digits"),
-        ({"fork_trainer": "turku"}, "there is no trainer turku; set fork_trainer to one of turkunlp"),
+        (
+            {"fork_trainer": "turku"},
+            "there is no trainer turku; set fork_trainer to one of turkunlp",
+        ),
         ({"fork_objectives": ["t5"]}, "it is a list of turkunlp's objectives"),
         ({"fork_commits": {"causal": "main"}}, "give all 40 digits"),
         ({"tokenizer_names": ["gpt3"]}, "tokenizer gpt3 has no hashes"),
@@ -167,7 +209,9 @@ def test_setup_cuda_with_pyxis_takes_a_squashfs_image(site: Site) -> None:
         ({"doctor_skip": "hub"}, "doctor_skip and doctor_options are lists"),
     ],
 )
-def test_a_wrong_variable_of_a_site_is_a_clear_line(site: Site, variables: dict[str, Any], said: str) -> None:
+def test_a_wrong_variable_of_a_site_is_a_clear_line(
+    site: Site, variables: dict[str, Any], said: str
+) -> None:
     refusal = site.play("setup_lumi.yml", **variables).refusal()
     assert said in refusal
     assert sorted(path.name for path in site.folder.iterdir()) == ["fork.git", "given.sif"]
@@ -188,7 +232,8 @@ def test_an_image_that_is_nowhere_is_a_clear_line(site: Site) -> None:
     missing = site.play("setup_lumi.yml", image_source="")
     assert (
         missing.returncode != 0
-        and "set image_source to a file, to an address to pull from, or to build" in " ".join(missing.output.split())
+        and "set image_source to a file, to an address to pull from, or to build"
+        in " ".join(missing.output.split())
     )
 
 

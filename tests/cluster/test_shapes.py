@@ -11,9 +11,16 @@ from encore.registry import clusters as profiles
 from helpers.local_machine import LocalSlurm, not_run, play_local, runs_as_root
 from helpers.reference_scripts import REFERENCES, Reference
 
-SLURMS = [name for name in profiles.cluster_names() if profiles.load_cluster(name).scheduler == "slurm"]
+SLURMS = [
+    name for name in profiles.cluster_names() if profiles.load_cluster(name).scheduler == "slurm"
+]
 # pyxis changes how a job starts, not what it asks of Slurm
-SHAPES = {"local-slurm": ["local-slurm"], "lumi": ["lumi"], "leonardo": ["leonardo"], "cuda": ["cuda", "cuda-pyxis"]}
+SHAPES = {
+    "local-slurm": ["local-slurm"],
+    "lumi": ["lumi"],
+    "leonardo": ["leonardo"],
+    "cuda": ["cuda", "cuda-pyxis"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +46,9 @@ def script(reference: Reference) -> str:
         settings=asked,
     )
     rendered = render.doctor_script if reference.template == "doctor" else render.train_script
-    return rendered(resolve.resolve(request, UserConfig()), render.Origin(request.as_command(), "/opt/encore"))
+    return rendered(
+        resolve.resolve(request, UserConfig()), render.Origin(request.as_command(), "/opt/encore")
+    )
 
 
 def test_every_slurm_cluster_has_a_reference_script() -> None:
@@ -54,4 +63,6 @@ def test_its_scripts_would_start_on_a_slurm_of_its_shape(shape: str, reshaped: L
     for reference in REFERENCES:
         if reference.cluster in SHAPES[shape]:
             done = reshaped.user.run("sbatch", "--test-only", text=script(reference))
-            assert done.returncode == 0 and "to start at" in done.stderr, f"{reference.file}: {done.stderr}"
+            assert done.returncode == 0 and "to start at" in done.stderr, (
+                f"{reference.file}: {done.stderr}"
+            )

@@ -36,23 +36,35 @@ def test_split_verify_cat(prefix: str, capsys: pytest.CaptureFixture[str]) -> No
     ]
     assert bins.main(["cat", f"{prefix}.bin", "--remove-parts", "--json"]) == 0
     said = capsys.readouterr()
-    assert json.loads(said.out) == {"path": f"{prefix}.bin", "bytes": 59746, "parts": 6, "checked": "hashes"}
+    assert json.loads(said.out) == {
+        "path": f"{prefix}.bin",
+        "bytes": 59746,
+        "parts": 6,
+        "checked": "hashes",
+    }
     assert said.err == f"{prefix}.bin: 59,746 bytes of 6 parts\n"
     assert Path(f"{prefix}.bin").read_bytes() == before
     assert bins.main(["cat", prefix]) == 0
     assert "there already" in capsys.readouterr().err
 
 
-def test_what_could_not_be_checked_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_could_not_be_checked_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "x.bin.aa").write_bytes(b"12")
     assert bins.main(["cat", str(tmp_path / "x")]) == 0
     assert "warning: whether it is complete could not be checked" in capsys.readouterr().err
 
 
-def test_verify_fails_where_something_is_wrong(prefix: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_fails_where_something_is_wrong(
+    prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert bins.main(["verify", prefix, "--vocabulary", "40k"]) == 1
     line = capsys.readouterr().out.splitlines()[-1]
-    assert line == "✗  ids    367 ids are not below 40,000: the first is 41,340, token 91 of all, in document 0"
+    assert (
+        line
+        == "✗  ids    367 ids are not below 40,000: the first is 41,340, token 91 of all, in document 0"
+    )
     assert bins.main(["verify", prefix, "--vocabulary", "40k", "--json"]) == 1
     verdicts = json.loads(capsys.readouterr().out)
     assert [verdict["right"] for verdict in verdicts] == [True, True, False]
@@ -83,7 +95,8 @@ def test_peek_shows_text_or_ids(prefix: str, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    "arguments", [["split", "x"], ["split", "x", "--parts", "2", "--size", "1"], ["cat"], ["sum", "x"]]
+    "arguments",
+    [["split", "x"], ["split", "x", "--parts", "2", "--size", "1"], ["cat"], ["sum", "x"]],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -92,7 +105,11 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
 
 
 def test_errors_are_the_kits_own(prefix: str, tmp_path: Path) -> None:
-    for arguments in (["split", prefix, "--parts", "0"], ["split", prefix, "--size", "1"], ["peek", prefix, "91"]):
+    for arguments in (
+        ["split", prefix, "--parts", "0"],
+        ["split", prefix, "--size", "1"],
+        ["peek", prefix, "91"],
+    ):
         with pytest.raises(UsageError):
             bins.main(arguments)
     for command in (["info"], ["cat"], ["split", "--parts", "2"]):
@@ -102,7 +119,14 @@ def test_errors_are_the_kits_own(prefix: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("4GiB", 4 << 30), ("1.5 MiB", 3 << 19), ("5GB", 5 * 10**9), ("700", 700), ("1_000B", 1000), ("2tib", 2 << 40)],
+    [
+        ("4GiB", 4 << 30),
+        ("1.5 MiB", 3 << 19),
+        ("5GB", 5 * 10**9),
+        ("700", 700),
+        ("1_000B", 1000),
+        ("2tib", 2 << 40),
+    ],
 )
 def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
     assert human.size(text) == size

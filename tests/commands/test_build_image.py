@@ -63,12 +63,18 @@ def build(bench: dict[str, str], *options: str, **more: str) -> subprocess.Compl
     home = bench["HOME"]
     local = ["--build-arg", f"base={home}/base.sif", "--build-arg", f"wheels={home}"]
     environment = {**bench, **more}
-    return subprocess.run(command(bench, "cpu", *local, *options), env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        command(bench, "cpu", *local, *options), env=environment, capture_output=True, text=True
+    )
 
 
 def left(bench: dict[str, str]) -> list[str]:
     folder = Path(bench["HOME"]) / "images"
-    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock")) if folder.exists() else []
+    return (
+        sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
+        if folder.exists()
+        else []
+    )
 
 
 def test_an_image_comes_with_its_record_and_nothing_else(bench: dict[str, str]) -> None:
@@ -91,8 +97,12 @@ def test_a_tag_is_part_of_the_name(bench: dict[str, str]) -> None:
     assert left(bench) == ["encore-cpu-mine.sif", "encore-cpu-mine.sif.json"]
 
 
-@pytest.mark.parametrize(("do", "says"), [("fail", "no space left on device"), ("bad", "does not pass its test")])
-def test_a_build_that_fails_puts_nothing_in_place(bench: dict[str, str], do: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("do", "says"), [("fail", "no space left on device"), ("bad", "does not pass its test")]
+)
+def test_a_build_that_fails_puts_nothing_in_place(
+    bench: dict[str, str], do: str, says: str
+) -> None:
     done = build(bench, DO=do)
     assert done.returncode == 1
     assert says in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
@@ -103,13 +113,17 @@ def test_a_failed_build_leaves_the_older_image_as_it_was(bench: dict[str, str]) 
     assert build(bench).returncode == 0
     before = {name: (Path(bench["HOME"]) / "images" / name).read_bytes() for name in left(bench)}
     assert build(bench, DO="fail").returncode == 1
-    assert {name: (Path(bench["HOME"]) / "images" / name).read_bytes() for name in left(bench)} == before
+    assert {
+        name: (Path(bench["HOME"]) / "images" / name).read_bytes() for name in left(bench)
+    } == before
 
 
 def start_and_wait(bench: dict[str, str]) -> "subprocess.Popen[bytes]":
     home = bench["HOME"]
     local = ["--build-arg", f"base={home}/base.sif", "--build-arg", f"wheels={home}"]
-    process = subprocess.Popen(command(bench, "cpu", *local), env={**bench, "DO": "hang"}, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(bench, "cpu", *local), env={**bench, "DO": "hang"}, stderr=subprocess.DEVNULL
+    )
     while not Path(f"{bench['CALLS']}.hangs").exists():
         assert process.poll() is None
         time.sleep(0.05)
@@ -117,12 +131,16 @@ def start_and_wait(bench: dict[str, str]) -> "subprocess.Popen[bytes]":
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_build_leaves_nothing_and_no_process(bench: dict[str, str], kind: signal.Signals) -> None:
+def test_an_interrupted_build_leaves_nothing_and_no_process(
+    bench: dict[str, str], kind: signal.Signals
+) -> None:
     process = start_and_wait(bench)
     process.send_signal(kind)
     assert process.wait(60) in (130, 143)
     assert left(bench) == []
-    listed = subprocess.run(["ps", "-wweo", "args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ps", "-wweo", "args"], capture_output=True, text=True, check=True
+    ).stdout
     assert str(bench["HOME"]) not in listed
 
 
@@ -132,7 +150,9 @@ def test_what_a_killed_build_left_goes_with_the_next_run(bench: dict[str, str]) 
     process.wait()
     (runtime,) = [
         int(line.split()[0])
-        for line in subprocess.run(["ps", "-wweo", "pid,args"], capture_output=True, text=True).stdout.splitlines()
+        for line in subprocess.run(
+            ["ps", "-wweo", "pid,args"], capture_output=True, text=True
+        ).stdout.splitlines()
         if f"{bench['HOME']}/bin/apptainer" in line
     ]
     os.killpg(runtime, signal.SIGKILL)
@@ -152,7 +172,10 @@ def test_two_builds_of_one_image_do_not_meet(bench: dict[str, str]) -> None:
 
 
 REFUSED = {
-    "unknown argument": (["--build-arg", "bse=x"], "unknown build argument of cpu.def 'bse'; valid: base"),
+    "unknown argument": (
+        ["--build-arg", "bse=x"],
+        "unknown build argument of cpu.def 'bse'; valid: base",
+    ),
     "not a pair": (["--build-arg", "base"], "is not NAME=VALUE"),
     "ours": (["--build-arg", "commit=x"], "unknown build argument"),
     "tag": (["--tag", "a/b"], "cannot be part of a file's name"),
@@ -166,7 +189,9 @@ REFUSED = {
 def test_bad_input_is_one_clear_line(bench: dict[str, str], case: str) -> None:
     options, says = REFUSED[case]
     bench["PATH"] = f"{bench['HOME']}/bin"  # no other runtime than the bench's
-    done = subprocess.run(command(bench, "cpu", *options), env=bench, capture_output=True, text=True)
+    done = subprocess.run(
+        command(bench, "cpu", *options), env=bench, capture_output=True, text=True
+    )
     assert done.returncode in (1, 2)
     assert says in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
     assert left(bench) == []
@@ -174,24 +199,36 @@ def test_bad_input_is_one_clear_line(bench: dict[str, str], case: str) -> None:
 
 def test_without_a_runtime_it_says_where_one_comes_from(bench: dict[str, str]) -> None:
     bench["PATH"] = ""
-    done = subprocess.run(command(bench, "cpu", "--dry-run"), env=bench, capture_output=True, text=True)
+    done = subprocess.run(
+        command(bench, "cpu", "--dry-run"), env=bench, capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert "no apptainer or singularity on this machine; install Apptainer" in done.stderr
 
 
 def test_a_dry_run_says_all_and_writes_nothing(bench: dict[str, str]) -> None:
-    done = subprocess.run(command(bench, "rocm", "--dry-run", "--json"), env=bench, capture_output=True, text=True)
+    done = subprocess.run(
+        command(bench, "rocm", "--dry-run", "--json"), env=bench, capture_output=True, text=True
+    )
     plan = json.loads(done.stdout)
-    assert plan["base"].startswith("docker docker.io/rocm/pytorch:") and "not known yet" in plan["its digest"]
+    assert (
+        plan["base"].startswith("docker docker.io/rocm/pytorch:")
+        and "not known yet" in plan["its digest"]
+    )
     assert "--build-arg" in plan["command"]
     assert left(bench) == [] and not Path(bench["CALLS"]).exists()
 
 
 def test_inspect_of_what_is_no_image(bench: dict[str, str]) -> None:
-    for path, says in ((Path(bench["HOME"]) / "none.sif", "is not there"), (Path(bench["CALLS"]), "not a container")):
+    for path, says in (
+        (Path(bench["HOME"]) / "none.sif", "is not there"),
+        (Path(bench["CALLS"]), "not a container"),
+    ):
         if says != "is not there":
             path.write_text("x")
-        done = subprocess.run(command(bench, "inspect", str(path)), env=bench, capture_output=True, text=True)
+        done = subprocess.run(
+            command(bench, "inspect", str(path)), env=bench, capture_output=True, text=True
+        )
         assert done.returncode == 1 and says in done.stderr
     done = subprocess.run(command(bench, "inspect"), env=bench, capture_output=True, text=True)
     assert done.returncode == 2 and "inspect needs an IMAGE" in done.stderr

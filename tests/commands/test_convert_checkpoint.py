@@ -29,7 +29,9 @@ def test_there_and_back_verified(tmp_path: Path, capsys: pytest.CaptureFixture[s
     code, said = run(capsys, "reshard", out, tmp_path / "four", "--tp", 4, "--verify")
     assert code == 0 and said["same"]
     code, said = run(capsys, "inspect", tmp_path / "four")
-    assert code == 0 and said["tensor_parallel"] == 4 and said["missing"] == ["4 of 4 optimizer files"]
+    assert (
+        code == 0 and said["tensor_parallel"] == 4 and said["missing"] == ["4 of 4 optimizer files"]
+    )
 
 
 def test_a_difference_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +44,9 @@ def test_a_difference_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert code == 1 and not said["same"] and said["relative"] > 1e-5
 
 
-def test_weights_that_cannot_be_read_end_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_that_cannot_be_read_end_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(capsys, "reshard", STEP, tmp_path / "out")
     layer = tmp_path / "out" / "global_step20" / "layer_04-model_00-model_states.pt"
     layer.write_bytes(b"torn")
@@ -62,7 +66,9 @@ def test_the_optimizers_weights_are_compared_with_themselves(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     step = GENUINE / "tp1" / "checkpoint"
-    code, said = run(capsys, "to-transformers", step, tmp_path / "hf", "--from-optimizer", "--verify")
+    code, said = run(
+        capsys, "to-transformers", step, tmp_path / "hf", "--from-optimizer", "--verify"
+    )
     assert code == 0 and said["weights_from"] == "optimizer files"
     code, said = run(capsys, "verify", step, tmp_path / "hf")
     assert code == 1 and said["relative"] < 0.01
@@ -98,4 +104,9 @@ def test_sizes_that_are_none_are_usage_errors(size: str) -> None:
 
 
 def test_sizes_are_read_as_people_write_them() -> None:
-    assert [convert_checkpoint.shard_size(text) for text in ("7", "5KB", "2MiB", "4GiB")] == [7, 5000, 2 << 20, 4 << 30]
+    assert [convert_checkpoint.shard_size(text) for text in ("7", "5KB", "2MiB", "4GiB")] == [
+        7,
+        5000,
+        2 << 20,
+        4 << 30,
+    ]

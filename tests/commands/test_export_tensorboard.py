@@ -26,16 +26,29 @@ def test_each_ending_is_written_whole_and_again_the_same(tmp_path: Path) -> None
     pictures = [tmp_path / "new" / name for name in ("a.png", "a.svg", "a.pdf")]
 
     def write() -> None:
-        assert export(GENUINE, "--out", *tables) == export(GENUINE, "--tags", f"{LOSS}*", "--out", *pictures) == 0
+        assert (
+            export(GENUINE, "--out", *tables)
+            == export(GENUINE, "--tags", f"{LOSS}*", "--out", *pictures)
+            == 0
+        )
 
     write()
     first = {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()}
     assert set(first) == {path.name for path in (*tables, *pictures)}
     write()
     assert {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()} == first
-    assert first["a.png"][:4] == b"\x89PNG" and b"<svg" in first["a.svg"] and first["a.pdf"][:4] == b"%PDF"
+    assert (
+        first["a.png"][:4] == b"\x89PNG"
+        and b"<svg" in first["a.svg"]
+        and first["a.pdf"][:4] == b"%PDF"
+    )
     rows = list(csv.DictReader((tmp_path / "new" / "a.csv").read_text().splitlines()))
-    assert len(rows) == pyarrow.parquet.read_metadata(tables[1]).num_rows == len(first["a.jsonl"].splitlines()) == 224
+    assert (
+        len(rows)
+        == pyarrow.parquet.read_metadata(tables[1]).num_rows
+        == len(first["a.jsonl"].splitlines())
+        == 224
+    )
     assert list(rows[0]) == ["run", "tag", "step", "samples", "tokens", "wall_time", "value"]
 
 
@@ -62,10 +75,14 @@ def test_raw_leaves_every_tag_as_it_was_written(tmp_path: Path) -> None:
     assert export(GENUINE, "--raw", "--tags", f"{LOSS}*", "--out", tmp_path / "a.jsonl") == 0
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert len({row["tag"] for row in rows}) == 4
-    assert [row["step"] for row in rows if row["tag"] == f"{LOSS} vs tokens"] == list(range(512, 10241, 512))
+    assert [row["step"] for row in rows if row["tag"] == f"{LOSS} vs tokens"] == list(
+        range(512, 10241, 512)
+    )
 
 
-def test_a_damaged_file_is_read_up_to_the_damage_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_file_is_read_up_to_the_damage_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (genuine,) = GENUINE.iterdir()
     (tmp_path / "run").mkdir()
     damaged = tmp_path / "run" / genuine.name
@@ -74,7 +91,9 @@ def test_a_damaged_file_is_read_up_to_the_damage_and_named(tmp_path: Path, capsy
     damaged.write_bytes(content)
     assert export(tmp_path / "run", "--out", tmp_path / "a.csv") == 0
     said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith(f"warning: {damaged}: a record does not match its checksum at byte 59,")
+    assert said[0].startswith(
+        f"warning: {damaged}: a record does not match its checksum at byte 59,"
+    )
     assert said[0].endswith("what is before it was kept") and said[1].startswith("wrote ")
     assert 50 < len((tmp_path / "a.csv").read_text().splitlines()) < 225
 
@@ -87,7 +106,9 @@ def test_of_several_runs_one_that_cannot_be_read_is_left_out(
     (tmp_path / "bad" / "events.out.tfevents.1.h").write_bytes(b"\0" * 100)
     assert export(tmp_path, "--out", tmp_path / "a.csv") == 0
     said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith(f"warning: {tmp_path / 'bad'} holds no scalars") and said[0].endswith("; left out")
+    assert said[0].startswith(f"warning: {tmp_path / 'bad'} holds no scalars") and said[0].endswith(
+        "; left out"
+    )
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 2
 
 
@@ -103,7 +124,12 @@ def test_wrong_usage_is_refused_before_anything_is_read(tmp_path: Path) -> None:
         export("missing", "--out", "a.xlsx")
     with pytest.raises(UnknownNameError, match="lm-lss"):
         export(GENUINE, "--tags", "lm-lss", "--out", tmp_path / "a.csv")
-    for arguments in ((GENUINE, "--smoothing", "1"), (GENUINE, "--smoothing", "x"), (GENUINE, "--x", "epochs"), ()):
+    for arguments in (
+        (GENUINE, "--smoothing", "1"),
+        (GENUINE, "--smoothing", "x"),
+        (GENUINE, "--x", "epochs"),
+        (),
+    ):
         with pytest.raises(SystemExit) as ended:
             export(*arguments)
         assert ended.value.code == 2
@@ -125,7 +151,11 @@ def test_push_sends_a_runs_event_files_to_its_repository(hub_bench: Bench) -> No
 
     def push(*options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command, *options], check=False, capture_output=True, text=True, env=hub_bench.environment
+            [*command, *options],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=hub_bench.environment,
         )
 
     refused = push()

@@ -22,7 +22,12 @@ def command(tmp_path: Path, *argv: str, **environment: str) -> subprocess.Comple
     return subprocess.run(
         [sys.executable, str(ROOT / "tools" / "hub.py"), *argv],
         cwd=tmp_path,
-        env={**os.environ, "HF_HOME": str(tmp_path / "hf"), "XDG_CONFIG_HOME": str(tmp_path), **environment},
+        env={
+            **os.environ,
+            "HF_HOME": str(tmp_path / "hf"),
+            "XDG_CONFIG_HOME": str(tmp_path),
+            **environment,
+        },
         check=False,
         capture_output=True,
         text=True,
@@ -31,7 +36,9 @@ def command(tmp_path: Path, *argv: str, **environment: str) -> subprocess.Comple
 
 def test_list_needs_neither_network_nor_library(tmp_path: Path) -> None:
     probe = "import sys; sys.modules |= dict.fromkeys(('huggingface_hub', 'numpy', 'torch')); sys.path.insert(0, {!r});"
-    program = probe.format(str(ROOT / "tools")) + "import hub; from encore import cli; cli.run(hub.main)"
+    program = (
+        probe.format(str(ROOT / "tools")) + "import hub; from encore import cli; cli.run(hub.main)"
+    )
     argv = [sys.executable, "-c", program, "list", "--json"]
     ended = subprocess.run(argv, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
@@ -45,15 +52,23 @@ def test_lists_are_filtered(hub_bench: Bench) -> None:
 
     assert len(names("name", "--kind", "dataset")) == 10
     assert set(names("name", "--corpus", "pile")) == {"lm1-misc-pile"}
-    assert names("name", "4b2", "--corpus", "oscar", "--kind", "model")[0] == "lm1-4b2-84b-oscar-repetitions"
+    assert (
+        names("name", "4b2", "--corpus", "oscar", "--kind", "model")[0]
+        == "lm1-4b2-84b-oscar-repetitions"
+    )
     assert len(names("run", "--runs")) == 488
-    assert names("repository", "--runs", "8b7178b25b", "--corpus", "oscar") == ["lm1-8b7-178b-oscar-repetitions"]
+    assert names("repository", "--runs", "8b7178b25b", "--corpus", "oscar") == [
+        "lm1-8b7-178b-oscar-repetitions"
+    ]
     assert len(names("run", "--repo", "lm1-misc")) == 215
     assert names("run", "--runs", "2b84b4b") == ["2b84b4b"]
     ended = hub_bench.run("list", "nothing like this")
     assert (ended.code, ended.out, ended.err) == (0, "", "nothing matches\n")
     assert hub_bench.run("list", "--corpus", "bookcorpus").code == 2
-    assert "unknown repository 'lm1-mics'; valid: lm1-misc" in hub_bench.run("list", "--repo", "lm1-mics").err
+    assert (
+        "unknown repository 'lm1-mics'; valid: lm1-misc"
+        in hub_bench.run("list", "--repo", "lm1-mics").err
+    )
 
 
 def test_where_asks_the_hub_and_offers_steps_and_kinds(hub_bench: Bench) -> None:
@@ -71,10 +86,16 @@ def test_where_asks_the_hub_and_offers_steps_and_kinds(hub_bench: Bench) -> None
 
 def test_an_inferred_place_is_checked(hub_bench: Bench) -> None:
     hub_bench.hub.add(REPO, {"146m14b100mdedup/latest": b"x", "README.md": b""})
-    there, absent = hub_bench.run("where", "146m14b100mdedup", "--json"), hub_bench.run("where", "83m14b100mdedup")
+    there, absent = (
+        hub_bench.run("where", "146m14b100mdedup", "--json"),
+        hub_bench.run("where", "83m14b100mdedup"),
+    )
     (row,) = json.loads(there.out)
     assert (row["attribution"], row["checked"]) == ("inferred", "on the Hub")
-    assert absent.code == 1 and "not there: datablations/lm1-misc has no folder 83m14b100mdedup" in absent.out
+    assert (
+        absent.code == 1
+        and "not there: datablations/lm1-misc has no folder 83m14b100mdedup" in absent.out
+    )
     assert "the nearest there: 146m14b100mdedup" in hub_bench.run("pull", "83m14b100mdedup").err
 
 
@@ -85,15 +106,24 @@ def test_a_run_in_several_repositories_lists_them_and_asks(hub_bench: Bench) -> 
     assert [row["repository"] for row in rows] == ["lm1-8b7-178b-c4-repetitions", second]
     assert [row["checked"] == "on the Hub" for row in rows] == [False, True]
     ended = hub_bench.run("pull", "8b7178b25b")
-    assert ended.code == 2 and "stands in 2 repositories" in ended.err and "say which with --repo" in ended.err
+    assert (
+        ended.code == 2
+        and "stands in 2 repositories" in ended.err
+        and "say which with --repo" in ended.err
+    )
     assert hub_bench.run("pull", "8b7178b25b", "--repo", second).code == 0
     assert (hub_bench.home / "8b7178b25b" / "latest").read_bytes() == b"x"
 
 
 def test_without_the_hub_where_says_that_nothing_was_checked(tmp_path: Path) -> None:
     ended = command(tmp_path, "where", "146m14b100mdedup", HF_ENDPOINT=UNREACHABLE)
-    assert ended.returncode == 0 and "does not answer: what follows is the registry's, not checked" in ended.stderr
-    assert "attribution  inferred\n" in ended.stdout and "checked      not checked\n" in ended.stdout
+    assert (
+        ended.returncode == 0
+        and "does not answer: what follows is the registry's, not checked" in ended.stderr
+    )
+    assert (
+        "attribution  inferred\n" in ended.stdout and "checked      not checked\n" in ended.stdout
+    )
     ended = command(tmp_path, "where", "2b84b4b", HF_HUB_OFFLINE="1")
     assert ended.returncode == 0 and "attribution  unknown\n" in ended.stdout
 
@@ -104,12 +134,17 @@ def test_without_the_hub_a_pull_is_one_line(tmp_path: Path) -> None:
     assert f"error: {REPO}: {UNREACHABLE} does not answer" in ended.stderr
     ended = command(tmp_path, "pull", RUN, HF_HUB_OFFLINE="1")
     assert ended.returncode == 1
-    assert ended.stderr == f"error: {REPO}: the Hub may not be asked, HF_HUB_OFFLINE is set; unset HF_HUB_OFFLINE\n"
+    assert (
+        ended.stderr
+        == f"error: {REPO}: the Hub may not be asked, HF_HUB_OFFLINE is set; unset HF_HUB_OFFLINE\n"
+    )
 
 
 def test_a_hub_that_never_answers_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        monkeypatch.setattr(client._library().constants, "ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}")
+        monkeypatch.setattr(
+            client._library().constants, "ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}"
+        )
         monkeypatch.setattr(client, "_PROBE_S", 0.1)
         assert not client.reachable()
 
@@ -137,9 +172,14 @@ def test_a_run_of_anyones_repository_is_a_plain_name(hub_bench: Bench, name: str
 
 def test_a_run_that_is_a_whole_repository_lies_at_its_root(hub_bench: Bench) -> None:
     name = "lm1-4b2-84b-oscarroots"
-    hub_bench.hub.add(f"datablations/{name}", {"global_step5/a.pt": b"x", "evaluation/y.json": b"", "README.md": b""})
+    hub_bench.hub.add(
+        f"datablations/{name}",
+        {"global_step5/a.pt": b"x", "evaluation/y.json": b"", "README.md": b""},
+    )
     (row,) = json.loads(hub_bench.run("where", name, "--json").out)
-    assert row["folder"] == "(the root)" and row["url"] == f"{hub_bench.hub.url}/datablations/{name}"
+    assert (
+        row["folder"] == "(the root)" and row["url"] == f"{hub_bench.hub.url}/datablations/{name}"
+    )
     assert hub_bench.run("pull", name, "--what", "all").code == 0
     assert (hub_bench.home / name / "global_step5" / "a.pt").read_bytes() == b"x"
 
@@ -157,7 +197,10 @@ def test_a_runs_folders() -> None:
         return locate.folders_of(run, top, alone, "x/y")
 
     assert folders("README.md", f"{RUN}/", f"{RUN}dedup/") == (RUN,)
-    assert folders(f"{RUN}/", f"tensorboard_{RUN}/", f"tensorboard_{RUN}dedup/") == (RUN, f"tensorboard_{RUN}")
+    assert folders(f"{RUN}/", f"tensorboard_{RUN}/", f"tensorboard_{RUN}dedup/") == (
+        RUN,
+        f"tensorboard_{RUN}",
+    )
     assert folders("evaluation/", "transformers/", alone=True) == ("",)
     assert folders("global_step5/", alone=True) == ("",)
     with pytest.raises(HubError, match="x/y has no folder 146m14b400m"):
@@ -174,10 +217,20 @@ def test_what_names_mean(monkeypatch: pytest.MonkeyPatch) -> None:
         raise HubError("looked")
 
     monkeypatch.setattr(locate, "find_run", found)
-    for name, repo in ((RUN, None), (f"lm1-misc/{RUN}", None), ("lm1-4b2-84b-oscarroots", None), ("mine", "me/x")):
+    for name, repo in (
+        (RUN, None),
+        (f"lm1-misc/{RUN}", None),
+        ("lm1-4b2-84b-oscarroots", None),
+        ("mine", "me/x"),
+    ):
         with pytest.raises(HubError, match="looked"):
             locate.order(name, repo, "main", locate.Wanted(), None)
-    assert asked == [(RUN, None), (RUN, "lm1-misc"), ("lm1-4b2-84b-oscarroots", None), ("mine", "me/x")]
+    assert asked == [
+        (RUN, None),
+        (RUN, "lm1-misc"),
+        ("lm1-4b2-84b-oscarroots", None),
+        ("mine", "me/x"),
+    ]
     with pytest.raises(UnknownNameError):
         locate.of_paper("lm1")
     assert locate.of_paper("mup") == client.Repository(f"{released.organisation()}/mup", "dataset")

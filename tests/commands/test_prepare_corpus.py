@@ -16,10 +16,14 @@ GPT2 = str(TESTS / "data" / "gpt2")
 HOSTILE = TESTS / "data" / "megatron_tool" / "hostile.jsonl"
 
 
-def run(*arguments: object, cwd: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: object, cwd: Path, stdin: str | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(TOOL), *map(str, arguments)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(cwd / "no cache")}
-    return subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=cwd, env=environment, input=stdin, capture_output=True, text=True
+    )
 
 
 @pytest.fixture
@@ -50,21 +54,35 @@ def test_tokenize_writes_three_files_under_megatrons_names(tmp_path: Path) -> No
 
 
 def test_the_field_is_part_of_the_name(tmp_path: Path, corpus: Path) -> None:
-    arguments = ["tokenize", str(corpus), "--tokenizer", GPT2, "--output-prefix", str(tmp_path / "x")]
-    assert prepare_corpus.main([*arguments, "--field", "content", "--tokens", "30", "--exact-tokens"]) == 0
+    arguments = [
+        "tokenize",
+        str(corpus),
+        "--tokenizer",
+        GPT2,
+        "--output-prefix",
+        str(tmp_path / "x"),
+    ]
+    assert (
+        prepare_corpus.main([*arguments, "--field", "content", "--tokens", "30", "--exact-tokens"])
+        == 0
+    )
     read = IndexedDataset(tmp_path / "x_content_document")
     assert len(read.tokens) == 30
 
 
 @pytest.mark.parametrize(
-    ("limit", "amount"), [("--samples", "7"), ("--bytes", "80"), ("--tokens", "70"), ("--tail", "3")]
+    ("limit", "amount"),
+    [("--samples", "7"), ("--bytes", "80"), ("--tokens", "70"), ("--tail", "3")],
 )
 def test_a_subset_is_what_tokenize_takes_with_the_same_limit(
     tmp_path: Path, corpus: Path, limit: str, amount: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = ["--field", "content", "--tokenizer", GPT2, "--append-eod", "--json"]
     head = tmp_path / "head.jsonl"
-    assert prepare_corpus.main(["subset", str(corpus), limit, amount, "--output", str(head), *common]) == 0
+    assert (
+        prepare_corpus.main(["subset", str(corpus), limit, amount, "--output", str(head), *common])
+        == 0
+    )
     lines = corpus.read_bytes().splitlines(keepends=True)
     summary = json.loads(capsys.readouterr().out)
     assert summary == {"output": str(head), "documents": summary["documents"], "skipped": {}}
@@ -72,7 +90,14 @@ def test_a_subset_is_what_tokenize_takes_with_the_same_limit(
     assert head.read_bytes() == b"".join(lines[-count:] if limit == "--tail" else lines[:count])
     if limit != "--tail":
         for name, source, limits in (("a", corpus, [limit, amount]), ("b", head, [])):
-            arguments = ["tokenize", str(source), *limits, "--output-prefix", str(tmp_path / name), *common]
+            arguments = [
+                "tokenize",
+                str(source),
+                *limits,
+                "--output-prefix",
+                str(tmp_path / name),
+                *common,
+            ]
             assert prepare_corpus.main(arguments) == 0
         one, other = (tmp_path / f"{name}_content_document.bin" for name in "ab")
         assert one.read_bytes() == other.read_bytes()
@@ -92,7 +117,14 @@ def test_several_inputs_are_one_corpus(tmp_path: Path, corpus: Path) -> None:
     for half, some in zip(halves, (lines[:40], lines[40:]), strict=True):
         half.write_bytes(b"".join(some))
     for name, inputs in (("one", [corpus]), ("two", halves)):
-        arguments = ["--tokenizer", GPT2, "--field", "content", "--output-prefix", str(tmp_path / name)]
+        arguments = [
+            "--tokenizer",
+            GPT2,
+            "--field",
+            "content",
+            "--output-prefix",
+            str(tmp_path / name),
+        ]
         assert prepare_corpus.main(["tokenize", *map(str, inputs), *arguments]) == 0
     one, two = (tmp_path / f"{name}_content_document.bin" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
@@ -101,26 +133,68 @@ def test_several_inputs_are_one_corpus(tmp_path: Path, corpus: Path) -> None:
 
 
 REFUSED = [
-    (["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2], 1, "in/corpus.jsonl:1: missing field: 'text'"),
-    (["tokenize", "no.jsonl", "--tokenizer", GPT2], 1, "no.jsonl is neither a file or folder nor a dataset's name"),
-    (["tokenize", "in/corpus.jsonl", "--tokenizer", "nobody/nothing"], 1, "tokenizer nobody/nothing is no folder"),
+    (
+        ["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2],
+        1,
+        "in/corpus.jsonl:1: missing field: 'text'",
+    ),
+    (
+        ["tokenize", "no.jsonl", "--tokenizer", GPT2],
+        1,
+        "no.jsonl is neither a file or folder nor a dataset's name",
+    ),
+    (
+        ["tokenize", "in/corpus.jsonl", "--tokenizer", "nobody/nothing"],
+        1,
+        "tokenizer nobody/nothing is no folder",
+    ),
     (["tokenize", "in/corpus.jsonl", "--tokenizer", "in"], 1, "has neither tokenizer.json nor"),
-    (["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--exact-tokens"], 2, "--exact-tokens stops at a number"),
-    (["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--tokens", "many"], 2, "'many' is not a count"),
+    (
+        ["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--exact-tokens"],
+        2,
+        "--exact-tokens stops at a number",
+    ),
+    (
+        ["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--tokens", "many"],
+        2,
+        "'many' is not a count",
+    ),
     (["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--samples", "0"], 2, "nothing to take"),
     (["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--tokens", "0"], 2, "nothing to take"),
-    (["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--tokens", "1", "--bytes", "1"], 2, "not allowed with"),
+    (
+        ["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--tokens", "1", "--bytes", "1"],
+        2,
+        "not allowed with",
+    ),
     (["tokenize", "in/corpus.jsonl"], 2, "--tokenizer"),
     (["subset", "in/corpus.jsonl", "--output", "out/x"], 2, "one of the arguments"),
-    (["subset", "in/corpus.jsonl", "--field", "content", "--tail", "101", "--output", "out/x"], 1, "has 100 documents"),
-    (["subset", "in/corpus.jsonl", "--field", "content", "--samples", "1B", "--output", "out/x"], 1, "documents short"),
-    (["subset", "in/corpus.jsonl", "--tail", "1", "--output", "in/corpus.jsonl"], 2, "would be overwritten"),
-    (["subset", "in/corpus.jsonl", "--tokens", "9", "--output", "out/x"], 1, "tokenizer gpt2 is no folder"),
+    (
+        ["subset", "in/corpus.jsonl", "--field", "content", "--tail", "101", "--output", "out/x"],
+        1,
+        "has 100 documents",
+    ),
+    (
+        ["subset", "in/corpus.jsonl", "--field", "content", "--samples", "1B", "--output", "out/x"],
+        1,
+        "documents short",
+    ),
+    (
+        ["subset", "in/corpus.jsonl", "--tail", "1", "--output", "in/corpus.jsonl"],
+        2,
+        "would be overwritten",
+    ),
+    (
+        ["subset", "in/corpus.jsonl", "--tokens", "9", "--output", "out/x"],
+        1,
+        "tokenizer gpt2 is no folder",
+    ),
     ([], 2, "the following arguments are required"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "code", "message"), REFUSED, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"), REFUSED, ids=lambda value: str(value)[:60]
+)
 def test_what_cannot_be_done_is_one_line_and_writes_nothing(
     tmp_path: Path, corpus: Path, arguments: list[str], code: int, message: str
 ) -> None:
@@ -140,7 +214,17 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(
 def test_a_full_disk_is_one_line_that_names_the_output(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".x.jsonl.tmp").symlink_to("/dev/full")  # each write to it ends in ENOSPC
-    ended = run("subset", corpus, "--field", "content", "--samples", 9, "--output", "out/x.jsonl", cwd=tmp_path)
+    ended = run(
+        "subset",
+        corpus,
+        "--field",
+        "content",
+        "--samples",
+        9,
+        "--output",
+        "out/x.jsonl",
+        cwd=tmp_path,
+    )
     assert ended.returncode == 1
     assert ended.stderr == (
         "error: No space left on device: out/x.jsonl; free disk space and run the same command again\n"
@@ -149,7 +233,11 @@ def test_a_full_disk_is_one_line_that_names_the_output(tmp_path: Path, corpus: P
 
 
 def test_help_shows_examples_that_parse() -> None:
-    examples = [line.split()[1:] for line in (prepare_corpus.__doc__ or "").splitlines() if line.startswith("  tools/")]
+    examples = [
+        line.split()[1:]
+        for line in (prepare_corpus.__doc__ or "").splitlines()
+        if line.startswith("  tools/")
+    ]
     assert len(examples) == 4
     for example in examples:
         prepare_corpus.build_parser().parse_args(example)

@@ -61,7 +61,14 @@ def write_text_or_die(target, text):
 step_folder.put, step_folder.finish, files.write_text = put_or_die, finish_or_die, write_text_or_die
 cli.run(lambda: pretrain_gpt.main(sys.argv[3:]))
 """
-MOMENTS = ("after file 1", "torn file", "after file 4", "before the rename", "before latest", "when it stands")
+MOMENTS = (
+    "after file 1",
+    "torn file",
+    "after file 4",
+    "before the rename",
+    "before latest",
+    "when it stands",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +104,11 @@ def steps(lines: list[str]) -> dict[int, tuple[str, str]]:
 def content(step: Path) -> dict[str, list[torch.Tensor]]:
     """All tensors of a checkpoint."""
     return {
-        path.name: [x for x in torch.utils._pytree.tree_leaves(safe_load.load(path)) if isinstance(x, torch.Tensor)]
+        path.name: [
+            x
+            for x in torch.utils._pytree.tree_leaves(safe_load.load(path))
+            if isinstance(x, torch.Tensor)
+        ]
         for path in sorted(step.iterdir())
     }
 
@@ -130,14 +141,25 @@ def test_it_learns_as_the_genuine_run_did(whole: tuple[Path, list[str]]) -> None
         assert float(ours[iteration][1]) == pytest.approx(float(norm), rel=0.35)
 
 
-def test_its_checkpoint_bears_the_genuine_ones_names_keys_and_shapes(whole: tuple[Path, list[str]]) -> None:
+def test_its_checkpoint_bears_the_genuine_ones_names_keys_and_shapes(
+    whole: tuple[Path, list[str]],
+) -> None:
     ours, theirs = whole[0] / "checkpoint/global_step20", TINY / "tp1/checkpoint/global_step20"
     for path in theirs.glob("layer_*"):
         expected, found = safe_load.load(path), safe_load.load(ours / path.name)
-        assert {name: x.shape for name, x in expected.items()} == {name: x.shape for name, x in found.items()}
+        assert {name: x.shape for name, x in expected.items()} == {
+            name: x.shape for name, x in found.items()
+        }
     expected, found = safe_load.model_states(theirs), safe_load.model_states(ours)
     assert found.keys() <= expected.keys()
-    same = ("iteration", "tokens", "checkpoint_version", "checkpoint_info", "global_steps", "global_samples")
+    same = (
+        "iteration",
+        "tokens",
+        "checkpoint_version",
+        "checkpoint_info",
+        "global_steps",
+        "global_samples",
+    )
     assert {name: found[name] for name in same} == {name: expected[name] for name in same}
     assert found["lr_scheduler"].keys() == expected["lr_scheduler"].keys()
     assert (ours.parent / "latest").read_text() == "global_step20"
@@ -161,7 +183,9 @@ def test_a_run_killed_while_it_saves_goes_on_bit_for_bit(
     argv = line(tmp_path, save_interval=5, eval_interval=8)
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
-    killed = subprocess.run([sys.executable, script, moment, "10", *argv], env=ALONE, capture_output=True, text=True)
+    killed = subprocess.run(
+        [sys.executable, script, moment, "10", *argv], env=ALONE, capture_output=True, text=True
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     kept = step_folder.newest(tmp_path / "checkpoint")
     assert kept.step is not None and kept.step.name == (
@@ -170,15 +194,21 @@ def test_a_run_killed_while_it_saves_goes_on_bit_for_bit(
     again = train(argv)
     everything = steps(killed.stdout.splitlines()) | steps(again)
     assert everything == steps(whole[1])
-    assert [text for text in again if "PPL" in text][-1] == [text for text in whole[1] if "PPL" in text][-1]
+    assert [text for text in again if "PPL" in text][-1] == [
+        text for text in whole[1] if "PPL" in text
+    ][-1]
     assert_same(whole[0] / "checkpoint/global_step20", tmp_path / "checkpoint/global_step20")
     left = {path.name for path in (tmp_path / "checkpoint").iterdir()}
     assert left == {"latest", *(f"global_step{n}" for n in (5, 10, 15, 20))}
 
 
-def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(whole: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(
+    whole: tuple[Path, list[str]], tmp_path: Path
+) -> None:
     argv = line(tmp_path, save_interval=5, eval_interval=8)
-    with subprocess.Popen([sys.executable, TOOLS / "pretrain_gpt.py", *argv], stdout=subprocess.PIPE, env=ALONE) as run:
+    with subprocess.Popen(
+        [sys.executable, TOOLS / "pretrain_gpt.py", *argv], stdout=subprocess.PIPE, env=ALONE
+    ) as run:
         assert run.stdout is not None
         for text in run.stdout:
             if b"iteration       13/" in text:
@@ -189,7 +219,9 @@ def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(whole: tuple[Path,
     assert_same(whole[0] / "checkpoint/global_step20", tmp_path / "checkpoint/global_step20")
 
 
-def test_deepspeed_goes_on_bit_for_bit_and_agrees_with_torch(whole: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_deepspeed_goes_on_bit_for_bit_and_agrees_with_torch(
+    whole: tuple[Path, list[str]], tmp_path: Path
+) -> None:
     runs = []
     for name, stopped in (("once", False), ("twice", True)):
         folder = tmp_path / name
@@ -199,7 +231,9 @@ def test_deepspeed_goes_on_bit_for_bit_and_agrees_with_torch(whole: tuple[Path, 
         assert len(found) == 7 * stopped
         runs.append(found | steps(run(*argv).stdout.splitlines()))
     assert runs[0] == runs[1] and len(runs[0]) == 20
-    assert_same(tmp_path / "once/checkpoint/global_step20", tmp_path / "twice/checkpoint/global_step20")
+    assert_same(
+        tmp_path / "once/checkpoint/global_step20", tmp_path / "twice/checkpoint/global_step20"
+    )
     for iteration, (loss, _) in steps(whole[1]).items():
         assert float(runs[0][iteration][0]) == pytest.approx(float(loss), rel=1e-4)
 
@@ -211,7 +245,9 @@ def run(*argv: str) -> subprocess.CompletedProcess[str]:
 
 def torchrun(script: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    return subprocess.run([*launcher, script, *argv], env=ALONE, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*launcher, script, *argv], env=ALONE, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize("kind", ["torch", "deepspeed"])
@@ -224,19 +260,31 @@ def test_two_processes_killed_while_they_save_go_on_bit_for_bit(kind: str, tmp_p
         folder.mkdir()
         changes = with_deepspeed(folder) if kind == "deepspeed" else {}
         commands[name] = line(
-            folder, save_interval=4, eval_interval=100, train_samples=64, lr_decay_samples=64, **changes
+            folder,
+            save_interval=4,
+            eval_interval=100,
+            train_samples=64,
+            lr_decay_samples=64,
+            **changes,
         )
     once = torchrun(TOOLS / "pretrain_gpt.py", *commands["once"])
     assert once.returncode == 0, once.stderr
     killed = torchrun(script, "before latest", "8", *commands["twice"])
     assert killed.returncode != 0
-    assert step_folder.newest(folders["twice"] / "checkpoint").step == folders["twice"] / "checkpoint/global_step4"
+    assert (
+        step_folder.newest(folders["twice"] / "checkpoint").step
+        == folders["twice"] / "checkpoint/global_step4"
+    )
     again = torchrun(TOOLS / "pretrain_gpt.py", *commands["twice"])
     assert again.returncode == 0, again.stderr
     everything = steps(killed.stdout.splitlines()) | steps(again.stdout.splitlines())
     assert everything == steps(once.stdout.splitlines()) and len(everything) == 8
-    assert_same(folders["once"] / "checkpoint/global_step8", folders["twice"] / "checkpoint/global_step8")
-    states = [path.name for path in (folders["once"] / "checkpoint/global_step8").glob("*optim_states.pt")]
+    assert_same(
+        folders["once"] / "checkpoint/global_step8", folders["twice"] / "checkpoint/global_step8"
+    )
+    states = [
+        path.name for path in (folders["once"] / "checkpoint/global_step8").glob("*optim_states.pt")
+    ]
     assert len(states) == (2 if kind == "deepspeed" else 1)
 
 
@@ -246,7 +294,11 @@ def test_a_torn_newest_checkpoint_is_named_and_passed_over(tmp_path: Path) -> No
     torn = tmp_path / "checkpoint/global_step10/layer_03-model_00-model_states.pt"
     torn.write_bytes(torn.read_bytes()[:1000])
     lines = train(argv)
-    assert lines[0].startswith("warning: ") and "global_step10 is not complete" in lines[0] and torn.name in lines[0]
+    assert (
+        lines[0].startswith("warning: ")
+        and "global_step10 is not complete" in lines[0]
+        and torn.name in lines[0]
+    )
     assert lines[1].endswith("global_step5") and step_folder.incomplete(torn.parent) is None
 
 
@@ -264,7 +316,9 @@ def test_a_reason_to_stop_saves_first_and_is_success(
     argv = line(tmp_path, save_interval=5, eval_interval=8)
     changed = argv if reason != "interval" else [*argv, "--exit-interval", "7"]
     lines = train(changed, at_seven)
-    assert max(steps(lines)) == 7 and "successfully saved checkpoint at iteration       7" in lines[-2]
+    assert (
+        max(steps(lines)) == 7 and "successfully saved checkpoint at iteration       7" in lines[-2]
+    )
     assert re.fullmatch(r"\[.*(SIGTERM|kill switch at .*|iteration 7).*\] datetime: .*", lines[-1])
     if reason == "kill switch":
         assert len(train(argv)) == 1  # it is still there
@@ -272,7 +326,9 @@ def test_a_reason_to_stop_saves_first_and_is_success(
     assert steps(lines) | steps(train(argv)) == steps(whole[1])
 
 
-def test_a_finished_run_trains_no_more_and_keeps_its_checkpoint(whole: tuple[Path, list[str]]) -> None:
+def test_a_finished_run_trains_no_more_and_keeps_its_checkpoint(
+    whole: tuple[Path, list[str]],
+) -> None:
     step = whole[0] / "checkpoint/global_step20"
     before = step.stat()
     lines = train(line(whole[0], save_interval=5, eval_interval=8))
@@ -280,7 +336,9 @@ def test_a_finished_run_trains_no_more_and_keeps_its_checkpoint(whole: tuple[Pat
     assert lines[-1] == whole[1][-1]
 
 
-def test_eval_only_evaluates_every_set_and_writes_nothing(whole: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_eval_only_evaluates_every_set_and_writes_nothing(
+    whole: tuple[Path, list[str]], tmp_path: Path
+) -> None:
     argv = line(
         tmp_path,
         load=whole[0] / "checkpoint",
@@ -296,14 +354,24 @@ def test_eval_only_evaluates_every_set_and_writes_nothing(whole: tuple[Path, lis
     (tmp_path / "test_paths.txt").write_text(f'"rest: 1.0 0.5:1 {prefix}"\n')
     before = sorted(tmp_path.iterdir())
     lines = train(argv)
-    found = [re.findall(r"(\w+) loss at .* value: (\S+)", text)[0] for text in lines if "PPL" in text]
+    found = [
+        re.findall(r"(\w+) loss at .* value: (\S+)", text)[0] for text in lines if "PPL" in text
+    ]
     assert [name for name, _ in found] == ["late", "mixed", "rest"]
     assert all(7.5 < float(loss) < 8.2 for _, loss in found)
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_finetuning_takes_the_weights_alone(whole: tuple[Path, list[str]], tmp_path: Path) -> None:
-    lines = train(line(tmp_path, load=whole[0] / "checkpoint", finetune=True, train_samples=16, lr_warmup_samples=0))
+    lines = train(
+        line(
+            tmp_path,
+            load=whole[0] / "checkpoint",
+            finetune=True,
+            train_samples=16,
+            lr_warmup_samples=0,
+        )
+    )
     assert list(steps(lines)) == [1, 2]
     assert float(steps(lines)[1][0]) < 8.2  # that of new weights is 8.5
 
@@ -327,14 +395,22 @@ def test_a_genuine_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(
-    changes: dict[str, object], error: type[Exception], problem: str, whole: tuple[Path, list[str]], tmp_path: Path
+    changes: dict[str, object],
+    error: type[Exception],
+    problem: str,
+    whole: tuple[Path, list[str]],
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(error, match=problem):
         train(line(tmp_path, **({"load": whole[0] / "checkpoint"} | changes)))
 
 
 def test_a_configuration_that_says_otherwise_is_refused(tmp_path: Path) -> None:
-    sections = ({"bf16": {"enabled": True}}, {"zero_optimization": {"stage": 2}}, {"optimizer": {"type": "Adam"}})
+    sections = (
+        {"bf16": {"enabled": True}},
+        {"zero_optimization": {"stage": 2}},
+        {"optimizer": {"type": "Adam"}},
+    )
     for change in ({"train_batch_size": 16}, {"gradient_accumulation_steps": 1}, *sections):
         argv = line(tmp_path, **with_deepspeed(tmp_path, **change))
         with pytest.raises(UsageError, match=r"deepspeed.json says .* the command line"):
@@ -359,7 +435,10 @@ def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
 
 def test_dumped_samples_are_what_it_trains_on(tmp_path: Path) -> None:
     """Against the index maps that Megatron built for the genuine run."""
-    assert pretrain_gpt.main([*line(tmp_path), "--dump-samples", "5", str(tmp_path / "samples.npz")]) == 0
+    assert (
+        pretrain_gpt.main([*line(tmp_path), "--dump-samples", "5", str(tmp_path / "samples.npz")])
+        == 0
+    )
     dumped = np.load(tmp_path / "samples.npz")
     maps = str(TINY / "data/tiny_text_document_train_indexmap_160ns_64sl_1234s_{}_idx.npy")
     order, starts, documents = (np.load(maps.format(name)) for name in ("shuffle", "sample", "doc"))
@@ -413,4 +492,8 @@ def test_a_truncated_index_is_one_line_and_writes_nothing(tmp_path: Path) -> Non
 
 def test_help_is_the_docstring() -> None:
     ended = run("--help")
-    assert ended.returncode == 0 and "examples:" in ended.stdout and "--kill-switch-path" in ended.stdout
+    assert (
+        ended.returncode == 0
+        and "examples:" in ended.stdout
+        and "--kill-switch-path" in ended.stdout
+    )

@@ -11,11 +11,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def render(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def render(
+    *arguments: str, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     home = {"XDG_CONFIG_HOME": "/nonexistent", "SLURM_CONF": "/nonexistent"}
     command = [sys.executable, str(ROOT / "tools" / "render_sbatch.py"), *arguments]
     return subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd=cwd, env=os.environ | home | environment
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | home | environment,
     )
 
 
@@ -27,7 +34,9 @@ def test_the_script_is_on_stdout_and_the_plan_on_stderr() -> None:
 
 
 def test_dry_run_json_has_the_promised_keys() -> None:
-    plan = json.loads(render("146m14b400m", "--cluster", "lumi", "--account", "p_1", "--dry-run", "--json").stdout)
+    plan = json.loads(
+        render("146m14b400m", "--cluster", "lumi", "--account", "p_1", "--dry-run", "--json").stdout
+    )
     promised = "name parameters tokens unique_tokens epochs train_samples steps global_batch_size nodes gpus trainer"
     promised += " trainer_args data_paths gpu_hours jobs"
     assert set(promised.split()) <= set(plan)
@@ -37,15 +46,24 @@ def test_dry_run_json_has_the_promised_keys() -> None:
 
 
 def test_the_same_command_gives_the_same_bytes() -> None:
-    assert render("146m14b400m", "--cluster", "cuda").stdout == render("146m14b400m", "--cluster", "cuda").stdout
+    assert (
+        render("146m14b400m", "--cluster", "cuda").stdout
+        == render("146m14b400m", "--cluster", "cuda").stdout
+    )
 
 
 def test_lumi_is_the_default_and_the_configuration_changes_it(tmp_path: Path) -> None:
     (tmp_path / "encore").mkdir()
-    (tmp_path / "encore" / "config.yml").write_text("cluster: leonardo\naccount: acc\nworkspace: /w/x\n")
+    (tmp_path / "encore" / "config.yml").write_text(
+        "cluster: leonardo\naccount: acc\nworkspace: /w/x\n"
+    )
     assert "LUMI-G" in render("146m14b400m").stdout
     configured = render("146m14b400m", XDG_CONFIG_HOME=str(tmp_path)).stdout
-    assert "Leonardo" in configured and "#SBATCH --account=acc" in configured and "/w/x/logs/" in configured
+    assert (
+        "Leonardo" in configured
+        and "#SBATCH --account=acc" in configured
+        and "/w/x/logs/" in configured
+    )
 
 
 def test_out_and_check(tmp_path: Path) -> None:
@@ -77,7 +95,9 @@ def test_out_and_check(tmp_path: Path) -> None:
         ((), 2, "required"),
     ],
 )
-def test_wrong_input_is_one_clear_line_and_no_script(arguments: tuple[str, ...], code: int, word: str) -> None:
+def test_wrong_input_is_one_clear_line_and_no_script(
+    arguments: tuple[str, ...], code: int, word: str
+) -> None:
     ended = render(*arguments)
     assert (ended.returncode, ended.stdout) == (code, "")
     assert word in ended.stderr and "Traceback" not in ended.stderr

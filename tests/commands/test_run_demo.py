@@ -11,7 +11,9 @@ NAME = "500k500k100k"
 
 
 def files(folder: Path) -> dict[str, int]:
-    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()
+    }
 
 
 def test_it_learns(demo: Demo) -> None:
@@ -44,7 +46,9 @@ def test_it_shows_text_the_plan_against_what_was_measured_and_a_picture(demo: De
 def test_its_model_is_transformers_too_and_its_curves_are_a_page(demo: Demo) -> None:
     assert (demo.home / "demo" / "transformers" / "model.safetensors").is_file()
     assert re.search(r"^same +True$", demo.output, re.MULTILINE)
-    assert "lm-loss-training/lm loss" in (demo.home / "demo" / "curves.html").read_text(encoding="utf-8")
+    assert "lm-loss-training/lm loss" in (demo.home / "demo" / "curves.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_second_run_reuses_what_is_there(demo: Demo) -> None:
@@ -52,5 +56,8 @@ def test_a_second_run_reuses_what_is_there(demo: Demo) -> None:
     again = run_demo(demo.home)
     assert again.returncode == 0
     after = files(demo.home / "demo")
-    assert {name for name in before if before[name] != after.get(name)} <= {"loss.png", "curves.html"}
+    assert {name for name in before if before[name] != after.get(name)} <= {
+        "loss.png",
+        "curves.html",
+    }
     assert set(after) == set(before)

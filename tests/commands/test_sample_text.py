@@ -15,7 +15,9 @@ CHECKPOINTS = TINY / "tp1" / "checkpoint"
 
 
 def sample(capsys: pytest.CaptureFixture[str], *more: str) -> str:
-    assert sample_text.main([str(CHECKPOINTS), "--tokenizer", str(TINY), "--tokens", "12", *more]) == 0
+    assert (
+        sample_text.main([str(CHECKPOINTS), "--tokenizer", str(TINY), "--tokens", "12", *more]) == 0
+    )
     return capsys.readouterr().out
 
 
@@ -23,12 +25,16 @@ def test_a_seed_decides_the_text(capsys: pytest.CaptureFixture[str]) -> None:
     once = sample(capsys, "--prompt", "The function")
     assert once.startswith("The function") and len(once) > len("The function\n")
     assert (
-        once == sample(capsys, "--prompt", "The function") != sample(capsys, "--prompt", "The function", "--seed", "1")
+        once
+        == sample(capsys, "--prompt", "The function")
+        != sample(capsys, "--prompt", "The function", "--seed", "1")
     )
 
 
 def test_zero_temperature_takes_the_likeliest(capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(sample(capsys, "--prompt", "The", "--temperature", "0", "--tokens", "3", "--json"))
+    found = json.loads(
+        sample(capsys, "--prompt", "The", "--temperature", "0", "--tokens", "3", "--json")
+    )
     assert found == json.loads(
         sample(capsys, "--prompt", "The", "--top-k", "1", "--tokens", "3", "--json", "--seed", "9")
     ) | {"seed": 1234}

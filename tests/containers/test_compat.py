@@ -48,8 +48,12 @@ def fork(tmp_path: Path) -> Path:
     for name in ("megatron", "megatron/fused_kernels", "megatron/data"):
         (checkout / name).mkdir(parents=True)
         (checkout / name / "__init__.py").write_text("")
-    (checkout / "megatron/fused_kernels/__init__.py").write_text("def load(args):\n    raise SystemExit('compiles')\n")
-    (checkout / "megatron/data/dataset_utils.py").write_text("def compile_helper():\n    raise SystemExit('makes')\n")
+    (checkout / "megatron/fused_kernels/__init__.py").write_text(
+        "def load(args):\n    raise SystemExit('compiles')\n"
+    )
+    (checkout / "megatron/data/dataset_utils.py").write_text(
+        "def compile_helper():\n    raise SystemExit('makes')\n"
+    )
     (checkout / "pretrain.py").write_text(ASKS)
     (tmp_path / "trainers" / "trainers.json").write_text(json.dumps({"turkunlp-causal": {}}))
     return checkout
@@ -64,7 +68,9 @@ sys.argv = sys.argv[1:]
 sys.path[0] = os.path.dirname(sys.argv[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-    return subprocess.run([sys.executable, *options, "-c", start, str(script)], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, *options, "-c", start, str(script)], capture_output=True, text=True
+    )
 
 
 def test_a_fork_gets_what_it_asks_for(fork: Path) -> None:
@@ -82,7 +88,9 @@ def test_another_megatron_is_left_alone(fork: Path) -> None:
 
 def test_it_imports_nothing_heavy_at_start(tmp_path: Path) -> None:
     script = tmp_path / "x.py"
-    script.write_text("import sys; print([m for m in ('torch', 'numpy', 'deepspeed') if m in sys.modules])")
+    script.write_text(
+        "import sys; print([m for m in ('torch', 'numpy', 'deepspeed') if m in sys.modules])"
+    )
     assert run(script).stdout.strip() == "[]"
 
 
@@ -91,14 +99,18 @@ def test_a_kernel_that_the_image_holds_is_found(fork: Path) -> None:
     folder.mkdir(parents=True)
     # any extension module does for the lookup
     (folder / "scaled_softmax_cuda.so").write_bytes(Path(torch._C.__file__).read_bytes())
-    (fork / "pretrain.py").write_text("import megatron.fused_kernels as f\nf.load(type('A', (), {'rank': 0}))\n")
+    (fork / "pretrain.py").write_text(
+        "import megatron.fused_kernels as f\nf.load(type('A', (), {'rank': 0}))\n"
+    )
     done = run(fork / "pretrain.py")
     # found and handed to the dynamic loader, which refuses it: it is another module's
     assert "PyInit_scaled_softmax_cuda" in done.stderr
 
 
 def test_compiled_helpers_are_not_made_again(fork: Path) -> None:
-    (fork / "pretrain.py").write_text("from megatron.data.dataset_utils import compile_helper\ncompile_helper()\n")
+    (fork / "pretrain.py").write_text(
+        "from megatron.data.dataset_utils import compile_helper\ncompile_helper()\n"
+    )
     assert "makes" in run(fork / "pretrain.py").stderr
     (fork / "megatron/data/helpers.py").write_text("")
     assert run(fork / "pretrain.py").returncode == 0
@@ -129,9 +141,13 @@ def test_megatrons_own_checkpoints_load(fork: Path, tmp_path: Path) -> None:
 
 
 def test_each_entry_says_why_and_where() -> None:
-    done = subprocess.run([sys.executable, "-m", "encore_compat"], cwd=COMPAT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "encore_compat"], cwd=COMPAT, capture_output=True, text=True
+    )
     for entry in ENTRIES:
-        assert entry.why and all(":" in place or "(" in place or ".py" in place for place in entry.where)
+        assert entry.why and all(
+            ":" in place or "(" in place or ".py" in place for place in entry.where
+        )
         assert entry.name in done.stdout
 
 
@@ -148,7 +164,9 @@ def test_the_layer_norm_is_torchs(dtype: torch.dtype) -> None:
     gradient = torch.randn_like(expected)
     expected.backward(gradient)
     output, mean, inverse = norm()["forward_affine"](value.detach(), (8,), weight, bias, 1e-5)
-    found = norm()["backward_affine"](gradient, mean, inverse, value.detach(), (8,), weight, bias, 1e-5)
+    found = norm()["backward_affine"](
+        gradient, mean, inverse, value.detach(), (8,), weight, bias, 1e-5
+    )
     torch.testing.assert_close(output, expected.detach())
     for ours, theirs in zip(found, (value.grad, weight.grad, bias.grad), strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -160,7 +178,12 @@ def reference(value: torch.Tensor, hidden: torch.Tensor | None, scale: float) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["scaled_upper_triang_masked_softmax_cuda", "scaled_masked_softmax_cuda", "scaled_softmax_cuda"]
+    "name",
+    [
+        "scaled_upper_triang_masked_softmax_cuda",
+        "scaled_masked_softmax_cuda",
+        "scaled_softmax_cuda",
+    ],
 )
 def test_the_softmax_kernels_compute_softmax_and_its_gradient(name: str) -> None:
     torch.manual_seed(0)
@@ -179,28 +202,48 @@ def test_the_softmax_kernels_compute_softmax_and_its_gradient(name: str) -> None
 
 
 def test_amp_c_norms_scales_and_reports_what_is_not_finite() -> None:
-    amp, apply = apex.MODULES["amp_C"](), apex.MODULES["apex.multi_tensor_apply"]()["multi_tensor_applier"]
-    tensors, overflow = [torch.full((3,), 2.0), torch.full((2, 2), 1.0)], torch.zeros(1, dtype=torch.int)
+    amp, apply = (
+        apex.MODULES["amp_C"](),
+        apex.MODULES["apex.multi_tensor_apply"]()["multi_tensor_applier"],
+    )
+    tensors, overflow = (
+        [torch.full((3,), 2.0), torch.full((2, 2), 1.0)],
+        torch.zeros(1, dtype=torch.int),
+    )
     total, each = apply(amp["multi_tensor_l2norm"], overflow, [tensors], True)
     assert total.item() == pytest.approx(4.0) and each.tolist() == pytest.approx([12**0.5, 2.0])
     target = [torch.empty(3), torch.empty(2, 2)]
     apply(amp["multi_tensor_scale"], overflow, [tensors, target], 0.5)
     assert target[0].tolist() == [1.0] * 3 and overflow.item() == 0
-    apply(amp["multi_tensor_scale"], overflow, [[torch.tensor([float("inf")])], [torch.empty(1)]], 1.0)
+    apply(
+        amp["multi_tensor_scale"], overflow, [[torch.tensor([float("inf")])], [torch.empty(1)]], 1.0
+    )
     assert overflow.item() == 1
 
 
 def test_the_forks_architectures_are_dropped_and_rocm_gets_its_macro() -> None:
-    flags = ["-O3", "-gencode", "arch=compute_70,code=sm_70", "--use_fast_math", "-gencode", "arch=compute_80"]
+    flags = [
+        "-O3",
+        "-gencode",
+        "arch=compute_70,code=sm_70",
+        "--use_fast_math",
+        "-gencode",
+        "arch=compute_80",
+    ]
     assert extensions._flags(flags, hip=False) == ["-O3", "--use_fast_math"]
     assert extensions._flags(["-O3"], hip=True) == ["-O3", "-D__HIP_PLATFORM_HCC__=1"]
 
 
 def test_kernels_that_do_not_compile_name_the_way_out(fork: Path) -> None:
-    (fork / "megatron/fused_kernels/__init__.py").write_text("def load(args):\n    raise RuntimeError('no nvcc')\n")
+    (fork / "megatron/fused_kernels/__init__.py").write_text(
+        "def load(args):\n    raise RuntimeError('no nvcc')\n"
+    )
     (fork / "pretrain.py").write_text(
         "from pathlib import Path\nfrom encore_compat import extensions\n"
         f"extensions.compile_kernels(Path({str(fork)!r}))\n"
     )
     done = run(fork / "pretrain.py")
-    assert "do not compile here (no nvcc)" in done.stderr and "--build-arg kernels=torch" in done.stderr
+    assert (
+        "do not compile here (no nvcc)" in done.stderr
+        and "--build-arg kernels=torch" in done.stderr
+    )

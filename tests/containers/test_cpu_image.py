@@ -17,19 +17,34 @@ def image(local_slurm: LocalSlurm) -> Path:
 
 def test_its_record_and_inspection_say_what_it_is_made_of(image: Path) -> None:
     record = json.loads(image.with_name(f"{image.name}.json").read_text())
-    assert record["base"] == str(cpu_image.BASE) and record["runtime"].startswith("apptainer version ")
-    command = (cpu_image.python(), cpu_image.kit() / "tools" / "build_image.py", "inspect", image, "--json")
+    assert record["base"] == str(cpu_image.BASE) and record["runtime"].startswith(
+        "apptainer version "
+    )
+    command = (
+        cpu_image.python(),
+        cpu_image.kit() / "tools" / "build_image.py",
+        "inspect",
+        image,
+        "--json",
+    )
     done = cpu_image.run(*command)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["record"] == record and found["identity"]["digest"] == record["digest"]
     assert found["labels"]["org.opencontainers.image.base.digest"] == record["base_digest"]
     versions = {part["name"]: part["version"] for part in found["software"]}
-    assert versions["torch"] == "2.13.0+cpu" and {"deepspeed", "lm-eval", "transformers", "python3.11"} <= set(versions)
+    assert versions["torch"] == "2.13.0+cpu" and {
+        "deepspeed",
+        "lm-eval",
+        "transformers",
+        "python3.11",
+    } <= set(versions)
 
 
 def test_its_software_is_what_the_requirements_pin(image: Path) -> None:
-    listed = cpu_image.run("apptainer", "exec", image, "cat", "/opt/encore/software.cdx.json").stdout
+    listed = cpu_image.run(
+        "apptainer", "exec", image, "cat", "/opt/encore/software.cdx.json"
+    ).stdout
     versions = {part["purl"] for part in json.loads(listed)["components"]}
     for name in ("build", "cpu-torch", "cpu"):
         text = (cpu_image.ROOT / "containers" / "requirements" / f"{name}.txt").read_text()
@@ -55,7 +70,10 @@ def test_an_interrupted_build_leaves_nothing(image: Path) -> None:
     folder = image.parent
     before = sorted(path.name for path in folder.iterdir())
     process = subprocess.Popen(
-        cpu_image.build_command("--tag", "interrupted"), cwd=cpu_image.PLACE, stderr=subprocess.PIPE, text=True
+        cpu_image.build_command("--tag", "interrupted"),
+        cwd=cpu_image.PLACE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     for line in process.stderr:

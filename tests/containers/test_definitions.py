@@ -32,7 +32,9 @@ def test_a_definition_opens_with_what_it_is_and_has_every_section(name: str) -> 
     definition = definitions.of(name)
     assert definition.path.read_text().startswith("# The image for ")
     assert definition.header == {"bootstrap": "{{ bootstrap }}", "from": "{{ base }}"}
-    assert {"arguments", "help", "labels", "test", "post", "files", *SHELL_SECTIONS} == set(definition.sections)
+    assert {"arguments", "help", "labels", "test", "post", "files", *SHELL_SECTIONS} == set(
+        definition.sections
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,7 +87,12 @@ def test_its_trainers_are_the_registrys_and_no_commit_is_typed_twice(name: str) 
     definition = definitions.of(name)
     for trainer in definition.arguments.get("trainers", "").split():
         assert load_images()[name].vendor in load_trainers()[trainer].vendors
-    commits = {pin.commit for trainer in load_trainers().values() for pin in trainer.commits.values() if pin.commit}
+    commits = {
+        pin.commit
+        for trainer in load_trainers().values()
+        for pin in trainer.commits.values()
+        if pin.commit
+    }
     for path in FOLDER.rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:
             assert not any(commit in path.read_text() for commit in commits), path
@@ -101,11 +108,15 @@ def test_the_jobs_of_a_cluster_find_their_trainer_in_its_image() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_requirements_are_pinned_and_hashed(name: str) -> None:
     for requirement in load_images()[name].requirements:
-        entries = re.split(r"\n(?=\S)", (FOLDER / "requirements" / f"{requirement}.txt").read_text())
+        entries = re.split(
+            r"\n(?=\S)", (FOLDER / "requirements" / f"{requirement}.txt").read_text()
+        )
         pins = [entry for entry in entries if not entry.startswith("#")]
         assert pins
         for pin in pins:
-            assert re.match(r"[A-Za-z0-9._-]+==\S+ \\\n( +--hash=sha256:[0-9a-f]{64}( \\\n|\n?))+$", pin), pin[:80]
+            assert re.match(
+                r"[A-Za-z0-9._-]+==\S+ \\\n( +--hash=sha256:[0-9a-f]{64}( \\\n|\n?))+$", pin
+            ), pin[:80]
 
 
 def test_a_gpu_base_keeps_its_own_torch() -> None:

@@ -16,7 +16,11 @@ def test_compiling_them_anew_changes_nothing(tmp_path: Path) -> None:
     ours = shutil.copytree(REQUIREMENTS, tmp_path / "requirements")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
-        [ours / "compile.sh"], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+        [ours / "compile.sh"],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode and "Request failed" in done.stderr:
         not_run(f"no package index answers: {done.stderr[-300:]}")
@@ -33,7 +37,12 @@ def test_a_pin_that_breaks_a_range_does_not_survive(tmp_path: Path) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     compiled = "uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 -o build.txt build.in"
     done = subprocess.run(
-        compiled.split(), cwd=ours, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+        compiled.split(),
+        cwd=ours,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode and "Request failed" in done.stderr:
         not_run(f"no package index answers: {done.stderr[-300:]}")

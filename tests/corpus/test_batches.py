@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 SOURCE = Source("x.jsonl", 10, 10, "0" * 64)
-BATCH = Batch(SOURCE, [b"a", b"b", b"c"], [b"A", b"B", b"C"], [(0, "before a"), (2, "before c"), (3, "after c")], 7)
+BATCH = Batch(
+    SOURCE,
+    [b"a", b"b", b"c"],
+    [b"A", b"B", b"C"],
+    [(0, "before a"), (2, "before c"), (3, "after c")],
+    7,
+)
 
 
 @pytest.mark.parametrize("count", range(4))
@@ -25,7 +31,9 @@ def test_rows_have_no_lines_however_they_are_cut() -> None:
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=5), max_size=8), st.integers(1, 60))
-def test_a_budget_is_reached_by_the_fewest_documents_that_do(batches: list[list[int]], amount: int) -> None:
+def test_a_budget_is_reached_by_the_fewest_documents_that_do(
+    batches: list[list[int]], amount: int
+) -> None:
     budget = Budget(amount, "tokens")
     taken: list[int] = []
     for sizes in batches:
@@ -46,7 +54,9 @@ def test_a_budget_is_reached_by_the_fewest_documents_that_do(batches: list[list[
 
 
 def test_without_an_amount_everything_is_taken() -> None:
-    assert list(head((one for one in [BATCH, BATCH]), Budget(None, "tokens"), lambda _: [1, 1, 1])) == [BATCH, BATCH]
+    assert list(
+        head((one for one in [BATCH, BATCH]), Budget(None, "tokens"), lambda _: [1, 1, 1])
+    ) == [BATCH, BATCH]
 
 
 def test_nothing_is_read_beyond_what_is_needed() -> None:
@@ -56,7 +66,9 @@ def test_nothing_is_read_beyond_what_is_needed() -> None:
 
     taken = list(head(batches(), Budget(3, "documents"), lambda _: [1, 1, 1]))
     assert [batch.texts for batch in taken] == [[b"a", b"b", b"c"]]
-    assert taken[0].skipped == [(0, "before a"), (2, "before c")], "what follows the last one does not count"
+    assert taken[0].skipped == [(0, "before a"), (2, "before c")], (
+        "what follows the last one does not count"
+    )
 
 
 @pytest.mark.parametrize("amount", [0, -1])

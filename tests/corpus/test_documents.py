@@ -21,7 +21,15 @@ from encore.errors import DataError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-TEXTS = ["one", "zwei\r\nlines", "三 \u2028 emoji 👩‍👩‍👧‍👦", '{"text": "no"}', " ", "\x00", "x" * 5000]
+TEXTS = [
+    "one",
+    "zwei\r\nlines",
+    "三 \u2028 emoji 👩‍👩‍👧‍👦",
+    '{"text": "no"}',
+    " ",
+    "\x00",
+    "x" * 5000,
+]
 PLAIN = Reading()
 SKIP = Reading(skip_bad=True)
 BAD_LINES = [
@@ -39,7 +47,11 @@ BAD_LINES = [
 
 
 def jsonl(path: Path, texts: list[Any], field: str = "text") -> Path:
-    path.write_bytes(b"".join(json.dumps({"id": i, field: text}).encode() + b"\n" for i, text in enumerate(texts)))
+    path.write_bytes(
+        b"".join(
+            json.dumps({"id": i, field: text}).encode() + b"\n" for i, text in enumerate(texts)
+        )
+    )
     return path
 
 
@@ -55,11 +67,20 @@ def test_every_form_gives_the_same_documents(tmp_path: Path) -> None:
     plain = jsonl(tmp_path / "a.jsonl", TEXTS).read_bytes()
     half = plain.index(b"\n", len(plain) // 20) + 1
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(plain[:half]) + gzip.compress(plain[half:]))
-    (tmp_path / "a.jsonl.zst").write_bytes(zstandard.compress(plain[:half]) + zstandard.compress(plain[half:]))
+    (tmp_path / "a.jsonl.zst").write_bytes(
+        zstandard.compress(plain[:half]) + zstandard.compress(plain[half:])
+    )
     (tmp_path / "a name without suffix").write_bytes(gzip.compress(plain))
-    for kind in (pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())):
+    for kind in (
+        pa.string(),
+        pa.large_string(),
+        pa.binary(),
+        pa.dictionary(pa.int32(), pa.string()),
+    ):
         column = pa.array([text.encode() for text in TEXTS] if kind == pa.binary() else TEXTS, kind)
-        pq.write_table(pa.table({"id": range(len(TEXTS)), "text": column}), tmp_path / f"{kind.id}.parquet")
+        pq.write_table(
+            pa.table({"id": range(len(TEXTS)), "text": column}), tmp_path / f"{kind.id}.parquet"
+        )
     folder = tmp_path / "dataset"
     folder.mkdir()
     jsonl(folder / "train.jsonl", TEXTS)
@@ -69,7 +90,9 @@ def test_every_form_gives_the_same_documents(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50), max_size=20),
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50), max_size=20
+    ),
     st.sampled_from(["\n", "\r\n", "\n\n", "\n \n"]),
     st.booleans(),
     st.integers(1, 200),
@@ -96,7 +119,9 @@ def test_lines_are_what_megatrons_tool_accepts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "reason", "found"), BAD_LINES, ids=lambda value: str(value)[:24])
-def test_a_bad_line_is_refused_by_file_and_line(tmp_path: Path, line: bytes, reason: str, found: str) -> None:
+def test_a_bad_line_is_refused_by_file_and_line(
+    tmp_path: Path, line: bytes, reason: str, found: str
+) -> None:
     path = tmp_path / "bad file.jsonl"
     path.write_bytes(b'{"text": "good"}\n\n' + line + b'\n{"text": "more"}\n')
     given = stream([str(path)], PLAIN)
@@ -112,9 +137,13 @@ def test_a_bad_line_is_refused_by_file_and_line(tmp_path: Path, line: bytes, rea
 
 def test_bad_lines_are_skipped_and_counted_by_reason(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
-    path.write_bytes(b"".join(b'{"text": "%d"}\n%s\n' % (i, line) for i, (line, _, _) in enumerate(BAD_LINES)))
+    path.write_bytes(
+        b"".join(b'{"text": "%d"}\n%s\n' % (i, line) for i, (line, _, _) in enumerate(BAD_LINES))
+    )
     batches = list(stream([str(path)], SKIP))
-    assert [text for batch in batches for text in batch.texts] == [b"%d" % i for i in range(len(BAD_LINES))]
+    assert [text for batch in batches for text in batch.texts] == [
+        b"%d" % i for i in range(len(BAD_LINES))
+    ]
     reasons = Counter(reason for batch in batches for _, reason in batch.skipped)
     assert reasons == Counter(reason for _, reason, _ in BAD_LINES)
 
@@ -130,7 +159,9 @@ def test_a_bad_line_beyond_what_is_asked_for_does_not_matter(tmp_path: Path) -> 
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 30), st.integers(1, 400))
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 30), st.integers(1, 400)
+)
 def test_a_smaller_amount_is_a_prefix_that_ends_with_the_document_that_reaches_it(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], samples: int, amount: int
 ) -> None:
@@ -141,7 +172,9 @@ def test_a_smaller_amount_is_a_prefix_that_ends_with_the_document_that_reaches_i
             with pytest.raises(DataError, match=rf"ends {samples - len(sizes)} documents short"):
                 texts_of(path, Reading(samples=samples))
         else:
-            assert [len(text) for text in texts_of(path, Reading(samples=samples))] == sizes[:samples]
+            assert [len(text) for text in texts_of(path, Reading(samples=samples))] == sizes[
+                :samples
+            ]
         if amount > sum(sizes):
             with pytest.raises(DataError, match=rf"ends {amount - sum(sizes)} bytes short"):
                 texts_of(path, Reading(bytes=amount))
@@ -194,13 +227,17 @@ def test_a_file_given_twice_is_read_and_told_of_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [5, 50, -1])
 def test_a_truncated_archive_is_refused(tmp_path: Path, pack: Any, cut: int) -> None:
     path = tmp_path / "x.jsonl.packed"
-    path.write_bytes(pack(jsonl(tmp_path / "x.jsonl", [f"{i}" for i in range(1000)]).read_bytes())[:cut])
+    path.write_bytes(
+        pack(jsonl(tmp_path / "x.jsonl", [f"{i}" for i in range(1000)]).read_bytes())[:cut]
+    )
     with pytest.raises(DataError, match=r"x\.jsonl\.packed is corrupt or truncated"):
         texts_of(path, SKIP)
 
 
 def test_a_corrupt_archive_is_refused(tmp_path: Path) -> None:
-    packed = bytearray(gzip.compress(jsonl(tmp_path / "x.jsonl", [f"{i}" for i in range(1000)]).read_bytes()))
+    packed = bytearray(
+        gzip.compress(jsonl(tmp_path / "x.jsonl", [f"{i}" for i in range(1000)]).read_bytes())
+    )
     packed[len(packed) // 2] ^= 0xFF
     (tmp_path / "x.gz").write_bytes(packed)
     with pytest.raises(DataError, match=r"x\.gz is corrupt"):
@@ -209,12 +246,18 @@ def test_a_corrupt_archive_is_refused(tmp_path: Path) -> None:
 
 def test_bad_rows_of_parquet_are_named_by_row(tmp_path: Path) -> None:
     raw = pa.array([b"good", b"caf\xe9", b"", None, b"more"], pa.binary())
-    column = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers(), raw.null_count)  # unchecked, as files are
+    column = pa.Array.from_buffers(
+        pa.string(), len(raw), raw.buffers(), raw.null_count
+    )  # unchecked, as files are
     pq.write_table(pa.table({"text": column}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"x\.parquet:2: invalid UTF-8"):
         texts_of(tmp_path / "x.parquet")
     assert texts_of(tmp_path / "x.parquet", SKIP) == ["good", "more"]
-    reasons = [reason for batch in stream([str(tmp_path / "x.parquet")], SKIP) for _, reason in batch.skipped]
+    reasons = [
+        reason
+        for batch in stream([str(tmp_path / "x.parquet")], SKIP)
+        for _, reason in batch.skipped
+    ]
     assert reasons == ["invalid UTF-8", "empty document", "field is not a string"]
 
 
@@ -235,7 +278,9 @@ def test_a_torn_parquet_file_is_refused(tmp_path: Path, keep: int) -> None:
         texts_of(tmp_path / "x.parquet", SKIP)
 
 
-@pytest.mark.parametrize("name", ["missing.jsonl", "/no/such/path", "data/x.parquet", "what is this"])
+@pytest.mark.parametrize(
+    "name", ["missing.jsonl", "/no/such/path", "data/x.parquet", "what is this"]
+)
 def test_an_input_that_is_nowhere_is_named(name: str) -> None:
     with pytest.raises(DataError, match=f"{name} is neither a file or folder nor a dataset's name"):
         texts_of(name)
@@ -269,9 +314,16 @@ def test_a_dataset_counts_and_hashes_its_texts(tmp_path: Path) -> None:
 
 def test_a_dataset_that_cannot_be_found_is_one_clear_line(tmp_path: Path) -> None:
     code = "from encore.corpus.documents import *; list(stream(['nobody/nothing:en'], Reading()))"
-    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": "tools", "PATH": ""}
+    environment = {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(tmp_path),
+        "PYTHONPATH": "tools",
+        "PATH": "",
+    }
     root = Path(__file__).parents[2]
-    ended = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True
+    )
     assert ended.stderr.splitlines()[-1].startswith("encore.errors.DataError: nobody/nothing:en: ")
 
 

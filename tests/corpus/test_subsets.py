@@ -32,7 +32,9 @@ def head(corpus: Path, target: Path, **limits: Any) -> bytes:
 
 def tail(corpus: Path, target: Path, count: int, skip_bad: bool = False) -> bytes:
     reading = Reading(skip_bad=skip_bad)
-    subsets.write([str(corpus)], target, "text", subsets.tail(lambda: stream([str(corpus)], reading), count))
+    subsets.write(
+        [str(corpus)], target, "text", subsets.tail(lambda: stream([str(corpus)], reading), count)
+    )
     return target.read_bytes()
 
 
@@ -44,7 +46,9 @@ def test_head_and_tail_are_those_of_the_shell(corpus: Path, tmp_path: Path, coun
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 290), st.integers(1, 290))
-def test_fewer_bytes_are_a_prefix_of_more(tmp_path_factory: pytest.TempPathFactory, one: int, other: int) -> None:
+def test_fewer_bytes_are_a_prefix_of_more(
+    tmp_path_factory: pytest.TempPathFactory, one: int, other: int
+) -> None:
     folder = tmp_path_factory.mktemp("subsets")
     (folder / "corpus").write_bytes(b"".join(LINES))
     less, more = sorted((one, other))
@@ -64,7 +68,9 @@ def test_tokens_are_counted_to_the_document_that_reaches_them(corpus: Path, tmp_
 
 
 def test_the_papers_own_counts_of_samples() -> None:
-    assert subsets.samples(1_900_000_000, 478.625834583) == 3_969_698  # head -n, README of datablations
+    assert (
+        subsets.samples(1_900_000_000, 478.625834583) == 3_969_698
+    )  # head -n, README of datablations
     assert subsets.samples(1_900_000_000, 1312.0951072) == 1_448_066
     for wrong in (0, -1, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="tokens per sample cannot be"):
@@ -91,8 +97,12 @@ def test_the_outputs_name_says_how_it_is_packed(corpus: Path, tmp_path: Path) ->
 
 
 def test_what_is_left_out_is_counted_and_not_written(corpus: Path, tmp_path: Path) -> None:
-    corpus.write_bytes(b'{"text": ""}\n' + LINES[0] + b"broken\n" + LINES[1] + b'{"text": ""}\n' + LINES[2])
-    done = subsets.write(["x"], tmp_path / "x", "text", stream([str(corpus)], Reading(skip_bad=True)))
+    corpus.write_bytes(
+        b'{"text": ""}\n' + LINES[0] + b"broken\n" + LINES[1] + b'{"text": ""}\n' + LINES[2]
+    )
+    done = subsets.write(
+        ["x"], tmp_path / "x", "text", stream([str(corpus)], Reading(skip_bad=True))
+    )
     assert done == {
         "output": str(tmp_path / "x"),
         "documents": 3,

@@ -15,7 +15,9 @@ MAP = tags.STEPS_VS.format(unit="samples")
 
 
 def series(steps: list[int], values: list[float], start_s: float = 0.0) -> Series:
-    return Series(np.array(steps, np.int64), np.array(values, float), start_s + np.arange(len(steps)))
+    return Series(
+        np.array(steps, np.int64), np.array(values, float), start_s + np.arange(len(steps))
+    )
 
 
 def file(**written: Series) -> EventFile:
@@ -26,19 +28,28 @@ def of(*files: dict[str, Series], fold: bool = True) -> dict[str, Curve]:
     return curves.of_files([EventFile(written, None) for written in files], fold)
 
 
-def megatron(steps: list[int], values: list[float], batch: int = 8, start_s: float = 0.0) -> dict[str, Series]:
+def megatron(
+    steps: list[int], values: list[float], batch: int = 8, start_s: float = 0.0
+) -> dict[str, Series]:
     """A file of losses against steps, samples and tokens."""
     counts = {"": 1, tags.SUFFIXES["samples"]: batch, tags.SUFFIXES["tokens"]: batch * 64}
     return {
-        LOSS + suffix: series([step * count for step in steps], values, start_s) for suffix, count in counts.items()
+        LOSS + suffix: series([step * count for step in steps], values, start_s)
+        for suffix, count in counts.items()
     }
 
 
 def test_of_two_values_for_a_step_the_later_written_counts() -> None:
-    first, resumed = series([1, 2, 3, 4], [5.0, 4.0, 3.5, 3.4]), series([3, 4, 5], [3.0, 2.5, 2.0], start_s=100)
+    first, resumed = (
+        series([1, 2, 3, 4], [5.0, 4.0, 3.5, 3.4]),
+        series([3, 4, 5], [3.0, 2.5, 2.0], start_s=100),
+    )
     for files in ([first, resumed], [resumed, first]):  # by wall time, not by the order of files
         (curve,) = of(*({"loss": part} for part in files)).values()
-        assert (curve.steps.tolist(), curve.values.tolist()) == ([1, 2, 3, 4, 5], [5.0, 4.0, 3.0, 2.5, 2.0])
+        assert (curve.steps.tolist(), curve.values.tolist()) == (
+            [1, 2, 3, 4, 5],
+            [5.0, 4.0, 3.0, 2.5, 2.0],
+        )
 
 
 def test_at_the_same_time_the_later_file_and_the_later_record_count() -> None:
@@ -51,17 +62,32 @@ def test_at_the_same_time_the_later_file_and_the_later_record_count() -> None:
     assert of({"a": first})["a"].values.tolist() == [2.0]
 
 
-@given(parts=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 20)), max_size=12), min_size=1, max_size=4))
-def test_merging_is_what_a_dictionary_does_in_the_order_of_time(parts: list[list[tuple[int, int]]]) -> None:
+@given(
+    parts=st.lists(
+        st.lists(st.tuples(st.integers(0, 9), st.integers(0, 20)), max_size=12),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_merging_is_what_a_dictionary_does_in_the_order_of_time(
+    parts: list[list[tuple[int, int]]],
+) -> None:
     writings, files = [], []
     for part in parts:
-        steps, times = np.array([s for s, _ in part], np.int64), np.array([t for _, t in part], float)
+        steps, times = (
+            np.array([s for s, _ in part], np.int64),
+            np.array([t for _, t in part], float),
+        )
         values = np.arange(len(writings), len(writings) + len(part), dtype=float)
         writings += list(zip(times.tolist(), steps.tolist(), values.tolist(), strict=True))
         files.append({"a": Series(steps, values, times)} if part else {})
     expected = {step: value for _, step, value in sorted(writings, key=lambda row: row[0])}
     found = of(*files)
-    merged = dict(zip(found["a"].steps.tolist(), found["a"].values.tolist(), strict=True)) if found else {}
+    merged = (
+        dict(zip(found["a"].steps.tolist(), found["a"].values.tolist(), strict=True))
+        if found
+        else {}
+    )
     assert merged == dict(sorted(expected.items()))
 
 
@@ -85,12 +111,21 @@ def test_other_values_under_another_axis_stay_a_curve_of_their_own() -> None:
     written, samples = megatron([1, 2], [5.0, 4.0]), LOSS + tags.SUFFIXES["samples"]
     written[samples] = series([8, 16], [5.0, 4.5])
     found = of(written)
-    assert found[LOSS].samples.tolist() == [None, None] and found[LOSS].tokens.tolist() == [512, 1024]
-    assert found[samples].samples.tolist() == [8, 16] and found[samples].steps.tolist() == [None, None]
+    assert found[LOSS].samples.tolist() == [None, None] and found[LOSS].tokens.tolist() == [
+        512,
+        1024,
+    ]
+    assert found[samples].samples.tolist() == [8, 16] and found[samples].steps.tolist() == [
+        None,
+        None,
+    ]
 
 
 def test_a_number_written_less_often_against_samples_is_not_taken_for_the_same_steps() -> None:
-    every_other = {"batch": series([1, 2, 3, 4], [8.0] * 4), "batch vs samples": series([16, 32], [8.0] * 2)}
+    every_other = {
+        "batch": series([1, 2, 3, 4], [8.0] * 4),
+        "batch vs samples": series([16, 32], [8.0] * 2),
+    }
     found = of(every_other)
     assert found["batch"].samples.tolist() == [None] * 4
     assert found["batch vs samples"].samples.tolist() == [16, 32]
@@ -104,9 +139,14 @@ def test_a_run_resumed_with_another_batch_size_keeps_no_stale_samples() -> None:
 
 
 def test_a_tag_without_companions_learns_samples_from_steps_against_samples() -> None:
-    found = of({"speed": series([1, 2, 4], [9.0, 8.0, 7.0]), MAP: series([8, 16, 24], [1.0, 2.0, 3.0])})
+    found = of(
+        {"speed": series([1, 2, 4], [9.0, 8.0, 7.0]), MAP: series([8, 16, 24], [1.0, 2.0, 3.0])}
+    )
     assert list(found) == ["speed"]
-    assert found["speed"].samples.tolist() == [8, 16, None] and found["speed"].tokens.tolist() == [None] * 3
+    assert (
+        found["speed"].samples.tolist() == [8, 16, None]
+        and found["speed"].tokens.tolist() == [None] * 3
+    )
 
 
 def test_steps_that_float32_cannot_tell_apart_teach_nothing() -> None:
@@ -124,8 +164,12 @@ def test_a_genuine_run_knows_samples_and_tokens_of_every_step() -> None:
     assert not [tag for tag in found if " vs " in tag or "-vs-" in tag]
     for tag, curve in found.items():
         unknown = curve.steps.tolist().count(0)  # before the first step
-        assert curve.samples.tolist() == [None] * unknown + [s * 8 for s in curve.steps.tolist()[unknown:]], tag
-        assert curve.tokens.tolist() == [None] * unknown + [s * 512 for s in curve.steps.tolist()[unknown:]], tag
+        assert curve.samples.tolist() == [None] * unknown + [
+            s * 8 for s in curve.steps.tolist()[unknown:]
+        ], tag
+        assert curve.tokens.tolist() == [None] * unknown + [
+            s * 512 for s in curve.steps.tolist()[unknown:]
+        ], tag
     assert len(found) == 14
 
 

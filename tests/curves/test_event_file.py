@@ -15,7 +15,9 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.util import tensor_util
 
 numbers = st.floats(width=32) | st.sampled_from([0.0, -0.0, 1.0])
-tags = st.sampled_from(["", "a", "b", "loss", "lm-loss-training/lm loss", "lm-loss-training/lm los2", "x" * 150, "ünï"])
+tags = st.sampled_from(
+    ["", "a", "b", "loss", "lm-loss-training/lm loss", "lm-loss-training/lm los2", "x" * 150, "ünï"]
+)
 steps = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(0, 300)
 times = st.floats(allow_nan=False)
 
@@ -29,18 +31,26 @@ def tensors(draw: st.DrawFn) -> TensorProto:
         array = np.array(draw(st.integers(0, 1000)), kind)
     proto = tensor_util.make_tensor_proto(array)
     if draw(st.booleans()):  # as TensorFlow 2 writes it
-        proto = TensorProto(dtype=proto.dtype, tensor_shape=proto.tensor_shape, tensor_content=array.tobytes())
+        proto = TensorProto(
+            dtype=proto.dtype, tensor_shape=proto.tensor_shape, tensor_content=array.tobytes()
+        )
     return proto
 
 
 @st.composite
 def values(draw: st.DrawFn) -> Summary.Value:
     value = Summary.Value(tag=draw(tags), node_name=draw(st.sampled_from(["", "node"])))
-    kind = draw(st.sampled_from(["simple", "simple", "scalars", "scalars", "no plugin", "text", "histogram"]))
+    kind = draw(
+        st.sampled_from(
+            ["simple", "simple", "scalars", "scalars", "no plugin", "text", "histogram"]
+        )
+    )
     if kind == "simple":
         value.simple_value = draw(numbers)
     elif kind == "histogram":
-        value.histo.CopyFrom(HistogramProto(min=0, max=draw(numbers), bucket=[1.0, 2.0], bucket_limit=[1.0, 2.0]))
+        value.histo.CopyFrom(
+            HistogramProto(min=0, max=draw(numbers), bucket=[1.0, 2.0], bucket_limit=[1.0, 2.0])
+        )
     elif kind == "text":
         value.tensor.CopyFrom(tensor_util.make_tensor_proto([draw(st.text())]))
         value.metadata.plugin_data.plugin_name = "text"
@@ -67,7 +77,11 @@ def payloads(draw: st.DrawFn) -> list[bytes]:
         if draw(st.integers(0, 4)):
             written.append(event.SerializeToString())
         else:  # fields in another order are the same event, and so is the same again
-            fields = [{"summary": event.summary}, {"step": event.step % 3}, {"wall_time": event.wall_time}]
+            fields = [
+                {"summary": event.summary},
+                {"step": event.step % 3},
+                {"wall_time": event.wall_time},
+            ]
             parts = [Event(**part).SerializeToString() for part in draw(st.permutations(fields))]
             written += [b"".join(parts)] * draw(st.integers(1, 3))
     return written
@@ -92,20 +106,34 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("events") / "events.out.tfevents.1.host"
 
 
-@given(written=payloads(), block_bytes=st.sampled_from([1, 500, 1 << 20]), learn=st.sampled_from([1, 3, 256]))
-def test_scalars_are_those_that_protobuf_reads(path: Path, written: list[bytes], block_bytes: int, learn: int) -> None:
+@given(
+    written=payloads(),
+    block_bytes=st.sampled_from([1, 500, 1 << 20]),
+    learn=st.sampled_from([1, 3, 256]),
+)
+def test_scalars_are_those_that_protobuf_reads(
+    path: Path, written: list[bytes], block_bytes: int, learn: int
+) -> None:
     write(path, written)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(event_file, "_LEARN", learn)  # so that forms are recognised in files as small as these
+        patch.setattr(
+            event_file, "_LEARN", learn
+        )  # so that forms are recognised in files as small as these
         file = event_file.read(path, block_bytes)
     assert file.damage is None
-    assert repr(rows(file)) == repr(by_tag(by_protobuf(written)))  # repr: NaN is itself, -0.0 is not 0.0
+    assert repr(rows(file)) == repr(
+        by_tag(by_protobuf(written))
+    )  # repr: NaN is itself, -0.0 is not 0.0
 
 
 def test_forms_that_differ_in_one_byte_anywhere_are_told_apart(path: Path) -> None:
     tag = "lm-loss-training/lm loss vs tokens"
     similar = [tag[:i] + "~" + tag[i + 1 :] for i in range(len(tag))]
-    written = [simple(1.0, step, name, float(i)) for step in range(1, 30) for i, name in enumerate([tag, *similar])]
+    written = [
+        simple(1.0, step, name, float(i))
+        for step in range(1, 30)
+        for i, name in enumerate([tag, *similar])
+    ]
     assert len(written) > 3 * event_file._LEARN
     assert rows(event_file.read(write(path, written))) == by_tag(by_protobuf(written))
 
@@ -114,7 +142,10 @@ def test_a_genuine_megatron_run_is_read_as_tensorboard_reads_it() -> None:
     accumulator = EventAccumulator(str(GENUINE), size_guidance={"tensors": 0})
     accumulator.Reload()
     expected = {
-        tag: [(e.wall_time, e.step, float(tensor_util.make_ndarray(e.tensor_proto))) for e in accumulator.Tensors(tag)]
+        tag: [
+            (e.wall_time, e.step, float(tensor_util.make_ndarray(e.tensor_proto)))
+            for e in accumulator.Tensors(tag)
+        ]
         for tag in accumulator.Tags()["tensors"]
         if accumulator.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"
     }
@@ -139,10 +170,17 @@ def test_what_torch_writes_is_read_as_tensorboard_reads_it(tmp_path: Path) -> No
     (file,) = tmp_path.iterdir()
     series = event_file.read(file).series
     assert list(series) == ["old style", "new style", "double"]
-    assert series["old style"].values.tolist() == [event.value for event in accumulator.Scalars("old style")]
+    assert series["old style"].values.tolist() == [
+        event.value for event in accumulator.Scalars("old style")
+    ]
     for tag in ("new style", "double"):
-        expected = [tensor_util.make_ndarray(event.tensor_proto).item() for event in accumulator.Tensors(tag)]
-        assert series[tag].values.tolist() == expected and series[tag].steps.tolist() == list(range(300))
+        expected = [
+            tensor_util.make_ndarray(event.tensor_proto).item()
+            for event in accumulator.Tensors(tag)
+        ]
+        assert series[tag].values.tolist() == expected and series[tag].steps.tolist() == list(
+            range(300)
+        )
     assert series["double"].values[8] == 8 / 9
 
 

@@ -15,8 +15,15 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 values = st.floats(allow_nan=False)
 
 
-@given(value=values, tag=st.text(), step=st.integers(-(1 << 63), (1 << 63) - 1), before=st.binary(max_size=5))
-def test_the_bytes_of_a_value_are_where_it_is_said(value: float, tag: str, step: int, before: bytes) -> None:
+@given(
+    value=values,
+    tag=st.text(),
+    step=st.integers(-(1 << 63), (1 << 63) - 1),
+    before=st.binary(max_size=5),
+)
+def test_the_bytes_of_a_value_are_where_it_is_said(
+    value: float, tag: str, step: int, before: bytes
+) -> None:
     tensor = TensorProto(dtype=2, double_val=[value])
     summary = Summary(value=[Summary.Value(tag=tag, tensor=tensor)])
     summary.value[0].metadata.plugin_data.plugin_name = "scalars"

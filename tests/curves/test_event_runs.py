@@ -10,7 +10,9 @@ from helpers.event_files import GENUINE, write_scalars
 
 
 def run(folder: Path, *steps: int) -> Path:
-    write_scalars(folder / "events.out.tfevents.1.host", [(100.0 + s, s, "loss", 5.0) for s in steps or (1,)])
+    write_scalars(
+        folder / "events.out.tfevents.1.host", [(100.0 + s, s, "loss", 5.0) for s in steps or (1,)]
+    )
     return folder
 
 
@@ -48,7 +50,9 @@ def test_damage_keeps_what_is_before_it(tmp_path: Path) -> None:
 
 
 def test_a_run_of_which_nothing_can_be_read_is_an_error_that_says_why(tmp_path: Path) -> None:
-    (tmp_path / "events.out.tfevents.1.host").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / "events.out.tfevents.1.host").write_bytes(
+        b"version https://git-lfs.github.com/spec/v1\n"
+    )
     with pytest.raises(DataError, match=r"holds no scalars.*git-lfs pointer"):
         event_runs.read("a", tmp_path)
 

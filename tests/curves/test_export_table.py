@@ -25,7 +25,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 def expected(found: list[Run]) -> list[dict[str, object]]:
     return [
-        dict(zip(("run", "tag", "step", "samples", "tokens", "wall_time", "value"), (run.name, tag, *row), strict=True))
+        dict(
+            zip(
+                ("run", "tag", "step", "samples", "tokens", "wall_time", "value"),
+                (run.name, tag, *row),
+                strict=True,
+            )
+        )
         for run in found
         for tag, curve in run.curves.items()
         for row in zip(*(column.tolist() for column in curve.columns()), strict=True)
@@ -41,18 +47,26 @@ def written(found: list[Run], ending: str) -> bytes:
 def test_csv(found: list[Run]) -> None:
     rows = list(csv.DictReader(io.StringIO(written(found, ".csv").decode(), newline="")))
     read = [
-        {key: text if key in ("run", "tag") else float(text) if text else None for key, text in row.items()}
+        {
+            key: text if key in ("run", "tag") else float(text) if text else None
+            for key, text in row.items()
+        }
         for row in rows
     ]
     assert repr(read) == repr(
-        [{k: float(v) if isinstance(v, int) else v for k, v in row.items()} for row in expected(found)]
+        [
+            {k: float(v) if isinstance(v, int) else v for k, v in row.items()}
+            for row in expected(found)
+        ]
     )
     assert rows[-3]["tag"] == HOSTILE and rows[-2]["value"] == "nan" and rows[-1]["tokens"] == ""
 
 
 def test_parquet(found: list[Run], tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(written(found, ".parquet"))
-    assert repr(pyarrow.parquet.read_table(tmp_path / "a.parquet").to_pylist()) == repr(expected(found))
+    assert repr(pyarrow.parquet.read_table(tmp_path / "a.parquet").to_pylist()) == repr(
+        expected(found)
+    )
 
 
 def test_jsonl(found: list[Run]) -> None:

@@ -36,7 +36,10 @@ def decaying(folder: Path, floor: float, count: int) -> None:
     rows = []
     for step in range(1, count + 1):
         loss = floor + 5 * math.exp(-step / (count / 8)) + (2 if step == count // 2 else 0)
-        rows += [(1e9 + step, step, LOSS, loss), (1e9 + step, step * 512, f"{LOSS} vs tokens", loss)]
+        rows += [
+            (1e9 + step, step, LOSS, loss),
+            (1e9 + step, step * 512, f"{LOSS} vs tokens", loss),
+        ]
         rows.append((1e9 + step, step, "noise", math.sin(step) if step % 7 else math.nan))
     write_scalars(folder / "events.out.tfevents.1.host", rows)
 
@@ -118,7 +121,9 @@ class Page:
     def drag(self, start: float, end: float) -> None:
         over = self.one(".u-over")
         width = over.size["width"]
-        actions = ActionChains(self.browser).move_to_element_with_offset(over, int((start - 0.5) * width), 0)
+        actions = ActionChains(self.browser).move_to_element_with_offset(
+            over, int((start - 0.5) * width), 0
+        )
         actions.click_and_hold().move_by_offset(int((end - start) * width), 0).release().perform()
         self.settle()
 
@@ -138,13 +143,19 @@ class Page:
         return self.browser.execute_script(script, self.all("canvas")[chart], color)
 
     def picture(self, chart: int = 0) -> str:
-        return self.browser.execute_script("return arguments[0].toDataURL()", self.all("canvas")[chart])
+        return self.browser.execute_script(
+            "return arguments[0].toDataURL()", self.all("canvas")[chart]
+        )
 
     def complaints(self) -> list[str]:
         """What the console says, and every request of the page that is not for a file or for data within it."""
-        messages = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
+        messages = [
+            json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")
+        ]
         requests = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        urls = [r["request"]["url"] for r in requests if r["documentURL"] == self.browser.current_url]
+        urls = [
+            r["request"]["url"] for r in requests if r["documentURL"] == self.browser.current_url
+        ]
         assert any(url.startswith("file:") for url in urls)
         said = [entry["message"] for entry in self.browser.get_log("browser")]
         return said + [url for url in urls if not url.startswith(("file:", "data:"))]
@@ -153,18 +164,24 @@ class Page:
 BLUE, ORANGE = (0x1F, 0x6F, 0xEB), (0xD9, 0x48, 0x0F)
 
 
-def opened(browser: webdriver.Chrome, folder: Path, found: list[Run], view: View | None = None) -> Page:
+def opened(
+    browser: webdriver.Chrome, folder: Path, found: list[Run], view: View | None = None
+) -> Page:
     file = folder / "curves.html"
     file.write_text(html_page.page(found, "Two runs", view or View()), encoding="utf-8")
     return Page(browser, file)
 
 
 def content(page: str) -> dict[str, Any]:
-    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    (text,) = re.findall(
+        r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL
+    )
     return json.loads(text)
 
 
-def test_curves_are_drawn_without_a_word_or_a_request(chromium: Any, found: list[Run], tmp_path: Path) -> None:
+def test_curves_are_drawn_without_a_word_or_a_request(
+    chromium: Any, found: list[Run], tmp_path: Path
+) -> None:
     page = opened(chromium, tmp_path, found)
     assert [card.get_attribute("data-tag") for card in page.all(".card")] == [LOSS]
     assert min(page.ink(BLUE), page.ink(ORANGE)) > 300
@@ -184,9 +201,9 @@ def test_the_script_of_the_page_alone_may_run_and_nothing_be_fetched(
     page.settle()
     assert page.browser.execute_script("return window.hacked") is None
     refused = [said for said in page.complaints() if "Content Security Policy" in said]
-    assert [sum(f"{kind}-src" in said for said in refused) for kind in ("script", "img", "default")] == [1, 1, 1], (
-        refused
-    )
+    assert [
+        sum(f"{kind}-src" in said for said in refused) for kind in ("script", "img", "default")
+    ] == [1, 1, 1], refused
 
 
 def test_dragging_zooms_and_a_double_click_shows_everything_again(
@@ -254,7 +271,9 @@ def test_the_axis_smoothing_and_the_logarithm_change_what_is_drawn(
     assert page.complaints() == []
 
 
-def test_every_tag_of_a_genuine_run_is_drawn_along_every_axis(chromium: Any, tmp_path: Path) -> None:
+def test_every_tag_of_a_genuine_run_is_drawn_along_every_axis(
+    chromium: Any, tmp_path: Path
+) -> None:
     page = opened(chromium, tmp_path, [event_runs.read("tiny", GENUINE)])
     page.click(page.one("#all"))
     assert len(page.all(".card")) == len(page.all("canvas")) == 14
@@ -263,7 +282,13 @@ def test_every_tag_of_a_genuine_run_is_drawn_along_every_axis(chromium: Any, tmp
         assert all(page.ink(BLUE, chart) > 5 for chart in range(14)), axis
     page.drag(0.3, 0.6)
     page.click(page.one("#log"))
-    cards = dict(zip([card.get_attribute("data-tag") for card in page.all(".card")], page.all(".card"), strict=True))
+    cards = dict(
+        zip(
+            [card.get_attribute("data-tag") for card in page.all(".card")],
+            page.all(".card"),
+            strict=True,
+        )
+    )
     assert cards["num-zeros/num-zeros"].text.endswith("nothing above 0")
     assert page.complaints() == []
 
@@ -271,7 +296,9 @@ def test_every_tag_of_a_genuine_run_is_drawn_along_every_axis(chromium: Any, tmp
 def test_a_run_that_does_not_know_the_asked_axis_is_drawn_along_one_that_it_knows(
     chromium: Any, tmp_path: Path
 ) -> None:
-    write_scalars(tmp_path / "events.out.tfevents.1.h", [(1.0, step, "loss", 5 / step) for step in (1, 2, 3)])
+    write_scalars(
+        tmp_path / "events.out.tfevents.1.h", [(1.0, step, "loss", 5 / step) for step in (1, 2, 3)]
+    )
     page = opened(chromium, tmp_path, [event_runs.read("a", tmp_path)], View(axis="tokens"))
     assert page.one("#axes input:checked").get_attribute("value") == "steps"
     assert page.ink(BLUE) > 50 and page.complaints() == []
@@ -294,19 +321,28 @@ def test_tags_are_searched_and_chosen(chromium: Any, found: list[Run], tmp_path:
     assert page.complaints() == []
 
 
-def test_the_table_states_the_last_and_the_extreme_values(chromium: Any, found: list[Run], tmp_path: Path) -> None:
+def test_the_table_states_the_last_and_the_extreme_values(
+    chromium: Any, found: list[Run], tmp_path: Path
+) -> None:
     page = opened(chromium, tmp_path, found)
     curve = found[0].curves[LOSS]
     cells = [cell.text for cell in page.all("#rows tr:first-child td")]
     assert cells[:2] == [LOSS, found[0].name] and cells[3] == "300" and cells[6] == "300"
     stated = [float(cells[i]) for i in (2, 4, 5)]
-    assert stated == pytest.approx([curve.values[-1], curve.values.min(), curve.values.max()], rel=1e-4)
+    assert stated == pytest.approx(
+        [curve.values[-1], curve.values.min(), curve.values.max()], rel=1e-4
+    )
 
 
 def test_names_from_outside_stay_text(chromium: Any, tmp_path: Path) -> None:
-    write_scalars(tmp_path / "events.out.tfevents.1.h", [(1.0, step, HOSTILE, 1.0 + step) for step in range(5)])
+    write_scalars(
+        tmp_path / "events.out.tfevents.1.h",
+        [(1.0, step, HOSTILE, 1.0 + step) for step in range(5)],
+    )
     file = tmp_path / "curves.html"
-    file.write_text(html_page.page([event_runs.read(HOSTILE, tmp_path)], HOSTILE, View()), encoding="utf-8")
+    file.write_text(
+        html_page.page([event_runs.read(HOSTILE, tmp_path)], HOSTILE, View()), encoding="utf-8"
+    )
     page = Page(chromium, file)
     assert chromium.execute_script("return window.hacked") is None
     assert page.browser.title == page.one("h1").text == page.one(".run").text == HOSTILE
@@ -337,7 +373,9 @@ def test_it_fits_wide_and_narrow_windows_in_light_and_dark(
         chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_a_long_run_is_thinned_and_the_page_says_so(chromium: Any, long: Run, tmp_path: Path) -> None:
+def test_a_long_run_is_thinned_and_the_page_says_so(
+    chromium: Any, long: Run, tmp_path: Path
+) -> None:
     page = opened(chromium, tmp_path, [long])
     assert page.one("#thinned").text.startswith("Curves of more than 2,000 points")
     assert page.ink(BLUE) > 300
@@ -379,7 +417,9 @@ def test_the_chart_library_is_the_released_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: list[Run]
 ) -> None:
     library = html_page.chart_library()
-    assert library.licence == "MIT" and set(library.files) <= {path.name for path in html_page._FOLDER.iterdir()}
+    assert library.licence == "MIT" and set(library.files) <= {
+        path.name for path in html_page._FOLDER.iterdir()
+    }
     (tmp_path / "page").mkdir()
     for path in html_page._FOLDER.iterdir():
         (tmp_path / "page" / path.name).write_bytes(path.read_bytes())

@@ -8,8 +8,12 @@ def test_the_names_are_those_of_a_genuine_run() -> None:
     (file,) = GENUINE.iterdir()
     written = set(event_file.read(file).series)
     for base in (tags.TRAINING_LOSS, tags.VALIDATION_LOSS.format("valid")):
-        assert {base + suffix for suffix in ("", *tags.SUFFIXES.values(), tags.FLOPS_SUFFIX)} <= written
-    assert {form.format(unit=unit) for form in (tags.STEPS_VS, tags.VS_STEPS) for unit in tags.SUFFIXES} <= written
+        assert {
+            base + suffix for suffix in ("", *tags.SUFFIXES.values(), tags.FLOPS_SUFFIX)
+        } <= written
+    assert {
+        form.format(unit=unit) for form in (tags.STEPS_VS, tags.VS_STEPS) for unit in tags.SUFFIXES
+    } <= written
 
 
 def test_validation_sets_are_told_by_their_tags() -> None:

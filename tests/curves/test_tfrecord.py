@@ -28,7 +28,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(written=payloads, block_bytes=st.integers(1, 200))
-def test_records_come_back_in_any_block_size(path: Path, written: list[bytes], block_bytes: int) -> None:
+def test_records_come_back_in_any_block_size(
+    path: Path, written: list[bytes], block_bytes: int
+) -> None:
     path.write_bytes(b"".join(map(record, written)))
     assert read(path, block_bytes) == (written, None)
 
@@ -82,6 +84,8 @@ def test_a_git_lfs_pointer_is_called_so(path: Path) -> None:
 
 def test_a_length_beyond_all_files_is_read_as_cut_off(path: Path) -> None:
     length = struct.pack("<Q", 1 << 62)
-    path.write_bytes(record(b"one") + length + struct.pack("<I", tfrecord.masked_crc32c(length)) + b"rest")
+    path.write_bytes(
+        record(b"one") + length + struct.pack("<I", tfrecord.masked_crc32c(length)) + b"rest"
+    )
     found, damage = read(path, 64)
     assert found == [b"one"] and damage and damage.offset == len(record(b"one"))

@@ -38,7 +38,10 @@ def test_data_that_is_there_is_right(tmp_path: Path) -> None:
 
 def test_missing_and_truncated_data_are_wrong_and_say_so(tmp_path: Path) -> None:
     found = plan(tmp_path)
-    assert all(finding.right is False and "does not exist" in finding.seen for finding in checks.data(found))
+    assert all(
+        finding.right is False and "does not exist" in finding.seen
+        for finding in checks.data(found)
+    )
     write_data(found)
     index = Path(f"{found.paths.data}/{found.data.prefixes[0]}.idx")
     index.write_bytes(index.read_bytes()[:-8])
@@ -62,10 +65,15 @@ def test_a_tokenizer_is_known_by_its_hash(tmp_path: Path) -> None:
         (folder / name).write_bytes((source / name).read_bytes())
     assert [finding.right for finding in checks.tokenizer(found)] == [True, True]
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    assert {f.what: f.right for f in checks.tokenizer(found)} == {"gpt2/vocab.json": True, "gpt2/merges.txt": False}
+    assert {f.what: f.right for f in checks.tokenizer(found)} == {
+        "gpt2/vocab.json": True,
+        "gpt2/merges.txt": False,
+    }
 
 
-def test_a_runtime_that_is_not_there_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_is_not_there_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     (finding,) = checks.runtime(plan(tmp_path, "cuda", "146m14b400m"))
     assert (finding.right, finding.seen) == (False, "not on this machine")
@@ -94,7 +102,13 @@ def test_a_runtime_is_judged_by_its_product_and_version(
 
 def sif(architecture: bytes = b"02") -> bytes:
     """The head of an image file, all that is looked at but its hash."""
-    return b"#!/usr/bin/env run-singularity\n".ljust(32, b"\0") + b"SIF_MAGIC\0" + b"01\0" + architecture + b"\0" * 80
+    return (
+        b"#!/usr/bin/env run-singularity\n".ljust(32, b"\0")
+        + b"SIF_MAGIC\0"
+        + b"01\0"
+        + architecture
+        + b"\0" * 80
+    )
 
 
 def place_image(found: Plan, content: bytes) -> Path:
@@ -116,28 +130,42 @@ def test_an_image_is_known_by_its_digest(tmp_path: Path) -> None:
     path = place_image(found, sif())
     (finding,) = checks.image(found)
     assert finding.right is True and "names no digest for cuda yet" in finding.seen
-    record = {field.name: "" for field in dataclasses.fields(images.Record)} | {"digest": "sha256:0"}
+    record = {field.name: "" for field in dataclasses.fields(images.Record)} | {
+        "digest": "sha256:0"
+    }
     images.record_path(path).write_text(json.dumps(record))
     (finding,) = checks.image(found)
-    assert finding.right is False and "not the one that the record beside it describes" in finding.seen
+    assert (
+        finding.right is False and "not the one that the record beside it describes" in finding.seen
+    )
 
 
-@pytest.mark.parametrize(("content", "said"), [(sif(b"04"), "is for arm64"), (b"<html>", "is not a container image")])
-def test_an_image_of_another_kind_is_one_wrong_finding(content: bytes, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"), [(sif(b"04"), "is for arm64"), (b"<html>", "is not a container image")]
+)
+def test_an_image_of_another_kind_is_one_wrong_finding(
+    content: bytes, said: str, tmp_path: Path
+) -> None:
     found = plan(tmp_path, "cuda", "146m14b400m")
     place_image(found, content)
-    wrong = [f for f in checks.examine(found, skip=("hub", "queue", "runtime")) if f.what == "image"]
+    wrong = [
+        f for f in checks.examine(found, skip=("hub", "queue", "runtime")) if f.what == "image"
+    ]
     assert [(f.right, said in f.seen) for f in wrong] == [(False, True)]
 
 
-@pytest.mark.parametrize(("content", "right"), [(b"hsqs" + bytes(92), True), (sif(), False), (b"", False)])
+@pytest.mark.parametrize(
+    ("content", "right"), [(b"hsqs" + bytes(92), True), (sif(), False), (b"", False)]
+)
 def test_pyxis_wants_a_squashfs_file(content: bytes, right: bool, tmp_path: Path) -> None:
     found = plan(tmp_path, "cuda-pyxis", "146m14b400m")
     place_image(found, content)
     assert [finding.right for finding in checks.image(found)] == [right]
 
 
-def test_slurm_that_is_not_there_is_one_wrong_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_that_is_not_there_is_one_wrong_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     findings = checks.examine(plan(tmp_path, "cuda", "146m14b400m"), skip=("hub", "space"))
     (queue,) = [finding for finding in findings if finding.what == "queue"]

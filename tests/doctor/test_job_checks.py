@@ -17,11 +17,23 @@ def plan(nodes: int = 2) -> Plan:
     return resolve.resolve(Request("146m14b400m", "lumi", nodes=nodes, account="p"), UserConfig())
 
 
-def log(found: Plan, extra: str = "NCCL INFO NET/OFI Selected provider is cxi", **changes: object) -> str:
+def log(
+    found: Plan, extra: str = "NCCL INFO NET/OFI Selected provider is cxi", **changes: object
+) -> str:
     lines = [extra]
     for rank in range(found.gpus):
-        report = {"rank": rank, "world_size": found.gpus, "host": f"nid{rank // 8}", "local_rank": rank % 8}
-        report |= {"device": "AMD Instinct MI250X", "devices_seen": 8, "free_gib": 63.0, "all_reduce_ok": True}
+        report = {
+            "rank": rank,
+            "world_size": found.gpus,
+            "host": f"nid{rank // 8}",
+            "local_rank": rank % 8,
+        }
+        report |= {
+            "device": "AMD Instinct MI250X",
+            "devices_seen": 8,
+            "free_gib": 63.0,
+            "all_reduce_ok": True,
+        }
         report |= {"bus_gb_s": 80.0, "caches": {"/tmp/x": True}}
         lines.append(f"{rank}: ENCORE_PROBE {json.dumps(report | changes)}")
     return "\n".join(lines)
@@ -50,7 +62,9 @@ def test_each_thing_that_is_wrong_is_found(changes: dict[str, object], what: lis
     assert wrong(job_checks.read_log(plan(), log(plan(), **changes), "the log")) == what
 
 
-@pytest.mark.parametrize("network", ["NET/Socket : Using [0]hsn0", "NET/OFI Selected provider is tcp", ""])
+@pytest.mark.parametrize(
+    "network", ["NET/Socket : Using [0]hsn0", "NET/OFI Selected provider is tcp", ""]
+)
 def test_a_job_on_slingshot_that_goes_over_tcp_fails(network: str) -> None:
     assert wrong(job_checks.read_log(plan(), log(plan(), network), "the log")) == ["network"]
 
@@ -62,7 +76,9 @@ def test_on_one_node_no_network_is_asked_for() -> None:
 
 def test_bandwidth_counts_against_the_profile_where_it_states_one() -> None:
     found = plan()
-    strict = dataclasses.replace(found, cluster=dataclasses.replace(found.cluster, all_reduce_gb_s=90.0))
+    strict = dataclasses.replace(
+        found, cluster=dataclasses.replace(found.cluster, all_reduce_gb_s=90.0)
+    )
     assert wrong(job_checks.read_log(strict, log(found), "the log")) == ["bandwidth"]
 
 
@@ -74,7 +90,12 @@ def test_an_empty_log_says_that_no_rank_reported() -> None:
 
 def test_the_probe_runs_without_slurm(tmp_path: object) -> None:
     local = resolve.resolve(
-        Request("500k500k100k", "local", workspace=str(tmp_path), settings=settings.parse(["gpus_per_node=2"])),
+        Request(
+            "500k500k100k",
+            "local",
+            workspace=str(tmp_path),
+            settings=settings.parse(["gpus_per_node=2"]),
+        ),
         UserConfig(),
     )
     findings = job_checks.in_job(local, 300)

@@ -27,7 +27,9 @@ def command(*words: object) -> list[str]:
 
 def run(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run as the ordinary user, in a folder of that user's."""
-    return subprocess.run(command(*words), **{"cwd": PLACE, "capture_output": True, "text": True} | options)
+    return subprocess.run(
+        command(*words), **{"cwd": PLACE, "capture_output": True, "text": True} | options
+    )
 
 
 def python() -> Path:
@@ -42,8 +44,20 @@ def python() -> Path:
 
 def kit() -> Path:
     """A copy of what images are made of, named by its content."""
-    listed = ["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "--", *PARTS]
-    names = sorted(set(subprocess.run(listed, check=True, capture_output=True, text=True).stdout.splitlines()))
+    listed = [
+        "git",
+        "-C",
+        ROOT,
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "--",
+        *PARTS,
+    ]
+    names = sorted(
+        set(subprocess.run(listed, check=True, capture_output=True, text=True).stdout.splitlines())
+    )
     content = hashlib.sha256()
     for name in (name for name in names if (ROOT / name).is_file()):
         content.update(f"{name}\0".encode() + (ROOT / name).read_bytes())
@@ -88,6 +102,8 @@ def _built() -> Path:
         for older in (*PLACE.glob("images/encore-cpu-*"), *PLACE.glob("kit-*")):
             if tag not in older.name:
                 shutil.rmtree(older) if older.is_dir() else older.unlink()
-        done = subprocess.run(build_command("--tag", tag), cwd=PLACE, capture_output=True, text=True)
+        done = subprocess.run(
+            build_command("--tag", tag), cwd=PLACE, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr[-4000:]
     return path

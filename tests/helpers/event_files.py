@@ -22,7 +22,9 @@ def record(payload: bytes) -> bytes:
 
 def simple(time: float, step: int, tag: str, value: float) -> bytes:
     return Event(
-        wall_time=time, step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)])
+        wall_time=time,
+        step=step,
+        summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]),
     ).SerializeToString()
 
 

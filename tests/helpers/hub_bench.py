@@ -80,5 +80,7 @@ def below(folder: Path) -> dict[str, bytes]:
     found = (path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in found}
     return {
-        name: path.read_bytes() for name, path in names.items() if not any(p.startswith(".") for p in name.split("/"))
+        name: path.read_bytes()
+        for name, path in names.items()
+        if not any(p.startswith(".") for p in name.split("/"))
     }

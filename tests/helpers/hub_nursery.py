@@ -66,7 +66,11 @@ def wait(pid: int, run: dict[str, Any], started: float) -> int:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
-        due = Path(run["when"]).exists() if run["when"] else time.monotonic() >= started + run["after_s"]
+        due = (
+            Path(run["when"]).exists()
+            if run["when"]
+            else time.monotonic() >= started + run["after_s"]
+        )
         if due and not sent:
             os.kill(pid, run["signal"])
             sent = True
@@ -83,7 +87,9 @@ def serve() -> None:
         if pid == 0:
             child(command, run)
         code = wait(pid, run, started)
-        sys.__stdout__.write(json.dumps({"code": code, "seconds": time.monotonic() - started}) + "\n")
+        sys.__stdout__.write(
+            json.dumps({"code": code, "seconds": time.monotonic() - started}) + "\n"
+        )
         sys.__stdout__.flush()
 
 

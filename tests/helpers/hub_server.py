@@ -83,7 +83,9 @@ class Hub:
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.page = 1000
-        self.pace_s = 0.0  # a pause before every block of a body, so that a kill can come between two
+        self.pace_s = (
+            0.0  # a pause before every block of a body, so that a kill can come between two
+        )
         self.in_xet: set[str] = set()
 
     def add(self, name: str, files: dict[str, bytes], kind: str = "model") -> Repo:
@@ -91,8 +93,14 @@ class Hub:
         repo.commit(files)
         return repo
 
-    def fault(self, method: str, pattern: str, kind: int | str, times: int = 1, **headers: str) -> None:
-        self.faults.append(Fault(method, pattern, kind, times, {k.replace("_", "-"): v for k, v in headers.items()}))
+    def fault(
+        self, method: str, pattern: str, kind: int | str, times: int = 1, **headers: str
+    ) -> None:
+        self.faults.append(
+            Fault(
+                method, pattern, kind, times, {k.replace("_", "-"): v for k, v in headers.items()}
+            )
+        )
 
     def take_fault(self, method: str, path: str) -> Fault | None:
         with self.lock:
@@ -103,7 +111,11 @@ class Hub:
         return None
 
     def asked(self, method: str, pattern: str) -> list[dict[str, str]]:
-        return [headers for m, path, headers in self.requests if m == method and re.search(pattern, path)]
+        return [
+            headers
+            for m, path, headers in self.requests
+            if m == method and re.search(pattern, path)
+        ]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -126,7 +138,11 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         self.route, self.query = unquote(parts.path), parse_qs(parts.query)
         length = int(self.headers.get("Content-Length") or 0)
-        self.body = self.read_chunked() if self.headers.get("Transfer-Encoding") else self.rfile.read(length)
+        self.body = (
+            self.read_chunked()
+            if self.headers.get("Transfer-Encoding")
+            else self.rfile.read(length)
+        )
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.hub.requests.append((self.command, self.route, headers))
         self.fault = self.hub.take_fault(self.command, self.route)
@@ -216,7 +232,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.missing("RevisionNotFound")
         return 200, {"id": name, "sha": commit, "private": repo.private, "siblings": []}
 
-    def tree(self, kind: str, name: str, revision: str, folder: str | None = None) -> tuple[Any, ...] | None:
+    def tree(
+        self, kind: str, name: str, revision: str, folder: str | None = None
+    ) -> tuple[Any, ...] | None:
         repo = self.repo(name, kind)
         if repo is None:
             return self.missing("RepoNotFound")
@@ -228,8 +246,13 @@ class Handler(BaseHTTPRequestHandler):
         entries = [self.entry(path, listing[path]) for path in paths]
         if self.query.get("recursive", ["False"])[0].lower() != "true":
             entries = [e for e in entries if "/" not in e["path"][len(below) :]]
-            folders = {path[: path.index("/", len(below))] for path in paths if "/" in path[len(below) :]}
-            entries += [{"type": "directory", "oid": "0" * 40, "size": 0, "path": path} for path in sorted(folders)]
+            folders = {
+                path[: path.index("/", len(below))] for path in paths if "/" in path[len(below) :]
+            }
+            entries += [
+                {"type": "directory", "oid": "0" * 40, "size": 0, "path": path}
+                for path in sorted(folders)
+            ]
         start = int(self.query.get("cursor", ["0"])[0])
         more = {}
         if start + self.hub.page < len(entries):
@@ -244,7 +267,9 @@ class Handler(BaseHTTPRequestHandler):
             found |= {"lfs": {"oid": sha256(data), "size": len(data), "pointerSize": 134}}
         return found | ({"xetHash": "0" * 64} if path in self.hub.in_xet else {})
 
-    def resolve(self, name: str, revision: str, path: str, kind: str | None = None) -> tuple[Any, ...] | None:
+    def resolve(
+        self, name: str, revision: str, path: str, kind: str | None = None
+    ) -> tuple[Any, ...] | None:
         repo = self.repo(name, kind)
         listing = repo.commits.get(self.at(repo, revision) or "", {}) if repo else {}
         if repo is None or path not in listing:
@@ -282,7 +307,11 @@ class Handler(BaseHTTPRequestHandler):
     # what comes in
 
     def whoami(self) -> tuple[Any, ...] | None:
-        return (200, {"name": "tester", "type": "user", "orgs": []}) if self.logged_in() else self.fail(401, "")
+        return (
+            (200, {"name": "tester", "type": "user", "orgs": []})
+            if self.logged_in()
+            else self.fail(401, "")
+        )
 
     def create(self) -> tuple[Any, ...] | None:
         if not self.logged_in():
@@ -308,18 +337,25 @@ class Handler(BaseHTTPRequestHandler):
             there = repo.files.get(file["path"])
             oid = None if there is None else (sha256(there) if large else git_sha1(there))
             mode = "lfs" if large else "regular"
-            modes.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
+            modes.append(
+                {"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid}
+            )
         return 200, {"files": modes}
 
     def batch(self, name: str, kind: str | None = None) -> tuple[Any, ...]:
-        return 200, {"transfer": "basic", "objects": [self.instructions(o) for o in json.loads(self.body)["objects"]]}
+        return 200, {
+            "transfer": "basic",
+            "objects": [self.instructions(o) for o in json.loads(self.body)["objects"]],
+        }
 
     def instructions(self, wanted: dict[str, Any]) -> dict[str, Any]:
         if wanted["oid"] in self.hub.objects:
             return wanted
         target = f"{self.hub.url}/lfs/{wanted['oid']}"
         if wanted["size"] <= MULTIPART:
-            return wanted | {"actions": {"upload": {"href": target}, "verify": {"href": f"{target}/verify"}}}
+            return wanted | {
+                "actions": {"upload": {"href": target}, "verify": {"href": f"{target}/verify"}}
+            }
         count = -(-wanted["size"] // CHUNK)
         header = {"chunk_size": str(CHUNK)} | {str(i): f"{target}/{i}" for i in range(1, count + 1)}
         return wanted | {"actions": {"upload": {"href": f"{target}/complete", "header": header}}}
@@ -383,7 +419,11 @@ ROUTES = [
     ("POST", r"/lfs/(?P<digest>\w{64})/complete", "complete"),
     ("POST", r"/lfs/(?P<digest>\w{64})/verify", "verify"),
     ("GET|HEAD", r"/cdn/(?P<digest>\w{64})", "cdn"),
-    ("GET|HEAD", rf"/(?P<kind>datasets/)?{_NAME}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
+    (
+        "GET|HEAD",
+        rf"/(?P<kind>datasets/)?{_NAME}/resolve/(?P<revision>[^/]+)/(?P<path>.+)",
+        "resolve",
+    ),
 ]
 
 

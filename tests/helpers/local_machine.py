@@ -40,10 +40,23 @@ class User:
     name: str
     home: Path
 
-    def run(self, *command: str | Path, cwd: Path | None = None, text: str | None = None, **variables: str) -> Done:
+    def run(
+        self,
+        *command: str | Path,
+        cwd: Path | None = None,
+        text: str | None = None,
+        **variables: str,
+    ) -> Done:
         """Run a command under this name with a bare environment and `variables`; `text` is its standard input."""
-        environment = {"HOME": str(self.home), "USER": self.name, "PATH": _SYSTEM_PATH, "LANG": "C.UTF-8"}
-        environment |= {key: value for key, value in os.environ.items() if key.startswith("PIP_")} | variables
+        environment = {
+            "HOME": str(self.home),
+            "USER": self.name,
+            "PATH": _SYSTEM_PATH,
+            "LANG": "C.UTF-8",
+        }
+        environment |= {
+            key: value for key, value in os.environ.items() if key.startswith("PIP_")
+        } | variables
         switch = ["runuser", "--user", self.name, "--"] if runs_as_root() else []
         return subprocess.run(
             [*switch, *map(str, command)],
@@ -103,7 +116,11 @@ def play_local(*arguments: str, **variables: Any) -> Play:
     """Apply setup_local.yml to this machine, as whoever runs the tests."""
     programs = Path(sys.executable).parent
     done = subprocess.run(
-        [programs / "ansible-playbook", "playbooks/setup_local.yml", *options(arguments, variables)],
+        [
+            programs / "ansible-playbook",
+            "playbooks/setup_local.yml",
+            *options(arguments, variables),
+        ],
         cwd=ROOT,
         env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}:{_SYSTEM_PATH}"},
         capture_output=True,
@@ -126,7 +143,12 @@ class LocalSlurm:
 def slurm_is_there() -> bool:
     """Whether a Slurm that setup_local.yml made answers."""
     try:
-        ours = "playbooks/setup_local.yml" in Path("/etc/slurm/slurm.conf").read_text(encoding="utf-8")
+        ours = "playbooks/setup_local.yml" in Path("/etc/slurm/slurm.conf").read_text(
+            encoding="utf-8"
+        )
     except OSError:
         return False
-    return ours and subprocess.run(["scontrol", "ping"], capture_output=True, check=False).returncode == 0
+    return (
+        ours
+        and subprocess.run(["scontrol", "ping"], capture_output=True, check=False).returncode == 0
+    )

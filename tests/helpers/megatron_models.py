@@ -30,7 +30,9 @@ SMALL = ModelConfig(
 VOCABULARY = 200
 
 
-def weights(config: ModelConfig, seed: int = 0, scale: float = 0.5, dtype: torch.dtype = torch.float32) -> Layers:
+def weights(
+    config: ModelConfig, seed: int = 0, scale: float = 0.5, dtype: torch.dtype = torch.float32
+) -> Layers:
     """Large random weights, biases and layernorms too, so that no part can be left out or moved unseen."""
     generator = torch.Generator().manual_seed(seed)
     layers: Layers = {}
@@ -38,7 +40,9 @@ def weights(config: ModelConfig, seed: int = 0, scale: float = 0.5, dtype: torch
         layers[number] = {}
         for name, value in module.state_dict().items():
             drawn = torch.randn(value.shape, generator=generator) * scale
-            layers[number][name] = (drawn + ("layernorm.weight" in name or name == "weight")).to(dtype)
+            layers[number][name] = (drawn + ("layernorm.weight" in name or name == "weight")).to(
+                dtype
+            )
     return layers
 
 
@@ -59,63 +63,124 @@ def parts(layer: dict[str, torch.Tensor], rank: int, tensor: int) -> dict[str, t
 
 def states(config: ModelConfig, tensor: int = 1, pipeline: int = 1, **more: Any) -> dict[str, Any]:
     """The arguments and counters of a checkpoint."""
-    args = asdict(config) | {"tensor_model_parallel_size": tensor, "pipeline_model_parallel_size": pipeline}
-    args |= {"make_vocab_size_divisible_by": 64, "consumed_train_samples": 70, "consumed_valid_samples": 0}
+    args = asdict(config) | {
+        "tensor_model_parallel_size": tensor,
+        "pipeline_model_parallel_size": pipeline,
+    }
+    args |= {
+        "make_vocab_size_divisible_by": 64,
+        "consumed_train_samples": 70,
+        "consumed_valid_samples": 0,
+    }
     args |= more.pop("args", {})
-    base: dict[str, Any] = {"args": argparse.Namespace(**args), "iteration": 7, "global_steps": 7, "module": None}
+    base: dict[str, Any] = {
+        "args": argparse.Namespace(**args),
+        "iteration": 7,
+        "global_steps": 7,
+        "module": None,
+    }
     base |= {"checkpoint_version": 3.0, "mp_world_size": tensor * pipeline, "dp_world_size": 1}
-    base |= {"checkpoint_info": {"padded_vocab_size": config.padded_vocab_size, "original_vocab_size": VOCABULARY}}
+    base |= {
+        "checkpoint_info": {
+            "padded_vocab_size": config.padded_vocab_size,
+            "original_vocab_size": VOCABULARY,
+        }
+    }
     return base | more
 
 
-def write(folder: Path, config: ModelConfig, layers: Layers, tensor: int = 1, pipeline: int = 1, **more: Any) -> Path:
+def write(
+    folder: Path,
+    config: ModelConfig,
+    layers: Layers,
+    tensor: int = 1,
+    pipeline: int = 1,
+    **more: Any,
+) -> Path:
     """A checkpoint with layer files."""
     step = folder / "global_step7"
     step.mkdir(parents=True)
     for number, layer in layers.items():
         for rank in range(tensor):
-            torch.save(parts(layer, rank, tensor), step / f"layer_{number:02d}-model_{rank:02d}-model_states.pt")
+            torch.save(
+                parts(layer, rank, tensor),
+                step / f"layer_{number:02d}-model_{rank:02d}-model_states.pt",
+            )
     for rank in range(tensor * pipeline):
-        torch.save(states(config, tensor, pipeline, **more), step / f"mp_rank_{rank:02d}_model_states.pt")
+        torch.save(
+            states(config, tensor, pipeline, **more), step / f"mp_rank_{rank:02d}_model_states.pt"
+        )
     return step
 
 
-def write_modules(folder: Path, config: ModelConfig, layers: Layers, tensor: int, nested: bool) -> Path:
+def write_modules(
+    folder: Path, config: ModelConfig, layers: Layers, tensor: int, nested: bool
+) -> Path:
     """A checkpoint of a run without pipeline: all weights in the mp_rank files, by either of the forks' namings."""
     step = folder / "global_step7"
     step.mkdir(parents=True)
     for rank in range(tensor):
         held = {number: parts(layer, rank, tensor) for number, layer in layers.items()}
-        encoder = {f"layers.{n - 3}.{name}": v for n in held for name, v in held[n].items() if 3 <= n < max(held)}
+        encoder = {
+            f"layers.{n - 3}.{name}": v
+            for n in held
+            for name, v in held[n].items()
+            if 3 <= n < max(held)
+        }
         encoder |= {f"final_layernorm.{name}": value for name, value in held[max(held)].items()}
         words, positions = held[1]["word_embeddings.weight"], held[1]["position_embeddings.weight"]
-        module: dict[str, Any] = {f"language_model.encoder.{name}": value for name, value in encoder.items()}
+        module: dict[str, Any] = {
+            f"language_model.encoder.{name}": value for name, value in encoder.items()
+        }
         module |= {"language_model.embedding.word_embeddings.weight": words}
         module |= {"language_model.embedding.position_embeddings.weight": positions}
         if nested:
-            embedding = {"word_embeddings": {"weight": words}, "position_embeddings": {"weight": positions}}
+            embedding = {
+                "word_embeddings": {"weight": words},
+                "position_embeddings": {"weight": positions},
+            }
             module = {"language_model": {"embedding": embedding, "encoder": encoder}}
-        torch.save(states(config, tensor, module=module), step / f"mp_rank_{rank:02d}_model_states.pt")
+        torch.save(
+            states(config, tensor, module=module), step / f"mp_rank_{rank:02d}_model_states.pt"
+        )
     return step
 
 
-def write_partitions(folder: Path, config: ModelConfig, layers: Layers, tensor: int, pipeline: int, data: int) -> Path:
+def write_partitions(
+    folder: Path, config: ModelConfig, layers: Layers, tensor: int, pipeline: int, data: int
+) -> Path:
     """A checkpoint whose weights are in ZeRO's partitions alone: each group flattened, cut evenly over data ranks."""
     step = folder / "global_step7"
     step.mkdir(parents=True)
     blocks = [number for number in layers if 3 <= number < max(layers)]
     for stage in range(pipeline):
         per = math.ceil(len(blocks) / pipeline)
-        numbers = blocks[stage * per : (stage + 1) * per] + ([max(layers)] if stage == pipeline - 1 else [])
+        numbers = blocks[stage * per : (stage + 1) * per] + (
+            [max(layers)] if stage == pipeline - 1 else []
+        )
         for rank in range(tensor):
-            named = {f"{n}.{name}": v for n in numbers for name, v in parts(layers[n], rank, tensor).items()}
+            named = {
+                f"{n}.{name}": v
+                for n in numbers
+                for name, v in parts(layers[n], rank, tensor).items()
+            }
             if stage in (0, pipeline - 1):
-                named |= {f"tied_modules.embed.{n}": v for n, v in parts(layers[1], rank, tensor).items()}
-            _write_rank(step, stage * tensor + rank, named, data, states(config, tensor, pipeline, dp_world_size=data))
+                named |= {
+                    f"tied_modules.embed.{n}": v for n, v in parts(layers[1], rank, tensor).items()
+                }
+            _write_rank(
+                step,
+                stage * tensor + rank,
+                named,
+                data,
+                states(config, tensor, pipeline, dp_world_size=data),
+            )
     return step
 
 
-def _write_rank(step: Path, rank: int, named: dict[str, torch.Tensor], data: int, states_of: dict[str, Any]) -> None:
+def _write_rank(
+    step: Path, rank: int, named: dict[str, torch.Tensor], data: int, states_of: dict[str, Any]
+) -> None:
     from deepspeed.utils.tensor_fragment import fragment_address  # seconds, which few tests need
 
     decayed = {name: value for name, value in named.items() if value.ndim == 2}
@@ -137,6 +202,10 @@ def _write_rank(step: Path, rank: int, named: dict[str, torch.Tensor], data: int
                     place[name] = fragment_address(numel=stop - begin, start=begin - first)
                 at += value.numel()
             places.append(place)
-        held = {"single_partition_of_fp32_groups": flat, "param_slice_mappings": places, "zero_stage": 1}
+        held = {
+            "single_partition_of_fp32_groups": flat,
+            "param_slice_mappings": places,
+            "zero_stage": 1,
+        }
         path = step / f"bf16_zero_pp_rank_{data_rank}_mp_rank_{rank:02d}_optim_states.pt"
         torch.save({"optimizer_state_dict": held}, path)

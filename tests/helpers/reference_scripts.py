@@ -47,21 +47,39 @@ class Reference:
             settings=settings.parse(self.settings),
         )
         rendered = render.doctor_script if self.template == "doctor" else render.train_script
-        return rendered(resolve.resolve(request, UserConfig()), render.Origin(request.as_command(), _KIT))
+        return rendered(
+            resolve.resolve(request, UserConfig()), render.Origin(request.as_command(), _KIT)
+        )
 
 
 REFERENCES = (
     Reference("lumi/train.sbatch", "146m14b400m", "lumi"),
     Reference("lumi/train-code-mix.sbatch", "4b284b84b90c4py", "lumi"),
-    Reference("lumi/train-torchrun.sbatch", "2b855b11bc4", "lumi", settings=("launch=torchrun", "large_scale=true")),
     Reference(
-        "lumi/train-part-of-a-node.sbatch", "7m100m100m", "lumi", settings=("partition=small-g", "gpus_per_node=1")
+        "lumi/train-torchrun.sbatch",
+        "2b855b11bc4",
+        "lumi",
+        settings=("launch=torchrun", "large_scale=true"),
+    ),
+    Reference(
+        "lumi/train-part-of-a-node.sbatch",
+        "7m100m100m",
+        "lumi",
+        settings=("partition=small-g", "gpus_per_node=1"),
     ),
     Reference("cuda/train.sbatch", "146m14b400m", "cuda"),
-    Reference("cuda/train-signal.sbatch", "146m14b400m", "cuda", settings=("launch=tasks",), trainer="deepspeedai"),
+    Reference(
+        "cuda/train-signal.sbatch",
+        "146m14b400m",
+        "cuda",
+        settings=("launch=tasks",),
+        trainer="deepspeedai",
+    ),
     Reference("cuda-pyxis/train.sbatch", "146m14b400m", "cuda-pyxis"),
     Reference("leonardo/train.sbatch", "146m14b400m", "leonardo"),
-    Reference("local-slurm/train.sbatch", "500k500k100k", "local-slurm", settings=("gpus_per_node=1",)),
+    Reference(
+        "local-slurm/train.sbatch", "500k500k100k", "local-slurm", settings=("gpus_per_node=1",)
+    ),
     Reference("local/train.sh", "500k500k100k", "local"),
     Reference("lumi/doctor.sbatch", "146m14b400m", "lumi", template="doctor"),
 )

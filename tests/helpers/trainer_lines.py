@@ -23,10 +23,20 @@ def line(folder: Path, **changes: object) -> list[str]:
     for name in ("--bf16", "--deepspeed", "--deepspeed_config", "--tensorboard-dir"):
         del values[name]
     files = {"--vocab-file": TINY / "vocab.json", "--merge-file": TINY / "merges.txt"}
-    files |= {f"--{kind}-weighted-split-paths-path": folder / f"{kind}_paths.txt" for kind in ("train", "valid")}
-    files |= {"--save": folder / "checkpoint", "--load": folder / "checkpoint", "--kill-switch-path": folder / "stop"}
+    files |= {
+        f"--{kind}-weighted-split-paths-path": folder / f"{kind}_paths.txt"
+        for kind in ("train", "valid")
+    }
+    files |= {
+        "--save": folder / "checkpoint",
+        "--load": folder / "checkpoint",
+        "--kill-switch-path": folder / "stop",
+    }
     values |= {name: [str(path)] for name, path in files.items()}
-    known = {option.replace("-", "_"): option for option in arguments.build_parser(None)._option_string_actions}
+    known = {
+        option.replace("-", "_"): option
+        for option in arguments.build_parser(None)._option_string_actions
+    }
     for name, value in changes.items():
         option = known.get(f"__{name}", f"--{name.replace('_', '-')}")
         values[option] = [] if value is True else str(value).split()

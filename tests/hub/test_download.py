@@ -23,9 +23,23 @@ BIG = f"{STEP}/layer_01.pt"
 def files_of_run() -> dict[str, bytes]:
     large = {f"{STEP}/layer_{i:02d}.pt": some_bytes(i, 600_000 + i) for i in range(1, 4)}
     same = {f"{RUN}/transformers/merges.txt": b"same", f"{RUN}/evaluation/merges.txt": b"same"}
-    small = {f"{RUN}/latest": b"global_step21553", f"{STEP}/empty.pt": b"", f"{RUN}/run.sh": b"#!/bin/bash\n"}
-    others = {"README.md": b"# card", "146m14b400mdedup/global_step1/x.pt": b"another run", f"{RUN}/logs/1.out": b"log"}
-    return large | same | small | others | {f"tensorboard_{RUN}/events.out.tfevents.1": some_bytes(9, 50_000)}
+    small = {
+        f"{RUN}/latest": b"global_step21553",
+        f"{STEP}/empty.pt": b"",
+        f"{RUN}/run.sh": b"#!/bin/bash\n",
+    }
+    others = {
+        "README.md": b"# card",
+        "146m14b400mdedup/global_step1/x.pt": b"another run",
+        f"{RUN}/logs/1.out": b"log",
+    }
+    return (
+        large
+        | same
+        | small
+        | others
+        | {f"tensorboard_{RUN}/events.out.tfevents.1": some_bytes(9, 50_000)}
+    )
 
 
 def expected(what: str = "global_step21553/") -> dict[str, bytes]:
@@ -62,7 +76,12 @@ def test_a_checkpoint_comes_whole_and_nothing_else(bench: Bench) -> None:
     assert (told["repository"], told["type"]) == (REPO, "model")
     entry = told["files"]["global_step21553/layer_01.pt"]
     digest = hashlib.sha256(files_of_run()[BIG]).hexdigest()
-    assert entry == {"path": BIG, "revision": bench.hub.repos[REPO].head, "size": 600_001, "sha256": digest}
+    assert entry == {
+        "path": BIG,
+        "revision": bench.hub.repos[REPO].head,
+        "size": 600_001,
+        "sha256": digest,
+    }
     assert set(told["files"]) == set(CHECKPOINT)
 
 
@@ -74,7 +93,9 @@ def test_a_token_goes_to_the_hub_and_not_beyond(bench: Bench) -> None:
 
 
 def test_kinds_can_be_chosen(bench: Bench) -> None:
-    assert bench.run("pull", RUN, "--what", "tensorboard", "script", "--out", "some where").code == 0
+    assert (
+        bench.run("pull", RUN, "--what", "tensorboard", "script", "--out", "some where").code == 0
+    )
     wanted = expected("run.sh") | expected("tensorboard_")
     assert len(wanted) == 2 and brought(bench.home / "some where") == wanted
     assert bench.run("pull", f"lm1-misc/{RUN}", "--what", "all").code == 0
@@ -99,13 +120,17 @@ def test_a_damaged_file_comes_again(bench: Bench) -> None:
     data[1000] ^= 1
     target.write_bytes(data)
     ended = bench.run("pull", RUN)
-    assert "took 1 of 5 files, 600,002 bytes" in ended.err and brought(bench.home / RUN) == CHECKPOINT
+    assert (
+        "took 1 of 5 files, 600,002 bytes" in ended.err and brought(bench.home / RUN) == CHECKPOINT
+    )
 
 
 def test_a_dry_run_says_files_and_bytes_and_takes_nothing(bench: Bench) -> None:
     ended = bench.run("pull", RUN, "--dry-run", "--json")
     rows = json.loads(ended.out)
-    assert {row["file"]: row["bytes"] for row in rows} == {path: len(data) for path, data in CHECKPOINT.items()}
+    assert {row["file"]: row["bytes"] for row in rows} == {
+        path: len(data) for path, data in CHECKPOINT.items()
+    }
     assert "would take 5 of 5 files, 1,800,022 bytes (1.72 MiB)" in ended.err
     assert not (bench.home / RUN).exists() and not bench.hub.asked("GET", "/resolve/")
 
@@ -125,7 +150,9 @@ def test_steps_are_offered(bench: Bench) -> None:
     assert brought(bench.home / RUN) == {"global_step900/a.pt": b"old"}
     assert bench.run("pull", RUN, "--step", "latest", "--out", "new").code == 0
     assert brought(bench.home / "new") == CHECKPOINT
-    assert "there is no step '7'; there are: 900, 21553" in bench.run("pull", RUN, "--step", "7").err
+    assert (
+        "there is no step '7'; there are: 900, 21553" in bench.run("pull", RUN, "--step", "7").err
+    )
 
 
 def test_a_revision_is_pinned(bench: Bench) -> None:
@@ -134,12 +161,18 @@ def test_a_revision_is_pinned(bench: Bench) -> None:
     assert bench.run("pull", RUN, "--revision", first).code == 0
     assert brought(bench.home / RUN) == CHECKPOINT
     assert {entry["revision"] for entry in manifest(bench.home / RUN)["files"].values()} == {first}
-    assert "there is no such revision; check --revision" in bench.run("pull", RUN, "--revision", "v9").err
+    assert (
+        "there is no such revision; check --revision"
+        in bench.run("pull", RUN, "--revision", "v9").err
+    )
 
 
 FAULTS = {
     "cut connections": [("GET", "/cdn/", "cut"), ("GET", "/resolve/.*/latest", "cut")],
-    "a truncated file and one with a wrong byte": [("GET", "/cdn/", "short"), ("GET", "/cdn/", "wrong")],
+    "a truncated file and one with a wrong byte": [
+        ("GET", "/cdn/", "short"),
+        ("GET", "/cdn/", "wrong"),
+    ],
     "too many requests": [("GET", "/resolve/", 429)],
     "server errors at the Hub and its CDN": [("GET", "/resolve/", 503), ("GET", "/cdn/", 502)],
     "server errors for the listings": [("GET", "/revision/", 503), ("GET", "/tree/", 500)],
@@ -153,7 +186,10 @@ def test_a_passing_fault_changes_nothing(bench: Bench, name: str) -> None:
     ended = bench.run("pull", RUN)
     assert ended.code == 0, ended.err
     assert brought(bench.home / RUN) == CHECKPOINT
-    assert "Traceback" not in ended.err and [fault.times for fault in bench.hub.faults if fault.times] == []
+    assert (
+        "Traceback" not in ended.err
+        and [fault.times for fault in bench.hub.faults if fault.times] == []
+    )
 
 
 def test_a_cut_download_goes_on_where_it_was(bench: Bench) -> None:
@@ -176,7 +212,10 @@ def test_bytes_that_stay_wrong_are_refused_by_name(bench: Bench) -> None:
     ended = bench.run("pull", RUN, "--jobs", "1")
     assert ended.code == 1 and ended.err.count("Traceback") == 0
     digest = hashlib.sha256(files_of_run()[BIG]).hexdigest()
-    assert f"error: {BIG}: what came is not what the Hub states (size 600,001, sha256 {digest})" in ended.err
+    assert (
+        f"error: {BIG}: what came is not what the Hub states (size 600,001, sha256 {digest})"
+        in ended.err
+    )
     assert not (bench.home / BIG).exists() and not (bench.home / RUN / download.MANIFEST).exists()
 
 
@@ -187,14 +226,19 @@ def test_a_refusal_is_one_line_with_the_next_step(bench: Bench) -> None:
     assert "the Hub says no (403); log in with `hf auth login`, or set HF_TOKEN" in ended.err
     bench.hub.repos.clear()
     ended = bench.run("pull", RUN)
-    assert ended.code == 1 and f"error: {REPO} is not on the Hub, or not for you to see; check the name" in ended.err
+    assert (
+        ended.code == 1
+        and f"error: {REPO} is not on the Hub, or not for you to see; check the name" in ended.err
+    )
     assert "hf_loopback" not in ended.err
 
 
 def test_a_file_that_would_leave_the_folder_stops_the_pull_before_it_begins(bench: Bench) -> None:
     bench.hub.add(REPO, {f"{RUN}/global_step21553/../../../../evil.sh": b"rm -rf /"})
     ended = bench.run("pull", RUN)
-    assert ended.code == 1 and "evil.sh', which would leave the folder; nothing was taken" in ended.err
+    assert (
+        ended.code == 1 and "evil.sh', which would leave the folder; nothing was taken" in ended.err
+    )
     assert below(bench.home).keys() == {"out", "err"} and not bench.hub.asked("GET", "/resolve/")
 
 
@@ -218,15 +262,22 @@ def test_a_folder_of_another_repository_is_left_alone(bench: Bench) -> None:
     bench.hub.add("tester/other", {"global_step1/a.pt": b"mine", "latest": b"global_step1"})
     assert bench.run("pull", RUN, "--repo", "tester/other").code == 0
     ended = bench.run("pull", RUN)
-    assert ended.code == 1 and f"error: {RUN} holds files of tester/other; choose another --out" in ended.err
+    assert (
+        ended.code == 1
+        and f"error: {RUN} holds files of tester/other; choose another --out" in ended.err
+    )
 
 
-def test_a_full_disk_is_told_before_anything_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_before_anything_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     item = download.Item(client.RemoteFile("a", 10_000_000_000, "0" * 64, large=True), "a")
     order = download.Order(client.Repository("x/y"), "0" * 40, (item,), tmp_path / "new" / "out")
     usage = shutil.disk_usage(tmp_path)._replace(free=9_000_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
-    with pytest.raises(OutputError, match="out needs 10,000,000,000 bytes more, 8,932,891,136 are free"):
+    with pytest.raises(
+        OutputError, match="out needs 10,000,000,000 bytes more, 8,932,891,136 are free"
+    ):
         download.check_disk(order, [item])
     partial = tmp_path / "new" / "out" / ".hub-partial" / download._partial_name(item)
     partial.parent.mkdir(parents=True)
@@ -251,9 +302,13 @@ def test_a_file_in_xet_storage_comes_by_the_librarys_own_way(bench: Bench) -> No
     bench.hub.fault("GET", "/cdn/", "wrong")
     environment = {k: v for k, v in bench.environment.items() if k != "HF_HUB_DISABLE_XET"}
     command = [sys.executable, str(ROOT / "tools" / "hub.py"), "pull", RUN]
-    ended = subprocess.run(command, cwd=bench.home, env=environment, check=False, capture_output=True, text=True)
+    ended = subprocess.run(
+        command, cwd=bench.home, env=environment, check=False, capture_output=True, text=True
+    )
     assert ended.returncode == 0, ended.stderr
-    assert brought(bench.home / RUN) == CHECKPOINT and bench.hub.asked("HEAD", "/resolve/.*layer_01")
+    assert brought(bench.home / RUN) == CHECKPOINT and bench.hub.asked(
+        "HEAD", "/resolve/.*layer_01"
+    )
     assert [path.name for path in (bench.home / RUN).iterdir() if path.name.startswith(".")] == []
 
 
@@ -301,7 +356,10 @@ def test_a_whole_that_was_joined_from_other_parts_is_made_anew(bench: Bench) -> 
 def test_a_wrong_prefix_lists_the_nearest(bench: Bench) -> None:
     add_dataset(bench)
     ended = bench.run("pull", "c4-subsets/gpt2tok_c4_en_1B8")
-    assert ended.code == 1 and f"has no files gpt2tok_c4_en_1B8; the nearest there: {PREFIX}" in ended.err
+    assert (
+        ended.code == 1
+        and f"has no files gpt2tok_c4_en_1B8; the nearest there: {PREFIX}" in ended.err
+    )
 
 
 # kills
@@ -311,7 +369,9 @@ def pull_or_kill(bench: Bench, random: Random, usual_s: float, *argv: str) -> En
     return bench.run(*argv, signal=signal.SIGKILL, after_s=random.uniform(0, usual_s))
 
 
-def kill_often(bench: Bench, kills: int, argv: tuple[str, ...], folder: Path, right: dict[str, bytes]) -> int:
+def kill_often(
+    bench: Bench, kills: int, argv: tuple[str, ...], folder: Path, right: dict[str, bytes]
+) -> int:
     """Run and kill; whenever a run ends by itself, compare and begin anew. Returns the kills that came in time."""
     random, killed = Random(4), 0
     bench.hub.pace_s = 0.003
@@ -323,7 +383,9 @@ def kill_often(bench: Bench, kills: int, argv: tuple[str, ...], folder: Path, ri
         ended = pull_or_kill(bench, random, usual_s, *argv)
         found = below(folder) if folder.exists() else {}
         whole = {name: data for name, data in found.items() if name in right}
-        assert whole == {name: right[name] for name in whole}  # never half a file under its own name
+        assert whole == {
+            name: right[name] for name in whole
+        }  # never half a file under its own name
         if ended.code == -signal.SIGKILL:
             killed += 1
             continue

@@ -21,7 +21,10 @@ OPERATIONS = st.lists(
 
 @given(st.binary(min_size=10, max_size=50), st.integers(10, 50), OPERATIONS)
 def test_it_reads_as_the_file_of_that_size(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes, size: int, operations: list[tuple[str, int]]
+    tmp_path_factory: pytest.TempPathFactory,
+    data: bytes,
+    size: int,
+    operations: list[tuple[str, int]],
 ) -> None:
     size = min(size, len(data))
     path = tmp_path_factory.mktemp("growing") / "log"

@@ -23,7 +23,9 @@ def test_the_card_is_the_plan(name: str, tmp_path: Path) -> None:
     card = model_card.text(plan, request, tmp_path)
     _, head, body = card.split("---\n", 2)
     assert "encore" in yaml.safe_load(head)["tags"]
-    assert yaml.safe_load(head).get("datasets") == ([plan.data.corpus.hub] if plan.data.corpus.hub else None)
+    assert yaml.safe_load(head).get("datasets") == (
+        [plan.data.corpus.hub] if plan.data.corpus.hub else None
+    )
     assert f"# {name}\n" in body and request.as_command() in body
     for number in (plan.parameters, plan.tokens, plan.unique_tokens, plan.training.steps):
         assert f"{number:,}" in body
@@ -38,9 +40,13 @@ def test_a_loss_that_nobody_knows_is_left_out(tmp_path: Path) -> None:
 
 def test_a_published_loss_is_said_to_be_the_papers(tmp_path: Path) -> None:
     plan, _ = resolved("146m14b400m")
-    assert model_card.loss(plan, tmp_path) == [("the paper's run of this name, nats per token", "3.390927")]
+    assert model_card.loss(plan, tmp_path) == [
+        ("the paper's run of this name, nats per token", "3.390927")
+    ]
 
 
 def test_a_measured_loss_is_the_events_last() -> None:
     plan, _ = resolved("146m14b400m")
-    assert model_card.loss(plan, TINY / "tp1") == [("valid, nats per token at 10,240 tokens", "7.8956")]
+    assert model_card.loss(plan, TINY / "tp1") == [
+        ("valid, nats per token at 10,240 tokens", "7.8956")
+    ]

@@ -34,7 +34,12 @@ def test_a_name_tells_the_kind(path: str, kind: str) -> None:
 
 
 def test_steps_are_numbers_not_text() -> None:
-    assert run_files.steps([*STEPS, "global_step7", "global_stepx/a", "a/global_step8/b"]) == [8, 9, 10, 200]
+    assert run_files.steps([*STEPS, "global_step7", "global_stepx/a", "a/global_step8/b"]) == [
+        8,
+        9,
+        10,
+        200,
+    ]
     assert run_files.chosen_steps(STEPS, "latest") == [200]
     assert run_files.chosen_steps(STEPS, "all") == [9, 10, 200]
     assert run_files.chosen_steps(STEPS, "10") == [10]
@@ -43,7 +48,8 @@ def test_steps_are_numbers_not_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "what"), [(None, "there are 3 steps: 9, 10, 200"), ("11", "no step '11'"), ("x", "'x'")]
+    ("asked", "what"),
+    [(None, "there are 3 steps: 9, 10, 200"), ("11", "no step '11'"), ("x", "'x'")],
 )
 def test_a_step_that_is_open_or_absent_lists_the_steps(asked: str | None, what: str) -> None:
     with pytest.raises(UsageError, match=what) as caught:
@@ -66,18 +72,54 @@ def test_the_record_of_the_newest_comes_with_the_newest_alone() -> None:
 
 
 def test_a_data_sets_prefix_takes_its_own_files_only() -> None:
-    own = ["c4_1B9.bin", "c4_1B9.idx", "c4_1B9.bin.aa", "c4_1B9_text_document.bin.ab", "c4_1B9_content_document.idx"]
-    others = ["c4_1B95.bin", "c4_1B9_dedup_text_document.bin", "ac4_1B9.bin", "c4_1B9.binx", "x/c4_1B9.bin"]
+    own = [
+        "c4_1B9.bin",
+        "c4_1B9.idx",
+        "c4_1B9.bin.aa",
+        "c4_1B9_text_document.bin.ab",
+        "c4_1B9_content_document.idx",
+    ]
+    others = [
+        "c4_1B95.bin",
+        "c4_1B9_dedup_text_document.bin",
+        "ac4_1B9.bin",
+        "c4_1B9.binx",
+        "x/c4_1B9.bin",
+    ]
     assert run_files.of_dataset(own + others, "c4_1B9") == own
     assert run_files.of_dataset(["a/b.bin", "a/c/d", "ab"], "a") == ["a/b.bin", "a/c/d"]
 
 
 def test_parts_are_in_the_order_that_split_made_them() -> None:
-    names = ["d/p.bin.ab", "d/p.bin.aa", "d/p.bin.zaaa", "d/p.bin.yz", "d/p.idx", "q.bin", "r.bin.gz", "s.bin.01"]
-    assert run_files.part_groups(names) == {"d/p": ["d/p.bin.aa", "d/p.bin.ab", "d/p.bin.yz", "d/p.bin.zaaa"]}
+    names = [
+        "d/p.bin.ab",
+        "d/p.bin.aa",
+        "d/p.bin.zaaa",
+        "d/p.bin.yz",
+        "d/p.idx",
+        "q.bin",
+        "r.bin.gz",
+        "s.bin.01",
+    ]
+    assert run_files.part_groups(names) == {
+        "d/p": ["d/p.bin.aa", "d/p.bin.ab", "d/p.bin.yz", "d/p.bin.zaaa"]
+    }
 
 
-HOSTILE = ["../x", "a/../../x", "/etc/passwd", "a//b", "./a", "a/.", "", "a\\..\\b", "C:/x", "a/\x00b", "a\nb", "a/"]
+HOSTILE = [
+    "../x",
+    "a/../../x",
+    "/etc/passwd",
+    "a//b",
+    "./a",
+    "a/.",
+    "",
+    "a\\..\\b",
+    "C:/x",
+    "a/\x00b",
+    "a\nb",
+    "a/",
+]
 
 
 @pytest.mark.parametrize("path", HOSTILE)
@@ -86,11 +128,19 @@ def test_a_name_that_would_leave_is_refused(path: str) -> None:
         run_files.check_inside(path)
 
 
-@given(st.lists(st.sampled_from(["..", ".", "", "a", "b c", "~", "..."]) | st.text(max_size=3), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.sampled_from(["..", ".", "", "a", "b c", "~", "..."]) | st.text(max_size=3),
+        min_size=1,
+        max_size=4,
+    )
+)
 def test_a_name_that_passes_stays_inside(parts: list[str]) -> None:
     path = "/".join(parts)
     try:
         run_files.check_inside(path)
     except HubError:
         return
-    assert not re.search(r"(^|/)\.{0,2}(/|$)", path) and "\\" not in path and not path.startswith("/")
+    assert (
+        not re.search(r"(^|/)\.{0,2}(/|$)", path) and "\\" not in path and not path.startswith("/")
+    )

@@ -55,7 +55,9 @@ def push(bench: Bench, *options: str, **env: str) -> str:
 
 
 def test_a_folder_goes_up_whole_with_a_card(bench: Bench) -> None:
-    assert f"{bench.hub.url}/{REPO}: sent 8 files, {sum(map(len, FILES.values())):,} bytes" in push(bench)
+    assert f"{bench.hub.url}/{REPO}: sent 8 files, {sum(map(len, FILES.values())):,} bytes" in push(
+        bench
+    )
     assert on_hub(bench) == FILES
     card = bench.hub.repos[REPO].files["README.md"].decode()
     assert yaml.safe_load(card.split("---")[1])["datasets"] == ["allenai/c4"]
@@ -80,11 +82,17 @@ def test_only_changes_go(bench: Bench) -> None:
     assert "sent 0 files, 0 bytes" in push(bench)
     assert len(bench.hub.repos[REPO].commits) == commits
     same_size = bytes(reversed(FILES[f"{STEP}/layer_01.pt"]))
-    lay(bench.home / "run", {f"{STEP}/layer_01.pt": same_size, "logs/1.out": FILES["logs/1.out"] + b"more"})
+    lay(
+        bench.home / "run",
+        {f"{STEP}/layer_01.pt": same_size, "logs/1.out": FILES["logs/1.out"] + b"more"},
+    )
     sent_before = len(bench.hub.asked("PUT", "/lfs/"))
     assert "sent 2 files, 400,004 bytes" in push(bench)
     assert len(bench.hub.asked("PUT", "/lfs/")) == sent_before + 2
-    assert on_hub(bench)[f"{STEP}/layer_01.pt"] == same_size and len(bench.hub.repos[REPO].commits) == commits + 1
+    assert (
+        on_hub(bench)[f"{STEP}/layer_01.pt"] == same_size
+        and len(bench.hub.repos[REPO].commits) == commits + 1
+    )
 
 
 def test_what_the_hub_has_beside_is_left_there(bench: Bench) -> None:
@@ -155,7 +163,11 @@ def test_a_run_whose_name_says_nothing_and_a_folder_that_is_none_are_refused(ben
 
 FAULTS = {
     "a busy Hub": [("POST", "/preupload/", 429), ("POST", "/objects/batch", 503)],
-    "uploads": [("PUT", r"/lfs/\w{64}$", 500), ("PUT", r"/lfs/\w{64}/2", 503), ("PUT", r"/lfs/\w{64}$", "lost")],
+    "uploads": [
+        ("PUT", r"/lfs/\w{64}$", 500),
+        ("PUT", r"/lfs/\w{64}/2", 503),
+        ("PUT", r"/lfs/\w{64}$", "lost"),
+    ],
     "a server error at the commit": [("POST", "/commit/", 502)],
     "a commit whose answer is lost": [("POST", "/commit/", "lost")],
     "a listing that is cut": [("GET", "/tree/", "cut")],
@@ -186,7 +198,10 @@ def test_a_commit_is_whole(bench: Bench) -> None:
 
 def test_temporary_files_and_checkpoints_in_the_making_stay_here(bench: Bench) -> None:
     unfinished = {"global_step40/layer_01.pt": b"half", ".global_step60.unfinished/a.pt": b"half"}
-    lay(bench.home / "run", {**unfinished, "x.tmp": b"", ".hidden": b"", "hub-manifest.json": b"{}", "a.lock": b""})
+    lay(
+        bench.home / "run",
+        {**unfinished, "x.tmp": b"", ".hidden": b"", "hub-manifest.json": b"{}", "a.lock": b""},
+    )
     (bench.home / "run" / "link").symlink_to(bench.home / "err")
     assert "global_step40: still being written, left for later" in push(bench)
     assert on_hub(bench) == FILES
@@ -221,11 +236,21 @@ def test_a_hundred_kills_end_in_the_same_bytes(bench: Bench) -> None:
     bench.hub.reset()
     while killed < 100:
         ended = bench.run(
-            "push", RUN, "run", "--create", signal=signal.SIGKILL, after_s=random.uniform(0, 1.2 * usual_s)
+            "push",
+            RUN,
+            "run",
+            "--create",
+            signal=signal.SIGKILL,
+            after_s=random.uniform(0, 1.2 * usual_s),
         )
         listings = bench.hub.repos[REPO].commits.values() if REPO in bench.hub.repos else []
-        for listing in listings:  # a reader never saw half a file, nor a part of the run without the rest
-            assert {path: right[path] for path in listing} == listing and len(listing) in (len(FILES), len(right))
+        for (
+            listing
+        ) in listings:  # a reader never saw half a file, nor a part of the run without the rest
+            assert {path: right[path] for path in listing} == listing and len(listing) in (
+                len(FILES),
+                len(right),
+            )
         if ended.code == -signal.SIGKILL:
             killed += 1
             continue
@@ -248,7 +273,10 @@ class Writer(threading.Thread):
         while not self.ended.wait(0.01):
             with open(self.log, "ab") as handle:
                 handle.write(some_bytes(self.log.stat().st_size % 1000, 3000))
-            if REPO in self.bench.hub.repos and len(self.bench.hub.repos[REPO].commits) >= self.commits:
+            if (
+                REPO in self.bench.hub.repos
+                and len(self.bench.hub.repos[REPO].commits) >= self.commits
+            ):
                 self.flag.touch()
 
 
@@ -257,10 +285,14 @@ def test_sync_follows_growing_files_and_ends_cleanly(bench: Bench, number: int) 
     log = bench.home / "run" / "logs" / "1.out"
     writer = Writer(bench, log, commits=4)
     writer.start()
-    ended = bench.run("sync", RUN, "run", "--create", "--every", "1s", signal=number, when=writer.flag)
+    ended = bench.run(
+        "sync", RUN, "run", "--create", "--every", "1s", signal=number, when=writer.flag
+    )
     writer.ended.set()
     writer.join()
-    assert ended.code == 0 and ended.err.rstrip().endswith("the rest goes with the next sync or push"), ended.err
+    assert ended.code == 0 and ended.err.rstrip().endswith(
+        "the rest goes with the next sync or push"
+    ), ended.err
     versions = [listing["logs/1.out"] for listing in bench.hub.repos[REPO].commits.values()]
     assert len({len(version) for version in versions}) >= 3
     assert all(log.read_bytes().startswith(version) for version in versions)
@@ -283,7 +315,10 @@ def test_sync_survives_a_hub_that_is_away(bench: Bench) -> None:
     done.set()
     watcher.join()
     assert ended.code == 0
-    assert "the Hub answered 503; the next try comes in 1 s" in ended.err and FILES.items() <= on_hub(bench).items()
+    assert (
+        "the Hub answered 503; the next try comes in 1 s" in ended.err
+        and FILES.items() <= on_hub(bench).items()
+    )
 
 
 def test_sync_refuses_at_once_what_waiting_does_not_mend(bench: Bench) -> None:

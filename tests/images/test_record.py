@@ -60,7 +60,8 @@ def test_a_tag_becomes_a_digest_with_the_token_that_the_registry_wants(registry:
 
 
 @pytest.mark.parametrize(
-    ("tag", "says"), [("2.0", "cannot be pulled: .*404|cannot be pulled: Not Found"), ("odd", "names no digest")]
+    ("tag", "says"),
+    [("2.0", "cannot be pulled: .*404|cannot be pulled: Not Found"), ("odd", "names no digest")],
 )
 def test_a_base_that_cannot_be_pulled_is_named(registry: str, tag: str, says: str) -> None:
     with pytest.raises(EncoreError, match=says) as raised:
@@ -158,7 +159,7 @@ def test_writing_digests_changes_those_two_lines_and_no_other(tmp_path: Path, na
         lines = zip(before.splitlines(), file.read_text().splitlines(), strict=True)
         changed = [new.strip() for old, new in lines if old != new]
         assert changed == [f'digest: "{DIGEST}"', f'digest: "sha256:{"cd" * 32}"']
-        loaded = clusters.strict_yaml.load(file, _Images).images[name]
+        loaded = strict_yaml.load(file, _Images).images[name]
         assert loaded.digest == "sha256:" + "cd" * 32
         assert [b.digest for b in loaded.bases if b.name == base.name] == [DIGEST]
 

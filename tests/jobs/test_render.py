@@ -21,17 +21,23 @@ ORIGIN = render.Origin("tools/render_sbatch.py", "/opt/encore")
 
 
 def plan(name: str, cluster: str, *overrides: str, **request: object) -> Plan:
-    asked = Request(name, cluster, account="project_1", settings=settings.parse(overrides), **request)  # type: ignore[arg-type]
+    asked = Request(
+        name, cluster, account="project_1", settings=settings.parse(overrides), **request
+    )  # type: ignore[arg-type]
     return resolve.resolve(asked, UserConfig(workspace="/w"))
 
 
 @pytest.mark.parametrize("reference", REFERENCES, ids=IDS)
 def test_reference_scripts_are_up_to_date(reference: Reference) -> None:
-    assert reference.path.read_text(encoding="utf-8") == reference.text(), "make render, then read the difference"
+    assert reference.path.read_text(encoding="utf-8") == reference.text(), (
+        "make render, then read the difference"
+    )
 
 
 def test_no_reference_script_is_left_over() -> None:
-    assert {path for path in FOLDER.rglob("*") if path.is_file()} == {reference.path for reference in REFERENCES}
+    assert {path for path in FOLDER.rglob("*") if path.is_file()} == {
+        reference.path for reference in REFERENCES
+    }
 
 
 def test_every_cluster_has_a_reference_script() -> None:
@@ -51,7 +57,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "cluster", "overrides"), CASES)
-def test_scripts_pass_bash_and_shellcheck(name: str, cluster: str, overrides: tuple[str, ...], tmp_path: Path) -> None:
+def test_scripts_pass_bash_and_shellcheck(
+    name: str, cluster: str, overrides: tuple[str, ...], tmp_path: Path
+) -> None:
     script = tmp_path / "job.sh"
     script.write_text(render.train_script(plan(name, cluster, *overrides), ORIGIN))
     subprocess.run(["bash", "-n", script], check=True)
@@ -102,17 +110,26 @@ def test_masks_never_meet_cpus_per_task_on_srun() -> None:
     assert "export SRUN_CPUS_PER_TASK" not in bound
     for overrides in (("launch=torchrun",), ("gpus_per_node=4",)):
         unbound = render.train_script(plan("146m14b400m", "lumi", *overrides), ORIGIN)
-        assert "mask_cpu" not in unbound and "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK" in unbound
+        assert (
+            "mask_cpu" not in unbound
+            and "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK" in unbound
+        )
 
 
 def test_singularity_runs_and_apptainer_executes_by_image() -> None:
     assert "CONTAINER=(singularity run " in render.train_script(plan("146m14b400m", "lumi"), ORIGIN)
-    assert "CONTAINER=(apptainer exec --nv " in render.train_script(plan("146m14b400m", "cuda"), ORIGIN)
-    assert '--container-image="$IMAGE"' in render.train_script(plan("146m14b400m", "cuda-pyxis"), ORIGIN)
+    assert "CONTAINER=(apptainer exec --nv " in render.train_script(
+        plan("146m14b400m", "cuda"), ORIGIN
+    )
+    assert '--container-image="$IMAGE"' in render.train_script(
+        plan("146m14b400m", "cuda-pyxis"), ORIGIN
+    )
 
 
 def test_the_script_writes_exactly_the_plans_data_paths_and_config(tmp_path: Path) -> None:
-    found = resolve.resolve(Request("4b284b84b90c4py", "local", workspace=str(tmp_path)), UserConfig())
+    found = resolve.resolve(
+        Request("4b284b84b90c4py", "local", workspace=str(tmp_path)), UserConfig()
+    )
     script = render.train_script(found, ORIGIN)
     before_launch = script[: script.index("# The trainer's arguments")]
     for kind in found.data.prefixes:
@@ -134,7 +151,11 @@ def test_the_script_writes_exactly_the_plans_data_paths_and_config(tmp_path: Pat
 def test_a_job_without_its_inputs_ends_at_once_and_names_each(tmp_path: Path) -> None:
     found = resolve.resolve(Request("500k500k100k", "local", workspace=str(tmp_path)), UserConfig())
     ended = subprocess.run(
-        ["bash"], input=render.train_script(found, ORIGIN), text=True, check=False, capture_output=True
+        ["bash"],
+        input=render.train_script(found, ORIGIN),
+        text=True,
+        check=False,
+        capture_output=True,
     )
     assert ended.returncode == 1
     assert ended.stderr.count("is missing or empty") == 2 + 2 * len(found.data.prefixes)
@@ -147,7 +168,11 @@ def test_a_left_over_kill_switch_is_named(tmp_path: Path) -> None:
     switch.parent.mkdir(parents=True)
     switch.touch()
     ended = subprocess.run(
-        ["bash"], input=render.train_script(found, ORIGIN), text=True, check=False, capture_output=True
+        ["bash"],
+        input=render.train_script(found, ORIGIN),
+        text=True,
+        check=False,
+        capture_output=True,
     )
     assert f"{switch} is there" in ended.stderr
 

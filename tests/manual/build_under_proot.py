@@ -32,7 +32,9 @@ def unpack(base: Path, rootfs: Path) -> None:
     offset = re.search(rb"hsqs", content)
     if offset is None:
         raise SystemExit(f"error: {base} holds no squashfs")
-    subprocess.run(["unsquashfs", "-q", "-n", "-o", str(offset.start()), "-d", rootfs, base], check=True)
+    subprocess.run(
+        ["unsquashfs", "-q", "-n", "-o", str(offset.start()), "-d", rootfs, base], check=True
+    )
 
 
 def filled(text: str, arguments: dict[str, str]) -> str:
@@ -47,7 +49,9 @@ def copy_files(section: str, rootfs: Path) -> None:
         place = rootfs / target.lstrip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
         origin = ROOT / source
-        shutil.copytree(origin, place, dirs_exist_ok=True) if origin.is_dir() else shutil.copy(origin, place)
+        shutil.copytree(origin, place, dirs_exist_ok=True) if origin.is_dir() else shutil.copy(
+            origin, place
+        )
 
 
 def run(rootfs: Path, script: str) -> int:
@@ -55,24 +59,35 @@ def run(rootfs: Path, script: str) -> int:
     binds = [word for path in _BINDS if Path(path).exists() for word in ("-b", path)]
     command = ["proot", "-0", "-r", str(rootfs), *binds, "-w", "/", "/bin/sh", "-ec", script]
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return subprocess.run(command, env={"PATH": path, "HOME": "/root", "LC_ALL": "C"}, check=False).returncode
+    return subprocess.run(
+        command, env={"PATH": path, "HOME": "/root", "LC_ALL": "C"}, check=False
+    ).returncode
 
 
 def main() -> int:
     """Build and test; 0 when both went well."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--base", type=Path, required=True, help="an image file to start from")
     parser.add_argument("--image", default="cpu", help="default: cpu")
-    parser.add_argument("--wheels", type=Path, help="wheels to install from, as tools/build_image.py fetches them")
+    parser.add_argument(
+        "--wheels", type=Path, help="wheels to install from, as tools/build_image.py fetches them"
+    )
     args = parser.parse_args()
     definition = definitions.of(args.image)
-    arguments = definition.arguments | ({"wheels": str(args.wheels.expanduser())} if args.wheels else {})
+    arguments = definition.arguments | (
+        {"wheels": str(args.wheels.expanduser())} if args.wheels else {}
+    )
     sections = {name: filled(text, arguments) for name, text in definition.sections.items()}
     with tempfile.TemporaryDirectory(dir=args.base.parent, prefix=".proot-") as where:
         rootfs = Path(where) / "rootfs"
         unpack(args.base, rootfs)
         copy_files(sections["files"], rootfs)
-        for name, script in (("post", sections["post"]), ("test", sections["environment"] + sections["test"])):
+        for name, script in (
+            ("post", sections["post"]),
+            ("test", sections["environment"] + sections["test"]),
+        ):
             if code := run(rootfs, script):
                 print(f"FAIL  {args.image}: %{name} ended with exit code {code} under PRoot")
                 return 1

@@ -42,7 +42,9 @@ _WORKER = "--inside"
 class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Last on the import path: an empty module for each of _STAND_INS that is not installed."""
 
-    def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: object, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
         wanted = name in _STAND_INS or name.partition(".")[0] in _STAND_INS
         return importlib.machinery.ModuleSpec(name, self, is_package=True) if wanted else None
 
@@ -76,7 +78,10 @@ def inside(folder: str, arguments: list[str] | None) -> dict[str, Any]:
     else:
         parsed = fork.parse_args(defaults={"tokenizer_type": "GPT2BPETokenizer"})
     build_num_microbatches_calculator(parsed)
-    return {"global_batch_size": parsed.global_batch_size, "data_parallel_size": parsed.data_parallel_size}
+    return {
+        "global_batch_size": parsed.global_batch_size,
+        "data_parallel_size": parsed.data_parallel_size,
+    }
 
 
 def _listed(fork: types.ModuleType) -> dict[str, Any]:
@@ -91,17 +96,35 @@ def _listed(fork: types.ModuleType) -> dict[str, Any]:
         fork.parse_args()
     actions = [action for action in caught[0]._actions if action.dest != "help"]
     return {
-        "options": sorted(name for action in actions if action.nargs != 0 for name in action.option_strings),
-        "switches": sorted(name for action in actions if action.nargs == 0 for name in action.option_strings),
+        "options": sorted(
+            name for action in actions if action.nargs != 0 for name in action.option_strings
+        ),
+        "switches": sorted(
+            name for action in actions if action.nargs == 0 for name in action.option_strings
+        ),
     }
 
 
-def ask(folder: Path, arguments: list[str] | None, world_size: int, where: str) -> tuple[dict[str, Any] | None, str]:
+def ask(
+    folder: Path, arguments: list[str] | None, world_size: int, where: str
+) -> tuple[dict[str, Any] | None, str]:
     """What `inside` answers, or None and the last line that the fork wrote: its error."""
     answer = Path(where) / "answer.json"
     answer.unlink(missing_ok=True)
-    command = [sys.executable, str(Path(__file__).resolve()), _WORKER, str(folder), str(answer), json.dumps(arguments)]
-    environment = {**os.environ, "WORLD_SIZE": str(world_size), "RANK": "0", "CUDA_DEVICE_MAX_CONNECTIONS": "1"}
+    command = [
+        sys.executable,
+        str(Path(__file__).resolve()),
+        _WORKER,
+        str(folder),
+        str(answer),
+        json.dumps(arguments),
+    ]
+    environment = {
+        **os.environ,
+        "WORLD_SIZE": str(world_size),
+        "RANK": "0",
+        "CUDA_DEVICE_MAX_CONNECTIONS": "1",
+    }
     done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True)
     if done.returncode == 0 and answer.exists():
         return json.loads(answer.read_text()), ""
@@ -148,24 +171,35 @@ def check_lists(name: str, objective: str, folder: Path, where: str) -> bool:
         for kind, listed in (("options", pin.with_value), ("switches", pin.without_value))
         if set(found[kind]) != listed
     ]
-    return report(not differing, title, "; ".join(differing) or f"{len(pin.with_value | pin.without_value)} of them")
+    return report(
+        not differing,
+        title,
+        "; ".join(differing) or f"{len(pin.with_value | pin.without_value)} of them",
+    )
 
 
 def print_lists(folder: Path, where: str) -> bool:
     """The parser's arguments as registry/trainers.yml writes them."""
     found, why = ask(folder, None, 1, where)
     for kind, arguments in (found or {}).items():
-        print(f"{kind}: >-\n" + textwrap.indent(textwrap.fill(" ".join(arguments), 112, break_on_hyphens=False), "  "))
+        print(
+            f"{kind}: >-\n"
+            + textwrap.indent(textwrap.fill(" ".join(arguments), 112, break_on_hyphens=False), "  ")
+        )
     return report(found is not None, f"{folder}: listed", why)
 
 
-def check_plan(plan_name: str, plan: dict[str, Any], fork: tuple[str, str, Path], where: str) -> bool:
+def check_plan(
+    plan_name: str, plan: dict[str, Any], fork: tuple[str, str, Path], where: str
+) -> bool:
     """Whether the fork takes the plan's command line."""
     name, objective, folder = fork
     world_size = int(plan.get("gpus", 1))
     found, why = ask(folder, with_data_files(plan, where), world_size, where)
     what = f"{name} {objective}: {plan.get('name', plan_name)} on {world_size} ranks"
-    return report(found is not None, what, why or ", ".join(f"{k} {v}" for k, v in (found or {}).items()))
+    return report(
+        found is not None, what, why or ", ".join(f"{k} {v}" for k, v in (found or {}).items())
+    )
 
 
 def concerns(plan: dict[str, Any], name: str, objective: str) -> bool:
@@ -184,9 +218,13 @@ def fork_of(text: str) -> tuple[str, str, Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("plans", nargs="*", metavar="PLAN", help="a JSON file, or - for stdin")
-    parser.add_argument("--fork", type=fork_of, action="append", required=True, help="TRAINER[:OBJECTIVE]=CHECKOUT")
+    parser.add_argument(
+        "--fork", type=fork_of, action="append", required=True, help="TRAINER[:OBJECTIVE]=CHECKOUT"
+    )
     parser.add_argument("--list", action="store_true", help="print each fork's arguments and end")
     options = parser.parse_args(argv)
     plans = [(name, read_plan(name)) for name in options.plans]

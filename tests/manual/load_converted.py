@@ -36,16 +36,29 @@ _CHANGED = {
     "--attention-dropout": "0",
     "--distributed-backend": "gloo",
 }
-_CASES = {"as it is": (1, 1), "tensor parallel": (2, 1), "pipeline parallel": (1, 2), "by transformers": (2, 1)}
+_CASES = {
+    "as it is": (1, 1),
+    "tensor parallel": (2, 1),
+    "pipeline parallel": (1, 2),
+    "by transformers": (2, 1),
+}
 
 
 def prepare(case: str, place: Path) -> list[str]:
     """A folder with the run's data and the checkpoint in its new form; the arguments that go with it."""
     shutil.copytree(_RUN.parent / "data", place / "data", ignore=shutil.ignore_patterns("*.npy"))
-    for file in (_RUN.parent / "vocab.json", _RUN.parent / "merges.txt", *_RUN.glob("*.txt"), *_RUN.glob("*.json")):
+    for file in (
+        _RUN.parent / "vocab.json",
+        _RUN.parent / "merges.txt",
+        *_RUN.glob("*.txt"),
+        *_RUN.glob("*.json"),
+    ):
         shutil.copy(file, place)
     source, target, (tensor, pipeline) = _RUN / "checkpoint", place / "checkpoint", _CASES[case]
-    changed = _CHANGED | {"--tensor-model-parallel-size": str(tensor), "--pipeline-model-parallel-size": str(pipeline)}
+    changed = _CHANGED | {
+        "--tensor-model-parallel-size": str(tensor),
+        "--pipeline-model-parallel-size": str(pipeline),
+    }
     extra = ["--no-load-optim", "--no-load-rng", "--override-lr-scheduler"]
     if case == "as it is":
         shutil.copytree(source, target)
@@ -56,7 +69,11 @@ def prepare(case: str, place: Path) -> list[str]:
     else:
         convert.reshard(source, target, tensor, pipeline, None)
     # argparse takes the last of several
-    return [*(_RUN / "args.txt").read_text().split(), *(text for pair in changed.items() for text in pair), *extra]
+    return [
+        *(_RUN / "args.txt").read_text().split(),
+        *(text for pair in changed.items() for text in pair),
+        *extra,
+    ]
 
 
 def check(case: str, where: Path, genuine: list[float]) -> list[float]:
@@ -65,18 +82,32 @@ def check(case: str, where: Path, genuine: list[float]) -> list[float]:
     place.mkdir()
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     program = where / "trainers" / "turkunlp-causal" / "pretrain_gpt.py"
-    environment = os.environ | {"ENCORE_COMPAT_CPU": "1", "OMP_NUM_THREADS": "1", "CUDA_DEVICE_MAX_CONNECTIONS": "1"}
+    environment = os.environ | {
+        "ENCORE_COMPAT_CPU": "1",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_DEVICE_MAX_CONNECTIONS": "1",
+    }
     command = [*launch, str(program), *prepare(case, place)]
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
     found = losses(done.stdout)
     if not found:
-        report(False, f"{case}: the fork loads it", (done.stderr or done.stdout).strip().splitlines()[-1])
+        report(
+            False,
+            f"{case}: the fork loads it",
+            (done.stderr or done.stdout).strip().splitlines()[-1],
+        )
         return []
     if case == "by transformers":  # begins at step 0, on other samples
         near = bool(genuine) and abs(found[0] - genuine[0]) < 0.3
-        return found if report(near, f"{case}: the fork loads it", f"first loss {found[0]:.3f}") else []
+        return (
+            found
+            if report(near, f"{case}: the fork loads it", f"first loss {found[0]:.3f}")
+            else []
+        )
     worst = max(abs(a - b) for a, b in zip(found, genuine or found, strict=True))
-    passed = report(worst <= 1e-3, f"{case}: the fork goes on", f"{len(found)} losses, differ by {worst:.1e}")
+    passed = report(
+        worst <= 1e-3, f"{case}: the fork goes on", f"{len(found)} losses, differ by {worst:.1e}"
+    )
     return found if passed else []
 
 
@@ -85,16 +116,22 @@ def read_back(case: str, where: Path) -> bool:
     place, results = where / case.replace(" ", "_"), []
     for masters in (False, True):
         out = place / f"saved-{masters}"
-        done = convert.to_transformers(place / "checkpoint", out, None, 10**9, from_optimizer=masters)
+        done = convert.to_transformers(
+            place / "checkpoint", out, None, 10**9, from_optimizer=masters
+        )
         found = compare.difference(place / "checkpoint", out, masters)
         kind = done.record["weights_from"]
-        results.append(report(found.same, f"{case}: saved, from {kind}", f"differs by {found.relative:.1e}"))
+        results.append(
+            report(found.same, f"{case}: saved, from {kind}", f"differs by {found.relative:.1e}")
+        )
     return all(results)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--fork", type=fork_of, required=True, help="turkunlp=CHECKOUT")
     options = parser.parse_args(argv)
     genuine: list[float] = []

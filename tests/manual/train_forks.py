@@ -23,7 +23,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "containers" / "inside"), str(ROOT / "tests" / "manual")]
+sys.path[:0] = [
+    str(ROOT / "tools"),
+    str(ROOT / "containers" / "inside"),
+    str(ROOT / "tests" / "manual"),
+]
 
 import check_image  # noqa: E402
 from check_forks import fork_of, report  # noqa: E402
@@ -36,15 +40,30 @@ def lay_out(forks: Sequence[tuple[str, str, Path]], where: Path) -> None:
     """An image's folders, and a Python start-up that has encore_compat."""
     folders = {f"{name}-{objective}": source for name, objective, source in forks}
     for folder, source in folders.items():
-        shutil.copytree(source, where / "trainers" / folder, ignore=shutil.ignore_patterns("*.so", ".git"))
-    (where / "trainers" / "trainers.json").write_text(json.dumps({folder: {} for folder in folders}))
+        shutil.copytree(
+            source, where / "trainers" / folder, ignore=shutil.ignore_patterns("*.so", ".git")
+        )
+    (where / "trainers" / "trainers.json").write_text(
+        json.dumps({folder: {} for folder in folders})
+    )
     # what a .pth does in an image, for an environment that is not ours to write into
     (where / "start").mkdir()
-    (where / "start" / "sitecustomize.py").write_text("import encore_compat.hook\nencore_compat.hook.install()\n")
-    parts = [where / "start", ROOT / "containers" / "compat", *os.environ.get("PYTHONPATH", "").split(":")]
+    (where / "start" / "sitecustomize.py").write_text(
+        "import encore_compat.hook\nencore_compat.hook.install()\n"
+    )
+    parts = [
+        where / "start",
+        ROOT / "containers" / "compat",
+        *os.environ.get("PYTHONPATH", "").split(":"),
+    ]
     os.environ["PYTHONPATH"] = ":".join(map(str, parts)).rstrip(":")
     for folder in folders:
-        command = [sys.executable, "-m", "encore_compat.extensions", str(where / "trainers" / folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "encore_compat.extensions",
+            str(where / "trainers" / folder),
+        ]
         subprocess.run(command, check=True)
 
 
@@ -57,18 +76,37 @@ def compare(run: Path, where: Path) -> bool:
     """Repeat a recorded run and compare its losses."""
     place = where / "run"
     shutil.copytree(run.parent / "data", place / "data", ignore=shutil.ignore_patterns("*.npy"))
-    for file in (run.parent / "vocab.json", run.parent / "merges.txt", *run.glob("*.txt"), *run.glob("*.json")):
+    for file in (
+        run.parent / "vocab.json",
+        run.parent / "merges.txt",
+        *run.glob("*.txt"),
+        *run.glob("*.json"),
+    ):
         shutil.copy(file, place)
     given = [*(run / "args.txt").read_text().split(), "--distributed-backend", "gloo"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     program = where / "trainers" / "turkunlp-causal" / "pretrain_gpt.py"
-    environment = os.environ | {"ENCORE_COMPAT_CPU": "1", "OMP_NUM_THREADS": "1", "CUDA_DEVICE_MAX_CONNECTIONS": "1"}
-    done = subprocess.run([*launch, str(program), *given], cwd=place, env=environment, capture_output=True, text=True)
+    environment = os.environ | {
+        "ENCORE_COMPAT_CPU": "1",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_DEVICE_MAX_CONNECTIONS": "1",
+    }
+    done = subprocess.run(
+        [*launch, str(program), *given], cwd=place, env=environment, capture_output=True, text=True
+    )
     ours, theirs = losses(done.stdout), losses((run / "losses.log").read_text())
     if len(ours) != len(theirs):
-        return report(False, f"turkunlp causal: repeats {run}", (done.stderr or done.stdout).strip().splitlines()[-1])
+        return report(
+            False,
+            f"turkunlp causal: repeats {run}",
+            (done.stderr or done.stdout).strip().splitlines()[-1],
+        )
     worst = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
-    return report(worst <= _TOLERANCE, f"turkunlp causal: repeats {run}", f"{len(ours)} losses, differ by {worst:.1e}")
+    return report(
+        worst <= _TOLERANCE,
+        f"turkunlp causal: repeats {run}",
+        f"{len(ours)} losses, differ by {worst:.1e}",
+    )
 
 
 def train(name: str, objective: str) -> bool:
@@ -76,7 +114,9 @@ def train(name: str, objective: str) -> bool:
     trainer = load_trainers()[name]
     pin = trainer.commits[objective]
     try:
-        check_image.train(f"{name}-{objective}", pin.entry, check_image.arguments(trainer, pin, False), False)
+        check_image.train(
+            f"{name}-{objective}", pin.entry, check_image.arguments(trainer, pin, False), False
+        )
     except SystemExit as failure:
         return report(False, f"{name} {objective}", str(failure))
     return report(True, f"{name} {objective}: two steps on the CPU")
@@ -84,8 +124,12 @@ def train(name: str, objective: str) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fork", type=fork_of, action="append", required=True, help="TRAINER[:OBJECTIVE]=CHECKOUT")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--fork", type=fork_of, action="append", required=True, help="TRAINER[:OBJECTIVE]=CHECKOUT"
+    )
     parser.add_argument("--compare", type=Path, help="a recorded run of turkunlp's causal commit")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:

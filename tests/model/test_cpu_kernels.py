@@ -18,9 +18,13 @@ def test_the_mask_drops_its_share_and_keeps_the_expectation(probability: float) 
     torch.manual_seed(0)
     mask, scale = drop_mask(torch.Size((501, 1003)), probability)
     share = mask.double().mean().item()
-    assert share == pytest.approx(probability, abs=5 * (probability * (1 - probability) / mask.numel()) ** 0.5 + 1e-5)
+    assert share == pytest.approx(
+        probability, abs=5 * (probability * (1 - probability) / mask.numel()) ** 0.5 + 1e-5
+    )
     assert scale * (1 - probability) == pytest.approx(1, abs=1e-4)
-    lanes = mask.flatten()[: 501 * 1003 // 4 * 4].view(-1, 4).double().mean(0)  # four elements share a draw
+    lanes = (
+        mask.flatten()[: 501 * 1003 // 4 * 4].view(-1, 4).double().mean(0)
+    )  # four elements share a draw
     assert torch.allclose(lanes, torch.full((4,), probability, dtype=torch.float64), atol=0.01)
 
 

@@ -73,7 +73,9 @@ def test_a_model_of_another_kind_is_refused(feature: dict[str, object]) -> None:
 
 
 def test_weights_are_drawn_as_megatron_draws_them() -> None:
-    model = build(replace(SMALL, hidden_size=256, kv_channels=128, ffn_hidden_size=1024, num_layers=2))
+    model = build(
+        replace(SMALL, hidden_size=256, kv_channels=128, ffn_hidden_size=1024, num_layers=2)
+    )
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             assert not parameter.any(), name
@@ -81,14 +83,20 @@ def test_weights_are_drawn_as_megatron_draws_them() -> None:
             assert (parameter == 1).all(), name
         else:
             scaled = name.endswith(("self_attention.dense.weight", "mlp.dense_4h_to_h.weight"))
-            assert parameter.std().item() == pytest.approx(0.02 / 2 if scaled else 0.02, rel=0.03), name
+            assert parameter.std().item() == pytest.approx(
+                0.02 / 2 if scaled else 0.02, rel=0.03
+            ), name
     assert loss(build().eval(), tokens()).item() == pytest.approx(math.log(128), rel=0.01)
 
 
 def test_the_same_seed_draws_the_same_weights() -> None:
     first, second, other = build(seed=1), build(seed=1), build(seed=2)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-    assert not torch.equal(first.embedding.word_embeddings.weight, other.embedding.word_embeddings.weight)
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )
+    assert not torch.equal(
+        first.embedding.word_embeddings.weight, other.embedding.word_embeddings.weight
+    )
 
 
 def test_layers_are_numbered_as_in_the_pipeline() -> None:
@@ -96,7 +104,10 @@ def test_layers_are_numbered_as_in_the_pipeline() -> None:
     assert list(model.layer_modules()) == [1, 3, 4, 5, 7]
     parameters = [p for module in model.layer_modules().values() for p in module.parameters()]
     assert sum(p.numel() for p in parameters) == sum(p.numel() for p in model.parameters())
-    assert model.parameters_without_embeddings() == 3 * (4 * 24 + 48 * 25 + 24 * 17 + 40 * 25 + 24 * 41) + 48
+    assert (
+        model.parameters_without_embeddings()
+        == 3 * (4 * 24 + 48 * 25 + 24 * 17 + 40 * 25 + 24 * 41) + 48
+    )
 
 
 @settings(deadline=None, max_examples=20)
@@ -113,7 +124,9 @@ def test_no_position_sees_what_comes_after(position: int, seed: int) -> None:
 def test_training_with_hardly_any_dropout_is_evaluation() -> None:
     """A probability below the mask's resolution takes the CPU's own attention and changes nothing."""
     model, batch = build(replace(SMALL, attention_dropout=1e-9, hidden_dropout=0.0)), tokens()
-    assert loss(model.train(), batch).item() == pytest.approx(loss(model.eval(), batch).item(), rel=1e-6)
+    assert loss(model.train(), batch).item() == pytest.approx(
+        loss(model.eval(), batch).item(), rel=1e-6
+    )
     trained = gradients(model.train(), batch)
     evaluated = gradients(model.eval(), batch)
     for name in trained:
@@ -132,7 +145,9 @@ def test_dropout_depends_on_the_seed_alone() -> None:
 @pytest.mark.parametrize("run_length", [1, 2, 3])
 def test_recomputed_activations_change_nothing(run_length: int) -> None:
     plain, batch = build().train(), tokens()
-    recomputing = build(replace(SMALL, checkpoint_activations=True, checkpoint_num_layers=run_length)).train()
+    recomputing = build(
+        replace(SMALL, checkpoint_activations=True, checkpoint_num_layers=run_length)
+    ).train()
     torch.manual_seed(3)
     expected = gradients(plain, batch)
     torch.manual_seed(3)
@@ -145,5 +160,7 @@ def test_unfused_gelu_is_the_exact_one() -> None:
     x = torch.linspace(-3, 3, 24)[None]
     for fused, kind in ((True, "tanh"), (False, "none")):
         mlp = build(replace(SMALL, bias_gelu_fusion=fused)).layers[0].mlp
-        expected = mlp.dense_4h_to_h(torch.nn.functional.gelu(mlp.dense_h_to_4h(x), approximate=kind))
+        expected = mlp.dense_4h_to_h(
+            torch.nn.functional.gelu(mlp.dense_h_to_4h(x), approximate=kind)
+        )
         assert torch.equal(mlp(x), expected)

@@ -14,15 +14,24 @@ def test_loss_and_gradients_are_torchs(
 ) -> None:
     monkeypatch.setitem(loss._CHUNK_TOKENS, "cpu", chunk)
     torch.manual_seed(0)
-    hidden, weight = torch.randn(100, 16).to(dtype).requires_grad_(), torch.randn(50, 16).to(dtype).requires_grad_()
+    hidden, weight = (
+        torch.randn(100, 16).to(dtype).requires_grad_(),
+        torch.randn(50, 16).to(dtype).requires_grad_(),
+    )
     labels = torch.randint(0, 50, (100,))
     found = ProjectedCrossEntropy.apply(hidden, weight, labels)
     expected = functional.cross_entropy((hidden.float() @ weight.float().t()), labels)
-    assert found.dtype == torch.float32 and found.item() == pytest.approx(expected.item(), rel=tolerance)
+    assert found.dtype == torch.float32 and found.item() == pytest.approx(
+        expected.item(), rel=tolerance
+    )
     expected_gradients = torch.autograd.grad(expected * 3, (hidden, weight))
-    for ours, theirs in zip(torch.autograd.grad(found * 3, (hidden, weight)), expected_gradients, strict=True):
+    for ours, theirs in zip(
+        torch.autograd.grad(found * 3, (hidden, weight)), expected_gradients, strict=True
+    ):
         assert ours.dtype == dtype
-        assert torch.allclose(ours.float(), theirs.float(), atol=tolerance * theirs.abs().max().item())
+        assert torch.allclose(
+            ours.float(), theirs.float(), atol=tolerance * theirs.abs().max().item()
+        )
 
 
 def test_a_certain_prediction_costs_nothing_and_a_hopeless_one_is_finite() -> None:
@@ -35,5 +44,7 @@ def test_a_certain_prediction_costs_nothing_and_a_hopeless_one_is_finite() -> No
 
 def test_without_gradients_only_the_loss_is_made() -> None:
     with torch.no_grad():
-        value = ProjectedCrossEntropy.apply(torch.ones(3, 2), torch.ones(5, 2), torch.zeros(3, dtype=torch.long))
+        value = ProjectedCrossEntropy.apply(
+            torch.ones(3, 2), torch.ones(5, 2), torch.zeros(3, dtype=torch.long)
+        )
     assert value.item() == pytest.approx(torch.log(torch.tensor(5.0)).item())

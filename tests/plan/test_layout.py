@@ -15,15 +15,23 @@ LARGE = sizing.Dimensions(42, 4096, 16384, 128, 32, 0, 2048)
 
 
 def at_degree(model: sizing.Dimensions) -> layouts.ModelAt:
-    return lambda degree: dataclasses.replace(model, vocabulary=sizing.padded_vocabulary(50257, degree))
+    return lambda degree: dataclasses.replace(
+        model, vocabulary=sizing.padded_vocabulary(50257, degree)
+    )
 
 
 def devices(count: int, memory_gib: float | None = 64.0, largest: int = 16) -> layouts.Devices:
     return layouts.Devices(count, min(count, 8), memory_gib, True, largest)
 
 
-@given(st.sampled_from([1, 2, 4, 8, 16, 32, 64]), st.sampled_from([256, 512, 1024]), st.sampled_from([SMALL, LARGE]))
-def test_a_layout_covers_the_batch_and_the_devices(count: int, batch: int, model: sizing.Dimensions) -> None:
+@given(
+    st.sampled_from([1, 2, 4, 8, 16, 32, 64]),
+    st.sampled_from([256, 512, 1024]),
+    st.sampled_from([SMALL, LARGE]),
+)
+def test_a_layout_covers_the_batch_and_the_devices(
+    count: int, batch: int, model: sizing.Dimensions
+) -> None:
     layout, _ = layouts.choose_layout(at_degree(model), devices(count), batch, 2048, Settings())
     assert layout.tensor_parallel * layout.pipeline_parallel * layout.data_parallel == count
     assert batch % (layout.micro_batch_size * layout.data_parallel) == 0
@@ -31,7 +39,9 @@ def test_a_layout_covers_the_batch_and_the_devices(count: int, batch: int, model
 
 @given(st.sampled_from([8, 16, 64]), st.floats(8, 200))
 def test_what_is_said_to_fit_fits(count: int, memory_gib: float) -> None:
-    chosen, fits = layouts.choose_layout(at_degree(LARGE), devices(count, memory_gib), 1024, 2048, Settings())
+    chosen, fits = layouts.choose_layout(
+        at_degree(LARGE), devices(count, memory_gib), 1024, 2048, Settings()
+    )
     assert layouts.fits(at_degree(LARGE), chosen, devices(count, memory_gib), 2048) == fits
 
 
@@ -42,15 +52,21 @@ def test_a_small_model_is_neither_split_nor_recomputed() -> None:
 
 
 def test_a_model_that_fits_nowhere_is_said_not_to_fit() -> None:
-    assert layouts.choose_layout(at_degree(LARGE), devices(1, 16), 1024, 2048, Settings())[1] is False
+    assert (
+        layouts.choose_layout(at_degree(LARGE), devices(1, 16), 1024, 2048, Settings())[1] is False
+    )
 
 
 def test_unknown_memory_fits_everything() -> None:
-    assert layouts.choose_layout(at_degree(LARGE), devices(1, None), 1024, 2048, Settings())[1] is True
+    assert (
+        layouts.choose_layout(at_degree(LARGE), devices(1, None), 1024, 2048, Settings())[1] is True
+    )
 
 
 def test_what_the_user_fixes_stays_fixed() -> None:
-    settings = Settings(tensor_parallel=4, pipeline_parallel=2, micro_batch_size=2, activation_checkpointing=True)
+    settings = Settings(
+        tensor_parallel=4, pipeline_parallel=2, micro_batch_size=2, activation_checkpointing=True
+    )
     layout, _ = layouts.choose_layout(at_degree(LARGE), devices(16), 64, 2048, settings)
     assert layout == sizing.Layout(4, 2, 2, 2, True)
 
@@ -58,7 +74,9 @@ def test_what_the_user_fixes_stays_fixed() -> None:
 @pytest.mark.parametrize(("count", "batch"), [(3, 256), (8, 100), (512, 256)])
 def test_a_batch_that_no_degree_divides_is_refused(count: int, batch: int) -> None:
     with pytest.raises(UsageError, match="do not divide"):
-        layouts.choose_layout(at_degree(SMALL), devices(count), batch, 2048, Settings(tensor_parallel=1))
+        layouts.choose_layout(
+            at_degree(SMALL), devices(count), batch, 2048, Settings(tensor_parallel=1)
+        )
 
 
 @given(st.sampled_from([2, 4, 8]))
@@ -66,4 +84,6 @@ def test_heads_are_never_split_unevenly(degree: int) -> None:
     odd = dataclasses.replace(SMALL, heads=7)
     assume(odd.heads % degree)
     with pytest.raises(UsageError):
-        layouts.choose_layout(at_degree(odd), devices(8), 256, 2048, Settings(tensor_parallel=degree))
+        layouts.choose_layout(
+            at_degree(odd), devices(8), 256, 2048, Settings(tensor_parallel=degree)
+        )

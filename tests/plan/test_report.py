@@ -17,9 +17,15 @@ def plan(name: str, cluster: str) -> Plan:
 def test_json_is_plain_and_complete(cluster: str) -> None:
     document = report.as_json(plan("146m14b400m", cluster))
     assert json.loads(json.dumps(document)) == document
-    assert {"flops_6nd", "flops_exact", "hours", "jobs", "gpu_hours", "billing_units", "checkpoint_bytes"} <= set(
-        document["cost"]
-    )
+    assert {
+        "flops_6nd",
+        "flops_exact",
+        "hours",
+        "jobs",
+        "gpu_hours",
+        "billing_units",
+        "checkpoint_bytes",
+    } <= set(document["cost"])
     assert document["cost"]["memory_fits"] is True
 
 
@@ -37,5 +43,7 @@ def test_one_epoch_is_singular() -> None:
 
 def test_billing_is_left_out_where_the_site_has_no_unit() -> None:
     assert "=" not in next(
-        line for line in report.as_table(plan("146m14b400m", "cuda")).splitlines() if "GPU-hours" in line
+        line
+        for line in report.as_table(plan("146m14b400m", "cuda")).splitlines()
+        if "GPU-hours" in line
     )

@@ -17,16 +17,30 @@ RUNS = sorted(load_runs())
 
 
 def plan(
-    name: str, cluster: str = "lumi", *overrides: str, config: UserConfig | None = None, **request: object
+    name: str,
+    cluster: str = "lumi",
+    *overrides: str,
+    config: UserConfig | None = None,
+    **request: object,
 ) -> Plan:
-    asked = Request(name, cluster, account="project_1", settings=settings.parse(overrides), **request)  # type: ignore[arg-type]
+    asked = Request(
+        name, cluster, account="project_1", settings=settings.parse(overrides), **request
+    )  # type: ignore[arg-type]
     return resolve.resolve(asked, config or UserConfig())
 
 
 def test_the_name_that_the_readme_begins_with() -> None:
     found = plan("146m14b400m")
-    assert (found.parameters, found.tokens, found.unique_tokens) == (146_525_952, 14 * 10**9, 4 * 10**8)
-    assert (found.training.global_batch_size, found.training.train_samples, found.training.steps) == (
+    assert (found.parameters, found.tokens, found.unique_tokens) == (
+        146_525_952,
+        14 * 10**9,
+        4 * 10**8,
+    )
+    assert (
+        found.training.global_batch_size,
+        found.training.train_samples,
+        found.training.steps,
+    ) == (
         256,
         6835938,
         26702,
@@ -46,7 +60,11 @@ def test_batch_samples_and_steps_are_those_of_the_released_families(
     name: str, batch: int, samples: int, steps: int
 ) -> None:
     training = plan(name).training
-    assert (training.global_batch_size, training.train_samples, training.steps) == (batch, samples, steps)
+    assert (training.global_batch_size, training.train_samples, training.steps) == (
+        batch,
+        samples,
+        steps,
+    )
 
 
 def test_as_released_repeats_what_ran_and_the_plan_tells_the_difference() -> None:
@@ -125,16 +143,32 @@ def test_seeds_of_names_and_overrides() -> None:
 
 
 def test_every_training_default_can_be_overridden() -> None:
-    found = plan("146m14b400m", "lumi", "lr=1.0e-3", "min_lr=0", "dropout=0", "warmup_fraction=0", "train_samples=2048")
+    found = plan(
+        "146m14b400m",
+        "lumi",
+        "lr=1.0e-3",
+        "min_lr=0",
+        "dropout=0",
+        "warmup_fraction=0",
+        "train_samples=2048",
+    )
     training = found.training
-    assert (training.lr, training.min_lr, training.dropout, training.warmup_samples) == (1e-3, 0, 0, 0)
+    assert (training.lr, training.min_lr, training.dropout, training.warmup_samples) == (
+        1e-3,
+        0,
+        0,
+        0,
+    )
     assert (training.steps, found.tokens) == (8, 2048 * 2048)
 
 
 def test_the_workspace_follows_option_configuration_and_profile() -> None:
     assert plan("146m14b400m").paths.workspace == "/scratch/project_1/encore"
     assert plan("146m14b400m", config=UserConfig(workspace="/a")).paths.workspace == "/a"
-    assert plan("146m14b400m", config=UserConfig(workspace="/a"), workspace="/b").paths.workspace == "/b"
+    assert (
+        plan("146m14b400m", config=UserConfig(workspace="/a"), workspace="/b").paths.workspace
+        == "/b"
+    )
 
 
 def test_a_missing_account_is_warned_of() -> None:
@@ -158,7 +192,9 @@ def test_a_missing_account_is_warned_of() -> None:
         ({"cluster": "cuda", "workspace": "/a b"}, (), "cannot stand in a job script"),
     ],
 )
-def test_what_cannot_be_is_refused(arguments: dict[str, object], overrides: tuple[str, ...], error: str) -> None:
+def test_what_cannot_be_is_refused(
+    arguments: dict[str, object], overrides: tuple[str, ...], error: str
+) -> None:
     with pytest.raises(UsageError, match=error) as raised:
         plan("146m14b400m", arguments.pop("cluster"), *overrides, **arguments)  # type: ignore[arg-type]
     assert raised.value.hint

@@ -31,8 +31,13 @@ def published() -> dict[str, list[Group]]:
         for row in csv.DictReader(stream):
             start, end = row["range"].split(":")
             prefix = f"{row['path_dir']}/{row['path_basename']}"
-            groups[row["file"]][row["split"]].append(Part(float(row["weight"]), float(start), float(end), prefix))
-    return {file: [Group(name, tuple(parts)) for name, parts in by_name.items()] for file, by_name in groups.items()}
+            groups[row["file"]][row["split"]].append(
+                Part(float(row["weight"]), float(start), float(end), prefix)
+            )
+    return {
+        file: [Group(name, tuple(parts)) for name, parts in by_name.items()]
+        for file, by_name in groups.items()
+    }
 
 
 PUBLISHED = published()
@@ -53,7 +58,10 @@ def spec_of(file: str) -> DataSpec:
 
 
 def test_all_87_files_are_here() -> None:
-    assert len(PUBLISHED) == 87 and sum(len(g.parts) for groups in PUBLISHED.values() for g in groups) == 98
+    assert (
+        len(PUBLISHED) == 87
+        and sum(len(g.parts) for groups in PUBLISHED.values() for g in groups) == 98
+    )
 
 
 @pytest.mark.parametrize("file", [file for file in PUBLISHED if file.startswith("train")])
@@ -67,7 +75,9 @@ def test_a_validation_file_is_derived(file: str) -> None:
 
 
 def test_no_file_is_left_out() -> None:
-    assert set(PUBLISHED) == {file for file in PUBLISHED if file.startswith("train")} | set(VALIDATION)
+    assert set(PUBLISHED) == {file for file in PUBLISHED if file.startswith("train")} | set(
+        VALIDATION
+    )
 
 
 @pytest.mark.parametrize("file", [file for file in PUBLISHED if file != "trainc4nodups.txt"])
@@ -87,7 +97,9 @@ def test_lines_are_the_published_ones_to_the_byte() -> None:
         f'"validation_c4: 1.0 0:1 {folder}/c4_validation/gpt2tok_c4validation_rerun_text_document"'
         f' "validation_oscar: 1.0 0:1 {folder}/oscar_validation/gpt2tok_oscarvalidation_text_document"\n'
     )
-    assert "1.0 0.95:1 " in run_data.line(run_data.valid_groups(VALIDATION["valc4py.txt"], load_corpora()), folder)
+    assert "1.0 0.95:1 " in run_data.line(
+        run_data.valid_groups(VALIDATION["valc4py.txt"], load_corpora()), folder
+    )
 
 
 def test_more_than_a_corpus_holds_is_the_corpus() -> None:
@@ -104,12 +116,17 @@ def test_what_is_held_out_for_validation_is_not_trained_on() -> None:
 
 def test_the_demo_corpus_has_its_own_validation_set() -> None:
     spec = DataSpec("pydocs", 100_000)
-    assert run_data.train_group(spec, load_corpora()).parts[0].prefix == "pydocs/pydocs_100K_text_document"
+    assert (
+        run_data.train_group(spec, load_corpora()).parts[0].prefix
+        == "pydocs/pydocs_100K_text_document"
+    )
     assert [group.name for group in run_data.valid_groups(spec, load_corpora())] == ["validation"]
     assert run_data.file_names(spec, load_corpora()) == ("train100kpydocs.txt", "valpydocs.txt")
 
 
-@pytest.mark.parametrize("spec", [DataSpec("c5"), DataSpec("c4", mix=("perl", 10)), DataSpec("c4", variant="dedupe")])
+@pytest.mark.parametrize(
+    "spec", [DataSpec("c5"), DataSpec("c4", mix=("perl", 10)), DataSpec("c4", variant="dedupe")]
+)
 def test_an_unknown_corpus_or_variant_lists_the_valid_ones(spec: DataSpec) -> None:
     with pytest.raises(UnknownNameError) as caught:
         run_data.train_group(spec, load_corpora())
@@ -131,21 +148,33 @@ def test_a_folder_that_would_break_the_line_is_refused(folder: str) -> None:
 numbers = st.integers(1, 100).map(lambda hundredths: hundredths / 100)
 words = st.from_regex(r"[a-z0-9_]{1,12}", fullmatch=True)
 parts = st.builds(
-    lambda weight, start, length, prefix: Part(weight, start, min(1.0, round(start + length, 4)), prefix),
+    lambda weight, start, length, prefix: Part(
+        weight, start, min(1.0, round(start + length, 4)), prefix
+    ),
     numbers,
     st.integers(0, 99).map(lambda hundredths: hundredths / 100),
     numbers,
     words,
 )
-groups = st.builds(lambda name, parts: Group(name, tuple(parts)), words, st.lists(parts, min_size=1, max_size=4))
+groups = st.builds(
+    lambda name, parts: Group(name, tuple(parts)), words, st.lists(parts, min_size=1, max_size=4)
+)
 
 
 @given(st.lists(groups, min_size=1, max_size=3, unique_by=lambda group: group.name))
 def test_the_trainer_reads_back_what_the_line_says(given_groups: list[Group]) -> None:
     read = data_paths.parse(run_data.line(given_groups, "/data"), "the line")
-    assert [(group.name, len(group.parts)) for group in read] == [(g.name, len(g.parts)) for g in given_groups]
+    assert [(group.name, len(group.parts)) for group in read] == [
+        (g.name, len(g.parts)) for g in given_groups
+    ]
     for part, expected in zip(
-        (part for group in read for part in group.parts), (p for g in given_groups for p in g.parts), strict=True
+        (part for group in read for part in group.parts),
+        (p for g in given_groups for p in g.parts),
+        strict=True,
     ):
-        assert (part.weight, part.start, part.end) == (expected.weight, expected.start, expected.end)
+        assert (part.weight, part.start, part.end) == (
+            expected.weight,
+            expected.start,
+            expected.end,
+        )
         assert part.prefix == f"/data/{expected.prefix}"

@@ -9,7 +9,13 @@ from encore.registry.paper_runs import load_runs
 from hypothesis import given
 from hypothesis import strategies as st
 
-LABELS = {"146m": 146_500_000, "1b1": 1_096_300_000, "2b8": 2_810_000_000, "4b2": 4_246_500_000, "500k": 500_000}
+LABELS = {
+    "146m": 146_500_000,
+    "1b1": 1_096_300_000,
+    "2b8": 2_810_000_000,
+    "4b2": 4_246_500_000,
+    "500k": 500_000,
+}
 
 
 VARIANTS = ["dedup", "dedup25", "dedup25expanded", "perplexity25"]
@@ -21,7 +27,9 @@ def vocabulary(known: dict[str, run_name.Triple] | None = None) -> run_name.Voca
 
 def of_the_registry() -> run_name.Vocabulary:
     labels = {label: record.parameters for label, record in models.load_models().labels.items()}
-    known = {name: (run.parameters, run.tokens, run.unique_tokens) for name, run in load_runs().items()}
+    known = {
+        name: (run.parameters, run.tokens, run.unique_tokens) for name, run in load_runs().items()
+    }
     return run_name.Vocabulary(labels, known, load_corpora())
 
 
@@ -61,7 +69,11 @@ def test_an_ambiguous_name_lists_its_readings_and_how_to_choose() -> None:
 
 def test_the_hint_of_an_ambiguous_name_resolves_it() -> None:
     choice = run_name.Choice("1b1", "91b1", "2b")
-    assert triple(run_name.parse("1b191b12b", vocabulary(), choice)) == (1_096_300_000, 91_100_000_000, 2 * 10**9)
+    assert triple(run_name.parse("1b191b12b", vocabulary(), choice)) == (
+        1_096_300_000,
+        91_100_000_000,
+        2 * 10**9,
+    )
 
 
 def test_known_triples_decide_between_readings_also_for_suffixed_names() -> None:
@@ -109,7 +121,17 @@ def test_an_unknown_label_lists_the_nearest() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "146m", "146m14b", "$(id)", "146m14b400m;ls", "146m14b400mc4py", "../146m14b400m", "a" * 5000, "1४6m1b1m"],
+    [
+        "",
+        "146m",
+        "146m14b",
+        "$(id)",
+        "146m14b400m;ls",
+        "146m14b400mc4py",
+        "../146m14b400m",
+        "a" * 5000,
+        "1४6m1b1m",
+    ],
 )
 def test_what_is_not_a_name_is_refused(name: str) -> None:
     with pytest.raises(UsageError):
@@ -128,7 +150,13 @@ def test_amount_labels_round_trip(whole: int, unit: str, hundredths: int) -> Non
     st.integers(1, 999),
     st.sampled_from(["", "c4", "oscar", "dedup", "seed3"]),
 )
-def test_the_true_reading_is_always_among_those_offered(label: str, tokens: int, unique: int, suffix: str) -> None:
+def test_the_true_reading_is_always_among_those_offered(
+    label: str, tokens: int, unique: int, suffix: str
+) -> None:
     name = f"{label}{tokens}b{unique}m{suffix}"
     choice = run_name.Choice(label, f"{tokens}b", f"{unique}m")
-    assert triple(run_name.parse(name, vocabulary(), choice)) == (LABELS[label], tokens * 10**9, unique * 10**6)
+    assert triple(run_name.parse(name, vocabulary(), choice)) == (
+        LABELS[label],
+        tokens * 10**9,
+        unique * 10**6,
+    )

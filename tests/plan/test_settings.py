@@ -8,8 +8,15 @@ from hypothesis import strategies as st
 
 
 def test_values_take_the_type_of_their_key() -> None:
-    chosen = settings.parse(["lr=1.0e-4", "global_batch_size=1_024", "large_scale=true", "partition=small-g", "seed=0"])
-    assert (chosen.lr, chosen.global_batch_size, chosen.large_scale, chosen.partition) == (1e-4, 1024, True, "small-g")
+    chosen = settings.parse(
+        ["lr=1.0e-4", "global_batch_size=1_024", "large_scale=true", "partition=small-g", "seed=0"]
+    )
+    assert (chosen.lr, chosen.global_batch_size, chosen.large_scale, chosen.partition) == (
+        1e-4,
+        1024,
+        True,
+        "small-g",
+    )
     assert chosen.seed == 0
 
 
@@ -23,7 +30,17 @@ def test_zero_and_false_are_values_not_absence() -> None:
 @pytest.mark.parametrize(
     "assignment",
     [
-        *("lr", "lr=", "lr=fast", "lr=-1", "lr=nan", "lr=inf", "lr=0", "global_batch_size=1.5", "micro_batch_size=0"),
+        *(
+            "lr",
+            "lr=",
+            "lr=fast",
+            "lr=-1",
+            "lr=nan",
+            "lr=inf",
+            "lr=0",
+            "global_batch_size=1.5",
+            "micro_batch_size=0",
+        ),
         *("precision=fp8", "large_scale=yes", "launch=mpi", "=1", "lr==1"),
     ],
 )
@@ -45,5 +62,7 @@ def test_a_key_may_stand_once() -> None:
 
 @given(st.integers(1, 10**9), st.floats(1e-9, 1e9), st.booleans())
 def test_settings_round_trip_through_text(batch: int, lr: float, checkpointing: bool) -> None:
-    chosen = settings.Settings(global_batch_size=batch, lr=lr, activation_checkpointing=checkpointing)
+    chosen = settings.Settings(
+        global_batch_size=batch, lr=lr, activation_checkpointing=checkpointing
+    )
     assert settings.parse(settings.as_assignments(chosen)) == chosen

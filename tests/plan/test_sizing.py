@@ -27,7 +27,9 @@ def test_parameters_equal_the_published_counts(row: dict[str, str]) -> None:
 
 
 def test_six_shapes_have_an_attention_of_another_size_than_the_model() -> None:
-    odd = [row["preset"] for row in PRESETS if dimensions(row, 1).attention_size != int(row["d_model"])]
+    odd = [
+        row["preset"] for row in PRESETS if dimensions(row, 1).attention_size != int(row["d_model"])
+    ]
     assert len(odd) == 6
 
 
@@ -37,7 +39,8 @@ def test_gpt2s_vocabulary_is_padded_as_megatron_pads_it(tensor_parallel: int, ro
 
 
 @pytest.mark.parametrize(
-    ("tokens", "samples"), [(55 * 10**9, 26_855_469), (84 * 10**9, 41_015_625), (178 * 10**9, 86_914_062)]
+    ("tokens", "samples"),
+    [(55 * 10**9, 26_855_469), (84 * 10**9, 41_015_625), (178 * 10**9, 86_914_062)],
 )
 def test_samples_equal_those_that_the_paper_ran(tokens: int, samples: int) -> None:
     assert sizing.train_samples(tokens, 2048) == samples
@@ -52,11 +55,17 @@ def test_exact_flops_without_attention_and_embedding_are_6nd_of_the_matrices() -
 @pytest.mark.parametrize("row", PRESETS[9:45:5], ids=lambda row: row["preset"])
 def test_exact_flops_are_within_a_third_of_6nd_for_the_papers_sizes(row: dict[str, str]) -> None:
     model = dimensions(row, 50304)
-    assert 0.9 < sizing.flops_exact(model, 10**9, 2048) / sizing.flops_6nd(sizing.parameters(model), 10**9) < 1.34
+    assert (
+        0.9
+        < sizing.flops_exact(model, 10**9, 2048) / sizing.flops_6nd(sizing.parameters(model), 10**9)
+        < 1.34
+    )
 
 
 @given(st.integers(1, 8), st.sampled_from([1, 2, 4]), st.booleans())
-def test_memory_falls_with_data_parallelism_and_recomputation(data: int, micro: int, bf16: bool) -> None:
+def test_memory_falls_with_data_parallelism_and_recomputation(
+    data: int, micro: int, bf16: bool
+) -> None:
     model = dimensions(PRESETS[30], 50304)
     plain = sizing.Layout(1, 1, data, micro, False, bf16)
     more_ranks = sizing.Layout(1, 1, data * 2, micro, False, bf16)

@@ -35,7 +35,9 @@ def test_an_unknown_folder_kind_is_refused(tmp_path: Path) -> None:
         user_config.load(write(tmp_path, "folders: {datas: /a}\n"))
 
 
-@pytest.mark.parametrize("path", ["/a b", "/a;ls", "/a'b", '/a"b', "/a\nb", "/a,b", "/a:b", "/$HOME", "/`id`", "/a\\b"])
+@pytest.mark.parametrize(
+    "path", ["/a b", "/a;ls", "/a'b", '/a"b', "/a\nb", "/a,b", "/a:b", "/$HOME", "/`id`", "/a\\b"]
+)
 def test_a_path_that_could_break_out_of_a_script_is_refused(path: str) -> None:
     with pytest.raises(UsageError):
         user_config.safe_path(path, "workspace")
@@ -54,10 +56,19 @@ def test_an_account_that_could_break_out_of_a_directive_is_refused(account: str)
 
 @pytest.mark.parametrize(
     ("configured", "slurm_name", "expected"),
-    [("cuda", "lumi", "cuda"), (None, "leonardo", "leonardo"), (None, None, "lumi"), (None, "elsewhere", "lumi")],
+    [
+        ("cuda", "lumi", "cuda"),
+        (None, "leonardo", "leonardo"),
+        (None, None, "lumi"),
+        (None, "elsewhere", "lumi"),
+    ],
 )
 def test_the_default_cluster(
-    configured: str | None, slurm_name: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configured: str | None,
+    slurm_name: str | None,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("SLURM_CLUSTER_NAME", raising=False)
     conf = tmp_path / "slurm.conf"

@@ -50,7 +50,9 @@ def test_every_regime_covers_every_size_and_trains_an_existing_corpus() -> None:
 
 def test_no_registry_file_holds_an_account_a_home_or_a_token() -> None:
     for path in FOLDER.rglob("*.*"):
-        assert not re.search(r"project_4\d+|/home/|/users/|hf_[A-Za-z0-9]{20}", path.read_text()), path
+        assert not re.search(r"project_4\d+|/home/|/users/|hf_[A-Za-z0-9]{20}", path.read_text()), (
+            path
+        )
 
 
 def test_an_unknown_cluster_lists_the_nearest() -> None:
@@ -65,13 +67,17 @@ def test_durations_count_seconds(days: int, hours: int, minutes: int, secs: int)
     assert clusters.seconds(text) == ((days * 24 + hours) * 60 + minutes) * 60 + secs
 
 
-@pytest.mark.parametrize("text", ["", "24", "1:2:3", "24:60:00", "1-24", "1 day", "01:00:00; ls", "-1:00:00"])
+@pytest.mark.parametrize(
+    "text", ["", "24", "1:2:3", "24:60:00", "1-24", "1 day", "01:00:00; ls", "-1:00:00"]
+)
 def test_what_is_not_a_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="D-HH:MM:SS"):
         clusters.seconds(text)
 
 
-@pytest.mark.parametrize(("name", "value"), [("a b", "1"), ("X", "$(ls)"), ("X", "`id`"), ("X", 'a"b'), ("X", "a\nb")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("a b", "1"), ("X", "$(ls)"), ("X", "`id`"), ("X", 'a"b'), ("X", "a\nb")]
+)
 def test_a_variable_that_could_run_something_is_refused(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=r"not the name|character"):
         Variable(name, value, "here")

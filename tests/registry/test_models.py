@@ -53,7 +53,13 @@ def records(value: Any) -> Iterator[Any]:
     if is_dataclass(value):
         yield value
         value = [getattr(value, field.name) for field in fields(value)]
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+    for item in (
+        value.values()
+        if isinstance(value, dict)
+        else value
+        if isinstance(value, list | tuple)
+        else ()
+    ):
         yield from records(item)
 
 
@@ -86,7 +92,9 @@ def test_a_shape_is_the_papers(preset: dict[str, str]) -> None:
 
 
 def test_six_shapes_have_an_attention_of_another_size() -> None:
-    differing = [s.name for s in registry.load_models().shapes.values() if s.heads * s.kv_size != s.d_model]
+    differing = [
+        s.name for s in registry.load_models().shapes.values() if s.heads * s.kv_size != s.d_model
+    ]
     assert differing == ["20M", "35M", "11452M", "12569M", "13735M", "14940M"]
     text = (FOLDER / "models.yml").read_text()
     for name in differing:
@@ -100,12 +108,18 @@ def test_54_shapes_and_22_labels_are_the_papers() -> None:
         preset["preset"].removeprefix("PARAM_") for preset in presets()
     }
     assert extra == {"3090M"}
-    assert sum(models.shapes[label.shape].regime == "paper" for label in models.labels.values()) == 22
+    assert (
+        sum(models.shapes[label.shape].regime == "paper" for label in models.labels.values()) == 22
+    )
 
 
 def test_a_label_names_the_shape_nearest_to_its_count_or_says_why_not() -> None:
     models = registry.load_models()
-    paper = {name: count(shape, 50_304, SEQUENCE) for name, shape in models.shapes.items() if shape.regime == "paper"}
+    paper = {
+        name: count(shape, 50_304, SEQUENCE)
+        for name, shape in models.shapes.items()
+        if shape.regime == "paper"
+    }
     for label in models.labels.values():
         if label.shape not in paper:
             continue
@@ -118,7 +132,9 @@ def test_a_label_names_the_shape_nearest_to_its_count_or_says_why_not() -> None:
 def test_laptop_labels_say_what_their_shapes_count() -> None:
     models = registry.load_models()
     vocabulary = load_tokenizers()["demo"].vocabulary
-    laptop = [label for label in models.labels.values() if models.shapes[label.shape].regime == "laptop"]
+    laptop = [
+        label for label in models.labels.values() if models.shapes[label.shape].regime == "laptop"
+    ]
     assert [label.name for label in laptop] == ["500k", "1m", "2m5", "5m"]
     for label in laptop:
         shape = models.shapes[label.shape]
@@ -162,8 +178,13 @@ def test_the_arguments_that_set_a_trainer_apart_are_its_own(trainer: Trainer) ->
         assert all(argument.startswith("--") for argument in pin.with_value | pin.without_value)
         assert not pin.with_value & pin.without_value
         assert {trainer.stop_file_argument, trainer.exit_duration_argument} <= pin.with_value
-        assert trainer.exit_signal_argument is None or trainer.exit_signal_argument in pin.without_value
-        assert ("--train-weighted-split-paths-path" in pin.with_value) == (trainer.data == "weighted-split-paths")
+        assert (
+            trainer.exit_signal_argument is None
+            or trainer.exit_signal_argument in pin.without_value
+        )
+        assert ("--train-weighted-split-paths-path" in pin.with_value) == (
+            trainer.data == "weighted-split-paths"
+        )
         assert {word for word in pin.adds.split() if word.startswith("--")} <= pin.with_value
         assert trainer.ranges or not pin.ignores_ranges
     assert (trainer.exit_signal is None) == (trainer.exit_signal_argument is None)
@@ -171,7 +192,9 @@ def test_the_arguments_that_set_a_trainer_apart_are_its_own(trainer: Trainer) ->
 
 def test_turkunlp_is_pinned_per_objective() -> None:
     pins = load_trainers()["turkunlp"].commits
-    assert (pins["causal"].commit or "")[:7] == "6732bc9" and pins["causal"].entry == "pretrain_gpt.py"
+    assert (pins["causal"].commit or "")[:7] == "6732bc9" and pins[
+        "causal"
+    ].entry == "pretrain_gpt.py"
     assert (pins["ul2"].commit or "")[:7] == "a1088c1" and pins["ul2"].entry == "pretrain_ul2.py"
     assert pins["ul2"].ignores_ranges and pins["ul2"].warning
 
@@ -194,7 +217,10 @@ def test_corpora_know_their_size() -> None:
     assert (c4.tokens_per_sample, oscar.tokens_per_sample) == (478.625834583, 1312.0951072)
     assert c4.tokens == 174_635_677_947 and oscar.tokens is None
     # the paper's example: samples that hold 1.9 billion tokens
-    assert round(1.9e9 / c4.tokens_per_sample) == 3_969_698 and round(1.9e9 / oscar.tokens_per_sample) == 1_448_066
+    assert (
+        round(1.9e9 / c4.tokens_per_sample) == 3_969_698
+        and round(1.9e9 / oscar.tokens_per_sample) == 1_448_066
+    )
 
 
 def test_runs_are_the_papers() -> None:
@@ -224,7 +250,9 @@ def test_what_ran_agrees_with_the_steps_released() -> None:
 def test_a_known_runs_shape_counts_its_parameters() -> None:
     for run in load_runs().values():
         if run.shape:
-            assert count(registry.load_models().shapes[run.shape], 50_304, SEQUENCE) == run.parameters
+            assert (
+                count(registry.load_models().shapes[run.shape], 50_304, SEQUENCE) == run.parameters
+            )
 
 
 @pytest.mark.parametrize("accessor", ACCESSORS)
@@ -257,5 +285,7 @@ def test_importing_the_registry_loads_nothing_heavy() -> None:
         " print(sorted({'torch', 'numpy', 'jinja2', 'transformers', 'datasets', 'deepspeed'} & set(sys.modules)))"
     )
     tools = Path(registry.__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=tools, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tools, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -13,8 +13,14 @@ from encore.registry.paper_runs import load_runs
 
 def test_the_numbers_are_those_of_the_sources() -> None:
     places = [place for run in released.runs().values() for place in run]
-    assert len(released.repositories()) == 46 and len(released.repositories("dataset")) == 10 and len(places) == 488
-    counts = {kind: sum(place.attribution == kind for place in places) for kind in released.ATTRIBUTIONS}
+    assert (
+        len(released.repositories()) == 46
+        and len(released.repositories("dataset")) == 10
+        and len(places) == 488
+    )
+    counts = {
+        kind: sum(place.attribution == kind for place in places) for kind in released.ATTRIBUTIONS
+    }
     assert counts == {"named": 89, "seed": 172, "inferred": 214, "unknown": 13}
 
 
@@ -22,17 +28,24 @@ def test_the_corpora_name_repositories_that_are_there() -> None:
     for corpus in load_corpora().values():
         for name in corpus.hub_tokenized:
             owner, _, repository = name.partition("/")
-            assert owner == released.organisation() and released.repositories()[repository].kind == "dataset"
+            assert (
+                owner == released.organisation()
+                and released.repositories()[repository].kind == "dataset"
+            )
     assert set(released.corpora()) <= load_corpora().keys()
 
 
 def test_runs_with_known_steps_were_released() -> None:
-    stepped = {name for name, run in load_runs().items() if run.global_step} & released.runs().keys()
+    stepped = {
+        name for name, run in load_runs().items() if run.global_step
+    } & released.runs().keys()
     assert "146m14b400m" in stepped and released.place("146m14b400m").repository == "lm1-misc"
 
 
 def test_a_run_in_several_places_asks_which() -> None:
-    with pytest.raises(UsageError, match="8b7178b25b stands in 2 repositories: lm1-8b7-178b-c4-repetitions, lm1") as it:
+    with pytest.raises(
+        UsageError, match="8b7178b25b stands in 2 repositories: lm1-8b7-178b-c4-repetitions, lm1"
+    ) as it:
         released.place("8b7178b25b")
     assert it.value.hint == "say which with --repo"
     assert released.place("8b7178b25b", "lm1-8b7-178b-oscar-repetitions").attribution == "named"
@@ -41,7 +54,9 @@ def test_a_run_in_several_places_asks_which() -> None:
 def test_a_run_of_unknown_place_and_a_wrong_repository_are_refused() -> None:
     with pytest.raises(UsageError, match="no source states that 2b84b4b is in any repository"):
         released.place("2b84b4b")
-    with pytest.raises(UsageError, match="no source states that 146m14b400m is in c4-subsets") as caught:
+    with pytest.raises(
+        UsageError, match="no source states that 146m14b400m is in c4-subsets"
+    ) as caught:
         released.place("146m14b400m", "c4-subsets")
     assert caught.value.hint == "it stands in lm1-misc"
     with pytest.raises(UnknownNameError, match="unknown released run '146m14b401m'"):
@@ -57,12 +72,24 @@ def test_only_a_repository_of_one_run_is_that_run() -> None:
     ("file", "old", "new", "what"),
     [
         ("repositories.csv", "mup,dataset", "mup,space", "mup is a 'space'"),
-        ("released_runs.csv", "146m14b400m,lm1-misc,", "146m14b400m,lm1-mics,", "146m14b400m: 'lm1-mics', 'named'"),
-        ("released_runs.csv", "lm1-misc,named,README example", "lm1-misc,sure,README example", "'lm1-misc', 'sure'"),
+        (
+            "released_runs.csv",
+            "146m14b400m,lm1-misc,",
+            "146m14b400m,lm1-mics,",
+            "146m14b400m: 'lm1-mics', 'named'",
+        ),
+        (
+            "released_runs.csv",
+            "lm1-misc,named,README example",
+            "lm1-misc,sure,README example",
+            "'lm1-misc', 'sure'",
+        ),
         ("released_runs.csv", "2b84b4b,,unknown", "2b84b4b,,named", "2b84b4b: None, 'named'"),
     ],
 )
-def test_a_wrong_table_is_refused_by_name(tmp_path: Path, file: str, old: str, new: str, what: str) -> None:
+def test_a_wrong_table_is_refused_by_name(
+    tmp_path: Path, file: str, old: str, new: str, what: str
+) -> None:
     for name in ("repositories.csv", "released_runs.csv"):
         shutil.copy(FOLDER / name, tmp_path)
     text = (tmp_path / file).read_text()

@@ -39,7 +39,11 @@ def test_rows_become_records_by_their_first_column(tmp_path: Path) -> None:
     ("text", "where", "what"),
     [
         ("", ":1:", "the columns are"),
-        ("name,count\n", ":1:", "the columns are name, count; they must be name, count, loss, seed, final, note"),
+        (
+            "name,count\n",
+            ":1:",
+            "the columns are name, count; they must be name, count, loss, seed, final, note",
+        ),
         (HEADER.replace("count,loss", "loss,count"), ":1:", "the columns are"),
         (HEADER + "a,1,,,0,\nb,x,,,0,\n", ":3: count", "must be a whole number, not 'x'"),
         (HEADER + "a,1.0,,,0,\n", ":2: count", "must be a whole number, not '1.0'"),
@@ -56,7 +60,9 @@ def test_rows_become_records_by_their_first_column(tmp_path: Path) -> None:
         (HEADER.encode() + b"a,1,,,0,\xff\n", ": ", "not UTF-8"),
     ],
 )
-def test_a_refusal_names_line_and_cause(tmp_path: Path, text: str | bytes, where: str, what: str) -> None:
+def test_a_refusal_names_line_and_cause(
+    tmp_path: Path, text: str | bytes, where: str, what: str
+) -> None:
     with pytest.raises(RegistryError) as caught:
         read(tmp_path, text)
     message = f"{caught.value}; {caught.value.hint}"
@@ -93,7 +99,9 @@ line = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\x00"), max_
         max_size=5,
     )
 )
-def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, rows: dict[str, tuple]) -> None:
+def test_what_is_written_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: dict[str, tuple]
+) -> None:
     path = tmp_path_factory.mktemp("csv") / "rows.csv"
     with open(path, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)

@@ -45,7 +45,9 @@ class Whole:
 
 def python_loader() -> ModuleType:
     """A second copy of the module, made where libyaml is absent."""
-    spec = importlib.util.spec_from_file_location("strict_yaml_without_libyaml", strict_yaml.__file__)
+    spec = importlib.util.spec_from_file_location(
+        "strict_yaml_without_libyaml", strict_yaml.__file__
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     fast = yaml.__dict__.pop("CSafeLoader", None)
@@ -114,7 +116,9 @@ def test_a_file_gives_its_stem_as_the_name(read: Any) -> None:
 
 
 def test_a_name_that_the_key_states_is_not_written_again(read: Any) -> None:
-    assert "facts.yml:3: unknown key 'name'" in refusal(read, "parts:\n  one:\n    name: one\n    count: 1\n")
+    assert "facts.yml:3: unknown key 'name'" in refusal(
+        read, "parts:\n  one:\n    name: one\n    count: 1\n"
+    )
 
 
 def test_an_unknown_key_lists_the_valid_ones(read: Any) -> None:
@@ -138,7 +142,11 @@ def test_an_unknown_key_lists_the_valid_ones(read: Any) -> None:
         ("rate: 1.0e+999\n", ":1:", "1.0e+999 is not a finite"),
         ("rate: 1:30.5\n", ":1:", "1:30.5 is not a finite decimal"),
         ("rate: -1\n", ":1:", "rate is below 0"),
-        ("title: 48:00:00\n", ":1:", 'YAML reads 48:00:00 as a number of another base; quote it if it is text: "48'),
+        (
+            "title: 48:00:00\n",
+            ":1:",
+            'YAML reads 48:00:00 as a number of another base; quote it if it is text: "48',
+        ),
         ("title: T\nnumbers:\n  mode: 0644\n", ":3:", "0644 as a number of another base"),
         ("numbers: {a: 0x1F}\n", ":1:", "0x1F as a number of another base"),
         ("numbers: {a: 0b11}\n", ":1:", "0b11 as a number of another base"),
@@ -174,7 +182,11 @@ def test_an_unknown_key_lists_the_valid_ones(read: Any) -> None:
         ("title: a\nwords: &w [a]\nparts: *w\n", ":2:", "has an anchor (&) is used again"),
         ("inner: &i {count: 1}\nparts:\n  one: {<<: *i}\n", ":3:", "not valid YAML"),
         ("title: *nothing\n", ":1:", "not valid YAML: found undefined alias"),
-        ("title: !!python/name:os.system\n", ":1:", "not valid YAML: could not determine a constructor"),
+        (
+            "title: !!python/name:os.system\n",
+            ":1:",
+            "not valid YAML: could not determine a constructor",
+        ),
         ("title: !local x\n", ":1:", "not valid YAML: could not determine a constructor"),
         ("words: !!set {a, b}\n", ":1:", "words must be a list"),
         ("title: !!binary aGk=\n", ":1:", "title must be text, not b'hi'"),
@@ -188,7 +200,9 @@ def test_a_refusal_names_line_and_cause(read: Any, text: str, where: str, what: 
 
 def test_tags_are_never_executed(read: Any, tmp_path: Path) -> None:
     witness = tmp_path / "witness"
-    assert "constructor" in refusal(read, f"title: !!python/object/apply:os.system ['touch {witness}']\n")
+    assert "constructor" in refusal(
+        read, f"title: !!python/object/apply:os.system ['touch {witness}']\n"
+    )
     assert not witness.exists()
 
 
@@ -201,16 +215,22 @@ def test_a_byte_order_mark_and_windows_line_ends_are_taken(read: Any) -> None:
 
 
 def test_repeated_aliases_do_not_grow(read: Any) -> None:
-    lines = ['a0: &a0 ["x"]'] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 60)]
+    lines = ['a0: &a0 ["x"]'] + [
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 60)
+    ]
     assert "used again" in refusal(read, "\n".join(lines) + "\n")
 
 
-@pytest.mark.parametrize("text", ["[" * 200_000, "{a: " * 3_000 + "1", "- " * 100_000, "words: " + "x" * 10_000_000])
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, "{a: " * 3_000 + "1", "- " * 100_000, "words: " + "x" * 10_000_000]
+)
 def test_a_file_that_could_exhaust_the_stack_is_refused(read: Any, text: str) -> None:
     assert "too many brackets or too long a line" in refusal(read, text)
 
 
-@pytest.mark.parametrize("text", ["[" * 2_000 + "]" * 2_000, "- " * 2_000 + "1", "words: " + "[" * 900 + "]" * 900])
+@pytest.mark.parametrize(
+    "text", ["[" * 2_000 + "]" * 2_000, "- " * 2_000 + "1", "words: " + "[" * 900 + "]" * 900]
+)
 def test_deep_nesting_is_refused_in_one_short_line(read: Any, text: str) -> None:
     assert len(refusal(read, text)) < 300
 
@@ -226,7 +246,9 @@ def test_an_extending_file_takes_what_it_does_not_state(read: Any, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["absent", "../base", "/etc/passwd", "[base]", "null", "chained"])
-def test_only_a_sibling_that_extends_nothing_is_extended(read: Any, tmp_path: Path, name: str) -> None:
+def test_only_a_sibling_that_extends_nothing_is_extended(
+    read: Any, tmp_path: Path, name: str
+) -> None:
     (tmp_path / "base.yml").write_text("title: base\n")
     (tmp_path / "chained.yml").write_text("extends: base\n")
     assert "facts.yml:2: " in refusal(read, f"title: T\nextends: {name}\n")
@@ -237,26 +259,40 @@ def test_what_an_extended_file_states_is_checked(read: Any, tmp_path: Path) -> N
     assert "facts.yml:1: unknown key 'colour'" in refusal(read, "extends: base\n")
 
 
-plain = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"], exclude_characters="\x85\u2028\u2029"))
+plain = st.text(
+    st.characters(
+        codec="utf-8", exclude_categories=["Cs", "Cc"], exclude_characters="\x85\u2028\u2029"
+    )
+)
 
 
 @given(
     title=plain,
     rate=st.floats(min_value=0, allow_nan=False, allow_infinity=False),
     words=st.lists(plain, max_size=4),
-    numbers=st.dictionaries(st.from_regex(r"[a-z]{2,8}-[0-9]", fullmatch=True), st.integers(-(10**12), 10**12)),
+    numbers=st.dictionaries(
+        st.from_regex(r"[a-z]{2,8}-[0-9]", fullmatch=True), st.integers(-(10**12), 10**12)
+    ),
 )
 def test_what_is_written_as_yaml_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, title: str, rate: float, words: list[str], numbers: dict[str, int]
+    tmp_path_factory: pytest.TempPathFactory,
+    title: str,
+    rate: float,
+    words: list[str],
+    numbers: dict[str, int],
 ) -> None:
     path = tmp_path_factory.mktemp("yaml") / "facts.yml"
     value = {"title": title, "rate": rate, "words": words, "numbers": numbers}
     path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
-    assert strict_yaml.load(path, Whole) == Whole(title=title, rate=rate, words=tuple(words), numbers=numbers)
+    assert strict_yaml.load(path, Whole) == Whole(
+        title=title, rate=rate, words=tuple(words), numbers=numbers
+    )
 
 
 @given(text=st.text(max_size=80))
-def test_any_text_is_read_or_refused_with_a_registry_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_text_is_read_or_refused_with_a_registry_error(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
     path = tmp_path_factory.mktemp("yaml") / "facts.yml"
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
     try:

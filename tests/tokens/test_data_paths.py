@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 TINY = Path(__file__).resolve().parents[1] / "data/megatron_tiny"
 PUBLISHED = Path(__file__).parents[1] / "data" / "datapaths.csv"
 
-words = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C"), exclude_characters='":,/'), min_size=1)
+words = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Z", "C"), exclude_characters='":,/'),
+    min_size=1,
+)
 fractions = st.floats(0, 1)
 parts = st.builds(
     lambda weight, ends, prefix: Part(weight, min(ends), max(ends), prefix),
@@ -49,7 +52,9 @@ def test_blanks_within_a_group_do_not_matter():
 @pytest.mark.parametrize("run", ["tp1", "tp2"])
 def test_files_that_megatron_ran_with_are_read(run):
     prefix = "data/tiny_text_document"
-    assert read(TINY / run / "train_paths.txt", one_group=True) == (Group("train", (Part(1, 0, 0.9, prefix),)),)
+    assert read(TINY / run / "train_paths.txt", one_group=True) == (
+        Group("train", (Part(1, 0, 0.9, prefix),)),
+    )
     assert read(TINY / run / "valid_paths.txt") == (Group("valid", (Part(1, 0.9, 1, prefix),)),)
 
 
@@ -131,7 +136,9 @@ def test_a_prefix_that_the_format_cannot_hold_is_refused(prefix):
         render([Group("train", (Part(1, 0, 1, prefix),))])
 
 
-@pytest.mark.parametrize("unwritable", [(), (Group("a:b", (Part(1, 0, 1, "/a"),)),), (Group("a", ()),)])
+@pytest.mark.parametrize(
+    "unwritable", [(), (Group("a:b", (Part(1, 0, 1, "/a"),)),), (Group("a", ()),)]
+)
 def test_groups_that_the_format_cannot_hold_are_refused(unwritable):
     with pytest.raises(DataError):
         render(unwritable)

@@ -25,7 +25,15 @@ def test_the_numbers_of_a_pair(tmp_path: Path) -> None:
     assert (found["documents"], found["sequences"], found["tokens"]) == (101, 101, 5050)
     assert (found["dtype"], found["empty_documents"]) == ("uint16", 1)
     assert found["bytes"] == {"x.bin": 10_100, "x.idx": 34 + 101 * 12 + 102 * 8}
-    expected = {"shortest": 0, "p10": 10, "median": 50, "p90": 90, "p99": 99, "longest": 100, "mean": 50.0}
+    expected = {
+        "shortest": 0,
+        "p10": 10,
+        "median": 50,
+        "p90": 90,
+        "p99": 99,
+        "longest": 100,
+        "mean": 50.0,
+    }
     assert found["document_tokens"] == expected
 
 
@@ -39,10 +47,16 @@ def test_documents_of_several_sequences_are_put_together(tmp_path: Path) -> None
     prefix = write(tmp_path / "x", [[1], [2, 3], [4]])
     index = Path(f"{prefix}.idx").read_bytes()
     ends = struct.pack("<4q", 0, 2, 2, 3)
-    Path(f"{prefix}.idx").write_bytes(index[:26] + struct.pack("<Q", 4) + index[34 : 34 + 36] + ends)
+    Path(f"{prefix}.idx").write_bytes(
+        index[:26] + struct.pack("<Q", 4) + index[34 : 34 + 36] + ends
+    )
     assert [describe.document(prefix, n).tolist() for n in range(3)] == [[1, 2, 3], [], [4]]
     found = describe.describe(prefix)
-    assert (found["documents"], found["sequences"], found["document_tokens"]["longest"]) == (3, 3, 3)
+    assert (found["documents"], found["sequences"], found["document_tokens"]["longest"]) == (
+        3,
+        3,
+        3,
+    )
 
 
 @pytest.mark.parametrize("number", [-1, 91])
@@ -57,7 +71,8 @@ def test_a_document_is_its_own_text_again() -> None:
     text = describe.text(describe.document(GENUINE, 3), tokenizer)
     assert text.endswith("<|endoftext|>")
     assert (
-        tokenizer.backend.encode(text.removesuffix("<|endoftext|>")).ids == describe.document(GENUINE, 3)[:-1].tolist()
+        tokenizer.backend.encode(text.removesuffix("<|endoftext|>")).ids
+        == describe.document(GENUINE, 3)[:-1].tolist()
     )
 
 

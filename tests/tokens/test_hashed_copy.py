@@ -11,9 +11,20 @@ from hypothesis import strategies as st
 from xxhash import xxh3_128_hexdigest
 
 
-@given(st.binary(max_size=300), st.integers(0, 300), st.integers(0, 300), st.integers(1, 70), st.integers(1, 70))
+@given(
+    st.binary(max_size=300),
+    st.integers(0, 300),
+    st.integers(0, 300),
+    st.integers(1, 70),
+    st.integers(1, 70),
+)
 def test_any_range_is_copied_to_any_place(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes, start: int, at: int, chunk: int, written: int
+    tmp_path_factory: pytest.TempPathFactory,
+    data: bytes,
+    start: int,
+    at: int,
+    chunk: int,
+    written: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("copying")
     (folder / "source").write_bytes(data)
@@ -24,8 +35,12 @@ def test_any_range_is_copied_to_any_place(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hashed_copy, "_CHUNK_BYTES", chunk)
         patch.setattr(hashed_copy, "_SPAN_BYTES", 2 * chunk)
-        patch.setattr(os, "pwrite", lambda file, some, place: pwrite(file, some[:written], place))  # as a kernel may
-        digest = hashed_copy.copy(folder / "source", start, len(data) - start, folder / "target", at, seen.append)
+        patch.setattr(
+            os, "pwrite", lambda file, some, place: pwrite(file, some[:written], place)
+        )  # as a kernel may
+        digest = hashed_copy.copy(
+            folder / "source", start, len(data) - start, folder / "target", at, seen.append
+        )
     assert (folder / "target").read_bytes() == b"\xff" * at + data[start:]
     assert digest == xxh3_128_hexdigest(data[start:])
     assert sum(seen) == len(data) - start

@@ -37,7 +37,12 @@ def expected_index(sizes: list[int], dtype: str) -> bytes:
     code = {"u1": 1, "i1": 2, "<i2": 3, "<i4": 4, "<i8": 5, "<u2": 8}[dtype]
     pointers = np.cumsum([0, *sizes], dtype=np.int64)[:-1] * np.dtype(dtype).itemsize
     head = b"MMIDIDX\0\0" + struct.pack("<QBQQ", 1, code, len(sizes), len(sizes) + 1)
-    return head + np.array(sizes, "<i4").tobytes() + pointers.tobytes() + np.arange(len(sizes) + 1).tobytes()
+    return (
+        head
+        + np.array(sizes, "<i4").tobytes()
+        + pointers.tobytes()
+        + np.arange(len(sizes) + 1).tobytes()
+    )
 
 
 @pytest.mark.parametrize("genuine", GENUINE, ids=lambda path: path.name)
@@ -60,7 +65,11 @@ def test_a_genuine_pair_is_written_again_byte_for_byte(genuine: Path, tmp_path: 
     st.integers(1, 5),
 )
 def test_any_documents_in_any_batches_read_back(
-    tmp_path_factory: pytest.TempPathFactory, documents: list[list[int]], dtype: str, batch: int, chunk: int
+    tmp_path_factory: pytest.TempPathFactory,
+    documents: list[list[int]],
+    dtype: str,
+    batch: int,
+    chunk: int,
 ) -> None:
     prefix = tmp_path_factory.mktemp("indexed") / "a.b c"
     with pytest.MonkeyPatch.context() as patch:
@@ -68,11 +77,15 @@ def test_any_documents_in_any_batches_read_back(
         with IndexedWriter(prefix, dtype) as writer:
             for first in range(0, len(documents), batch):
                 some = documents[first : first + batch]
-                writer.add_batch([token for document in some for token in document], [len(one) for one in some])
+                writer.add_batch(
+                    [token for document in some for token in document], [len(one) for one in some]
+                )
     read = IndexedDataset(prefix)
     assert [read.get(i).tolist() for i in range(len(read))] == documents
     assert read.dtype == np.dtype(dtype)
-    assert Path(f"{prefix}.idx").read_bytes() == expected_index([len(one) for one in documents], dtype)
+    assert Path(f"{prefix}.idx").read_bytes() == expected_index(
+        [len(one) for one in documents], dtype
+    )
 
 
 def test_part_of_a_document_is_a_view_within_its_bounds(tmp_path: Path) -> None:
@@ -103,7 +116,9 @@ def test_documents_beyond_four_gigabytes_are_found(tmp_path: Path) -> None:
     far = 5 << 30
     sizes, pointers = np.array([3, 2], "<i4"), np.array([0, far], "<i8")
     head = b"MMIDIDX\0\0" + struct.pack("<QBQQ", 1, 4, 2, 3)
-    (tmp_path / "x.idx").write_bytes(head + sizes.tobytes() + pointers.tobytes() + np.arange(3).tobytes())
+    (tmp_path / "x.idx").write_bytes(
+        head + sizes.tobytes() + pointers.tobytes() + np.arange(3).tobytes()
+    )
     with open(tmp_path / "x.bin", "wb") as sparse:
         sparse.seek(far)
         sparse.write(np.array([7, 8], "<i4").tobytes())
@@ -112,13 +127,19 @@ def test_documents_beyond_four_gigabytes_are_found(tmp_path: Path) -> None:
 
 def test_a_document_that_sizes_cannot_hold_is_refused(tmp_path: Path) -> None:
     endless = np.broadcast_to(np.uint16(0), (2**31,))
-    with pytest.raises(DataError, match="2,147,483,648 tokens"), IndexedWriter(tmp_path / "x", "<u2") as writer:
+    with (
+        pytest.raises(DataError, match="2,147,483,648 tokens"),
+        IndexedWriter(tmp_path / "x", "<u2") as writer,
+    ):
         writer.add(endless)
     assert not list(tmp_path.iterdir())
 
 
 def test_lengths_must_add_up(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="add up to 3"), IndexedWriter(tmp_path / "x", "<u2") as writer:
+    with (
+        pytest.raises(ValueError, match="add up to 3"),
+        IndexedWriter(tmp_path / "x", "<u2") as writer,
+    ):
         writer.add_batch([1, 2], [1, 2])
 
 
@@ -131,7 +152,9 @@ def test_a_failed_write_leaves_the_older_pair_and_nothing_else(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.bin", "x.idx"]
 
 
-def test_an_older_index_never_meets_newer_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_index_never_meets_newer_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path / "x", [[1, 2]])
     replaced = []
 
@@ -157,7 +180,9 @@ def test_what_a_killed_run_left_is_replaced(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize(("size", "dtype"), [(0, "uint16"), (50257, "uint16"), (65499, "uint16"), (65500, "int32")])
+@pytest.mark.parametrize(
+    ("size", "dtype"), [(0, "uint16"), (50257, "uint16"), (65499, "uint16"), (65500, "int32")]
+)
 def test_the_dtype_is_megatrons_choice(size: int, dtype: str) -> None:
     assert smallest_dtype(size).name == dtype
 
@@ -175,7 +200,9 @@ def test_an_index_cut_anywhere_is_refused(tmp_path: Path) -> None:
     whole = pair(prefix)[1]
     for length in range(len(whole)):
         Path(f"{prefix}.idx").write_bytes(whole[:length])
-        with pytest.raises(DataError, match="truncated" if length >= 9 else "truncated|not a Megatron"):
+        with pytest.raises(
+            DataError, match="truncated" if length >= 9 else "truncated|not a Megatron"
+        ):
             IndexedDataset(prefix)
 
 
@@ -198,8 +225,12 @@ def test_a_wrong_header_is_refused(tmp_path: Path, at: int, byte: bytes, message
         IndexedDataset(prefix)
 
 
-@pytest.mark.parametrize(("change", "message"), [(-1, "truncated: 5 bytes"), (1, "too long: 7 bytes")])
-def test_tokens_that_do_not_fit_their_index_are_refused(tmp_path: Path, change: int, message: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"), [(-1, "truncated: 5 bytes"), (1, "too long: 7 bytes")]
+)
+def test_tokens_that_do_not_fit_their_index_are_refused(
+    tmp_path: Path, change: int, message: str
+) -> None:
     prefix = write(tmp_path / "x", [[1, 2], [3]])
     os.truncate(f"{prefix}.bin", 6 + change)
     with pytest.raises(DataError, match=message):

@@ -14,7 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 DATA = Path(__file__).parents[1] / "data"
-GENUINE = [DATA / "megatron_tool" / "gpt2_text_document", DATA / "megatron_tiny" / "data" / "tiny_text_document"]
+GENUINE = [
+    DATA / "megatron_tool" / "gpt2_text_document",
+    DATA / "megatron_tiny" / "data" / "tiny_text_document",
+]
 
 
 def megatrons_merge(prefixes: list[Path], output: Path) -> None:
@@ -26,7 +29,10 @@ def megatrons_merge(prefixes: list[Path], output: Path) -> None:
         for prefix in prefixes:
             index = Path(f"{prefix}.idx").read_bytes()
             _, code, count, documents = struct.unpack_from("<QBQQ", index, 9)
-            ends += [len(sizes) + end for end in struct.unpack_from(f"<{documents}q", index, 34 + 12 * count)[1:]]
+            ends += [
+                len(sizes) + end
+                for end in struct.unpack_from(f"<{documents}q", index, 34 + 12 * count)[1:]
+            ]
             sizes += struct.unpack_from(f"<{count}i", index, 34)
             tokens.write(Path(f"{prefix}.bin").read_bytes())
     width = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 8: 2}[code]
@@ -67,7 +73,9 @@ def test_genuine_pairs_give_megatrons_bytes(tmp_path: Path) -> None:
 @settings(max_examples=40)
 @given(
     st.lists(
-        st.tuples(st.lists(st.lists(st.integers(0, 127), max_size=5), max_size=9), st.integers(1, 4)),
+        st.tuples(
+            st.lists(st.lists(st.integers(0, 127), max_size=5), max_size=9), st.integers(1, 4)
+        ),
         min_size=1,
         max_size=4,
     ),
@@ -75,10 +83,15 @@ def test_genuine_pairs_give_megatrons_bytes(tmp_path: Path) -> None:
     st.integers(1, 5),
 )
 def test_any_pairs_give_megatrons_bytes(
-    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[list[list[int]], int]], dtype: str, chunk: int
+    tmp_path_factory: pytest.TempPathFactory,
+    pairs: list[tuple[list[list[int]], int]],
+    dtype: str,
+    chunk: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("merging")
-    inputs = [write(folder / f"in{n}", documents, dtype, per) for n, (documents, per) in enumerate(pairs)]
+    inputs = [
+        write(folder / f"in{n}", documents, dtype, per) for n, (documents, per) in enumerate(pairs)
+    ]
     megatrons_merge(inputs, folder / "theirs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(indexed, "_INDEX_CHUNK", chunk)
@@ -107,7 +120,10 @@ def test_offsets_beyond_forty_billion_tokens_do_not_wrap(tmp_path: Path) -> None
         assert int(read.pointers[i]) == i * 2 * (2**31 - 1)
     assert read.bin_bytes == 700_030 * 2 * (2**31 - 1) > 2 * 40 * 10**9
     assert read.problem() is None
-    assert hashlib.sha256(read.pointers.tobytes()).digest() == hashlib.sha256(Huge(700_030).pointers.tobytes()).digest()
+    assert (
+        hashlib.sha256(read.pointers.tobytes()).digest()
+        == hashlib.sha256(Huge(700_030).pointers.tobytes()).digest()
+    )
 
 
 def test_pairs_whose_sum_is_beyond_two_gigabytes_are_read_back(tmp_path: Path) -> None:
@@ -146,7 +162,9 @@ def test_an_index_whose_offsets_have_wrapped_is_refused(tmp_path: Path) -> None:
         (34 + 36 + 8, struct.pack("<q", 3), "document 1 ends before it begins"),
     ],
 )
-def test_what_is_wrong_in_an_index_is_found(tmp_path: Path, at: int, value: bytes, message: str) -> None:
+def test_what_is_wrong_in_an_index_is_found(
+    tmp_path: Path, at: int, value: bytes, message: str
+) -> None:
     prefix = write(tmp_path / "x", [[1, 2], [3], [4]])
     index = bytearray(Path(f"{prefix}.idx").read_bytes())
     index[at : at + len(value)] = value

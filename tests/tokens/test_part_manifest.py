@@ -21,7 +21,9 @@ def gnu_split(folder: Path, size: int, *options: str) -> list[str]:
 
 @pytest.mark.parametrize("count", [1, 26, 27, 676, 677])
 def test_our_names_are_those_of_split(tmp_path: Path, count: int) -> None:
-    assert part_manifest.names(tmp_path / "x", count) == gnu_split(tmp_path, count, f"--number={count}")
+    assert part_manifest.names(tmp_path / "x", count) == gnu_split(
+        tmp_path, count, f"--number={count}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,9 @@ def test_our_names_are_those_of_split(tmp_path: Path, count: int) -> None:
         (100, ["--number=100", "-d"]),
     ],
 )
-def test_whatever_split_made_is_found_in_its_order(tmp_path: Path, size: int, options: list[str]) -> None:
+def test_whatever_split_made_is_found_in_its_order(
+    tmp_path: Path, size: int, options: list[str]
+) -> None:
     made = gnu_split(tmp_path, size, *options)
     for name in ("x.bin.aa.tmp", "x.bin.AB", "x.bin.backup", "x.bin", "other.bin.aa", "x.idx"):
         (tmp_path / name).write_bytes(b"")
@@ -49,7 +53,16 @@ def test_whatever_split_made_is_found_in_its_order(tmp_path: Path, size: int, op
 
 def test_growth_past_its_second_step_is_in_the_order_of_split() -> None:
     names = part_manifest._suffixes("01", 2, growing=True)
-    assert [next(names) for _ in range(8)] == ["00", "01", "1000", "1001", "1010", "1011", "110000", "110001"]
+    assert [next(names) for _ in range(8)] == [
+        "00",
+        "01",
+        "1000",
+        "1001",
+        "1010",
+        "1011",
+        "110000",
+        "110001",
+    ]
 
 
 @pytest.mark.parametrize("missing", ["aa", "ab", "bc"])

@@ -95,7 +95,9 @@ def test_any_cuts_by_others_are_joined(
 ) -> None:
     prefix = tmp_path_factory.mktemp("parts") / "x"
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    for name, (start, end) in zip(part_manifest.names(prefix, len(edges) - 1), itertools.pairwise(edges), strict=True):
+    for name, (start, end) in zip(
+        part_manifest.names(prefix, len(edges) - 1), itertools.pairwise(edges), strict=True
+    ):
         prefix.with_name(name).write_bytes(data[start:end])
     assert split_join.join(prefix, remove).checked == "nothing"
     assert prefix.with_name("x.bin").read_bytes() == data
@@ -115,7 +117,9 @@ def test_parts_missing_at_the_end_are_noticed_before_anything_is_written(pair: P
     for name in ("x.bin", "x.bin.bn"):
         (pair.parent / name).unlink()
     before = snapshot(pair.parent)
-    with pytest.raises(DataError, match=r"39 parts of .*x\.bin have [\d,]+ bytes, its \.idx says 795,082"):
+    with pytest.raises(
+        DataError, match=r"39 parts of .*x\.bin have [\d,]+ bytes, its \.idx says 795,082"
+    ):
         split_join.join(pair, remove_parts=True)
     assert snapshot(pair.parent) == before
 
@@ -127,10 +131,14 @@ def test_a_damaged_part_is_named_and_mended_by_fetching_it_again(pair: Path, cha
     (pair.parent / "x.bin").unlink()
     damaged = pair.with_name(made[7].name)
     data = damaged.read_bytes()
-    damaged.write_bytes(data[:-1] if change == "cut" else data[:50] + bytes([data[50] ^ 1]) + data[51:])
+    damaged.write_bytes(
+        data[:-1] if change == "cut" else data[:50] + bytes([data[50] ^ 1]) + data[51:]
+    )
     if change == "gone":
         damaged.unlink()
-    with pytest.raises(DataError, match=rf"{damaged.name}.* (is damaged|has [\d,]+ bytes|does not exist)"):
+    with pytest.raises(
+        DataError, match=rf"{damaged.name}.* (is damaged|has [\d,]+ bytes|does not exist)"
+    ):
         split_join.join(pair, remove_parts=True)
     assert not (pair.parent / "x.bin").exists()
     damaged.write_bytes(data)
@@ -155,13 +163,17 @@ def test_a_join_goes_on_where_it_ended(pair: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(hashed_copy, "copy", failing)
     with pytest.raises(OSError, match="stops here"):
         split_join.join(pair)
-    monkeypatch.setattr(hashed_copy, "copy", lambda source, *rest: copied.append(source.name) or copy(source, *rest))
+    monkeypatch.setattr(
+        hashed_copy, "copy", lambda source, *rest: copied.append(source.name) or copy(source, *rest)
+    )
     copied.clear()
     split_join.join(pair)
     assert sorted(copied) == [part.name for part in made[6:]]
 
 
-def test_a_part_may_be_replaced_between_two_runs_and_an_unfinished_whole_may_vanish(pair: Path) -> None:
+def test_a_part_may_be_replaced_between_two_runs_and_an_unfinished_whole_may_vanish(
+    pair: Path,
+) -> None:
     whole = (pair.parent / "x.bin").read_bytes()
     made = split_join.split(pair, 4)
     (pair.parent / "x.bin").unlink()
@@ -210,7 +222,9 @@ def test_a_whole_of_another_size_is_not_overwritten(pair: Path) -> None:
     for idx in (True, False):
         if not idx:
             (pair.parent / "x.idx").unlink()
-        with pytest.raises(OutputError, match=r"x\.bin exists, with 1,000 bytes instead of 795,082"):
+        with pytest.raises(
+            OutputError, match=r"x\.bin exists, with 1,000 bytes instead of 795,082"
+        ):
             split_join.join(pair)
 
 
@@ -223,7 +237,9 @@ def test_other_parts_are_not_overwritten(pair: Path) -> None:
     (pair.parent / "x.parts.json").unlink()
     with pytest.raises(OutputError, match="has parts already"):
         split_join.split(pair, 10)
-    assert snapshot(pair.parent) == {name: data for name, data in before.items() if name != "x.parts.json"}
+    assert snapshot(pair.parent) == {
+        name: data for name, data in before.items() if name != "x.parts.json"
+    }
 
 
 def test_a_failed_split_leaves_nothing(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,13 +266,17 @@ def test_a_killed_split_into_other_parts_is_cleared_away(pair: Path) -> None:
     assert set(snapshot(pair.parent)) == {"x.bin", "x.idx", "x.bin.aa", "x.bin.ab", "x.parts.json"}
 
 
-def test_too_little_disk_is_said_before_anything_is_written(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_is_said_before_anything_is_written(
+    pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     split_join.split(pair, 10)
     (pair.parent / "x.bin").unlink()
     before = snapshot(pair.parent)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 300_000))
-    with pytest.raises(OutputError, match="needs 795,082 bytes of disk, 300,000 are free") as caught:
+    with pytest.raises(
+        OutputError, match="needs 795,082 bytes of disk, 300,000 are free"
+    ) as caught:
         split_join.join(pair)
     assert "238,526 are enough" in caught.value.hint
     assert snapshot(pair.parent) == before
@@ -271,7 +291,9 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("remove", [False, True])
-def test_fifty_kills_of_a_join_end_in_the_same_bytes(pair: Path, remove: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fifty_kills_of_a_join_end_in_the_same_bytes(
+    pair: Path, remove: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(split_join, "_COMMIT_BYTES", 50_000)
     folder = pair.parent
     split_join.split(pair, 40)
@@ -281,7 +303,9 @@ def test_fifty_kills_of_a_join_end_in_the_same_bytes(pair: Path, remove: bool, m
     after = snapshot(folder)
     for _ in kills(50, lambda: restore(folder, before), lambda: split_join.join(pair, remove)):
         split_join.join(pair, remove)
-        assert {name: data for name, data in snapshot(folder).items() if not name.endswith(".lock")} == after
+        assert {
+            name: data for name, data in snapshot(folder).items() if not name.endswith(".lock")
+        } == after
 
 
 def test_a_hundred_kills_of_a_split_end_in_the_same_bytes(pair: Path) -> None:

@@ -38,7 +38,9 @@ EOD = 50256
 
 
 def gpt2() -> tokenizers.Tokenizer:
-    backend = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(GPT2 / "vocab.json"), str(GPT2 / "merges.txt")))
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.BPE.from_file(str(GPT2 / "vocab.json"), str(GPT2 / "merges.txt"))
+    )
     backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     return backend
 
@@ -61,8 +63,12 @@ def wide(folder: Path) -> str:
     return save(backend, folder, eos_token="<|endoftext|>")
 
 
-def write(source: Path, tokenizer: Tokenizer, job: Job, warn: Callable[[str], None] = pytest.fail) -> dict[str, Any]:
-    return tokenize.write(lambda: stream([str(source)], Reading(skip_bad=True)), tokenizer, job, warn)
+def write(
+    source: Path, tokenizer: Tokenizer, job: Job, warn: Callable[[str], None] = pytest.fail
+) -> dict[str, Any]:
+    return tokenize.write(
+        lambda: stream([str(source)], Reading(skip_bad=True)), tokenizer, job, warn
+    )
 
 
 def documents(target: str) -> list[list[int]]:
@@ -87,24 +93,35 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_hostile_text_gives_megatrons_very_bytes(tmp_path: Path, gpt2_files: Tokenizer, workers: int) -> None:
+def test_hostile_text_gives_megatrons_very_bytes(
+    tmp_path: Path, gpt2_files: Tokenizer, workers: int
+) -> None:
     job = Job(str(tmp_path / "x"), append_eod=True, workers=workers)
     manifest = write(HOSTILE, gpt2_files, job)
     for suffix in (".bin", ".idx"):
-        assert Path(job.target + suffix).read_bytes() == HOSTILE.with_name(f"gpt2_text_document{suffix}").read_bytes()
+        assert (
+            Path(job.target + suffix).read_bytes()
+            == HOSTILE.with_name(f"gpt2_text_document{suffix}").read_bytes()
+        )
     assert manifest["encoder"].startswith("gigatoken")
     write(HOSTILE, gpt2_files, Job(str(tmp_path / "y")))
     assert files.sha256(tmp_path / "y_text_document.bin") == WITHOUT_EOD
 
 
 def test_a_wide_vocabulary_and_a_template_give_megatrons_very_bytes(tmp_path: Path) -> None:
-    manifest = write(HOSTILE, load(wide(tmp_path / "wide")), Job(str(tmp_path / "x"), append_eod=True))
-    assert {suffix: files.sha256(Path(f"{tmp_path}/x_text_document{suffix}")) for suffix in WIDE} == WIDE
+    manifest = write(
+        HOSTILE, load(wide(tmp_path / "wide")), Job(str(tmp_path / "x"), append_eod=True)
+    )
+    assert {
+        suffix: files.sha256(Path(f"{tmp_path}/x_text_document{suffix}")) for suffix in WIDE
+    } == WIDE
     assert manifest["dtype"] == "int32"
     assert manifest["encoder"].startswith("gigatoken")
 
 
-def test_a_texts_own_end_of_text_is_a_token_only_to_hugging_face(tmp_path: Path, gpt2_files: Tokenizer) -> None:
+def test_a_texts_own_end_of_text_is_a_token_only_to_hugging_face(
+    tmp_path: Path, gpt2_files: Tokenizer
+) -> None:
     (tmp_path / "x.jsonl").write_text('{"text": "a<|endoftext|>"}\n')
     backend = gpt2()
     backend.add_special_tokens(["<|endoftext|>"])
@@ -122,7 +139,9 @@ def both(gpt2_files: Tokenizer) -> tuple[encoders.Encode, encoders.Encode]:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=200), max_size=8))
-def test_both_encoders_agree_on_any_text(both: tuple[encoders.Encode, encoders.Encode], texts: list[str]) -> None:
+def test_both_encoders_agree_on_any_text(
+    both: tuple[encoders.Encode, encoders.Encode], texts: list[str]
+) -> None:
     fast, slow = (encode([text.encode() for text in texts]) for encode in both)
     assert fast[0].tolist() == slow[0].tolist()
     assert fast[1].tolist() == slow[1].tolist()
@@ -148,14 +167,21 @@ def test_a_frame_goes_around_every_document_that_is_not_empty(
     assert lengths.tolist() == [len(one) for one in framed]
 
 
-def test_a_tokenizer_that_gigatoken_does_not_know_is_served_slower(tmp_path: Path, corpus: Path) -> None:
-    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "the": 1, "[EOS]": 2}, unk_token="[UNK]"))
+def test_a_tokenizer_that_gigatoken_does_not_know_is_served_slower(
+    tmp_path: Path, corpus: Path
+) -> None:
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"[UNK]": 0, "the": 1, "[EOS]": 2}, unk_token="[UNK]")
+    )
     backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     corpus.write_text('{"text": "the cat"}\n{"text": "  "}\n{"text": "the the the"}\n')
     warnings: list[str] = []
     job = Job(str(tmp_path / "x"), append_eod=True)
     manifest = write(
-        corpus, load(save(backend, tmp_path / "words", eos_token={"content": "[EOS]"})), job, warnings.append
+        corpus,
+        load(save(backend, tmp_path / "words", eos_token={"content": "[EOS]"})),
+        job,
+        warnings.append,
     )
     assert len(warnings) == 1
     assert "gigatoken" in warnings[0]
@@ -204,7 +230,9 @@ def test_a_difference_that_shows_late_starts_the_work_over(
     write(corpus, tokenizer, Job(str(tmp_path / "early")), warnings.append)
     assert len(calls) >= 2
     assert len(warnings) == 2
-    assert documents(f"{tmp_path}/late_text_document") == documents(f"{tmp_path}/early_text_document")
+    assert documents(f"{tmp_path}/late_text_document") == documents(
+        f"{tmp_path}/early_text_document"
+    )
 
 
 def test_a_renewed_backend_changes_nothing(
@@ -213,7 +241,9 @@ def test_a_renewed_backend_changes_nothing(
     write(corpus, gpt2_files, Job(str(tmp_path / "one")))
     monkeypatch.setattr(encoders, "_RENEWED_AFTER_BYTES", 500_000)
     write(corpus, gpt2_files, Job(str(tmp_path / "many")))
-    assert (tmp_path / "one_text_document.bin").read_bytes() == (tmp_path / "many_text_document.bin").read_bytes()
+    assert (tmp_path / "one_text_document.bin").read_bytes() == (
+        tmp_path / "many_text_document.bin"
+    ).read_bytes()
 
 
 @pytest.mark.parametrize("tokens", [1, 1000, 123_456])
@@ -221,9 +251,15 @@ def test_a_renewed_backend_changes_nothing(
 def test_tokens_stop_with_the_document_that_reaches_them_or_at_the_very_token(
     tmp_path: Path, corpus: Path, gpt2_files: Tokenizer, tokens: int, append_eod: bool
 ) -> None:
-    for prefix, limit, exact in (("all", None, False), ("some", tokens, False), ("exact", tokens, True)):
+    for prefix, limit, exact in (
+        ("all", None, False),
+        ("some", tokens, False),
+        ("exact", tokens, True),
+    ):
         write(corpus, gpt2_files, Job(str(tmp_path / prefix), "text", append_eod, limit, exact))
-    whole, some, exact = (documents(f"{tmp_path}/{prefix}_text_document") for prefix in ("all", "some", "exact"))
+    whole, some, exact = (
+        documents(f"{tmp_path}/{prefix}_text_document") for prefix in ("all", "some", "exact")
+    )
     assert some == whole[: len(some)]
     assert sum(map(len, some)) >= tokens > sum(map(len, some[:-1]))
     assert sum(map(len, exact)) == tokens
@@ -231,15 +267,23 @@ def test_tokens_stop_with_the_document_that_reaches_them_or_at_the_very_token(
     assert exact[-1] == some[-1][: len(exact[-1])]
 
 
-def test_more_tokens_than_there_are_is_an_error_and_nothing_is_left(tmp_path: Path, gpt2_files: Tokenizer) -> None:
+def test_more_tokens_than_there_are_is_an_error_and_nothing_is_left(
+    tmp_path: Path, gpt2_files: Tokenizer
+) -> None:
     (tmp_path / "x.jsonl").write_text('{"text": "one two"}\n')
     for exact in (False, True):
         with pytest.raises(DataError, match="the input ends 98 tokens short of what was asked for"):
-            write(tmp_path / "x.jsonl", gpt2_files, Job(str(tmp_path / "o" / "x"), tokens=100, exact=exact))
+            write(
+                tmp_path / "x.jsonl",
+                gpt2_files,
+                Job(str(tmp_path / "o" / "x"), tokens=100, exact=exact),
+            )
     assert not list((tmp_path / "o").iterdir())
 
 
-def test_an_end_that_the_tokenizer_lacks_is_an_error_and_nothing_is_left(tmp_path: Path, corpus: Path) -> None:
+def test_an_end_that_the_tokenizer_lacks_is_an_error_and_nothing_is_left(
+    tmp_path: Path, corpus: Path
+) -> None:
     tokenizer = load(save(gpt2(), tmp_path / "no eos", eos_token="</s>"))
     with pytest.raises(DataError, match="no eos has no end-of-document token") as error:
         write(corpus, tokenizer, Job(str(tmp_path / "o" / "x"), append_eod=True))
@@ -247,23 +291,36 @@ def test_an_end_that_the_tokenizer_lacks_is_an_error_and_nothing_is_left(tmp_pat
     assert not list((tmp_path / "o").iterdir())
 
 
-def test_the_manifest_tells_what_was_read_and_written(tmp_path: Path, gpt2_files: Tokenizer) -> None:
+def test_the_manifest_tells_what_was_read_and_written(
+    tmp_path: Path, gpt2_files: Tokenizer
+) -> None:
     job = Job(str(tmp_path / "a b"), append_eod=True)
     manifest = write(HOSTILE, gpt2_files, job)
     written = json.loads(Path(f"{job.target}.json").read_text())
     assert written == manifest
     read = IndexedDataset(job.target)
-    assert (written["documents"], written["tokens"], written["dtype"]) == (len(read), len(read.tokens), "uint16")
+    assert (written["documents"], written["tokens"], written["dtype"]) == (
+        len(read),
+        len(read.tokens),
+        "uint16",
+    )
     assert written["skipped"] == {"empty document": 2}
     assert written["tokenizer"]["sha256"] == {
-        name: hashlib.sha256((GPT2 / name).read_bytes()).hexdigest() for name in ("vocab.json", "merges.txt")
+        name: hashlib.sha256((GPT2 / name).read_bytes()).hexdigest()
+        for name in ("vocab.json", "merges.txt")
     }
-    assert (written["tokenizer"]["megatron_type"], written["tokenizer"]["eod"]) == ("GPT2BPETokenizer", EOD)
+    assert (written["tokenizer"]["megatron_type"], written["tokenizer"]["eod"]) == (
+        "GPT2BPETokenizer",
+        EOD,
+    )
     size = HOSTILE.stat().st_size
     digest = files.sha256(HOSTILE)
-    assert written["inputs"] == [{"name": str(HOSTILE), "bytes": size, "hashed_bytes": size, "sha256": digest}]
+    assert written["inputs"] == [
+        {"name": str(HOSTILE), "bytes": size, "hashed_bytes": size, "sha256": digest}
+    ]
     assert written["sha256"] == {
-        f"a b_text_document{suffix}": files.sha256(Path(job.target + suffix)) for suffix in (".bin", ".idx")
+        f"a b_text_document{suffix}": files.sha256(Path(job.target + suffix))
+        for suffix in (".bin", ".idx")
     }
 
 
@@ -279,7 +336,9 @@ def test_a_failure_keeps_the_older_three_files(tmp_path: Path, gpt2_files: Token
     assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()} == before
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, corpus: Path, gpt2_files: Tokenizer) -> None:
+def test_a_full_disk_is_told_and_leaves_nothing(
+    tmp_path: Path, corpus: Path, gpt2_files: Tokenizer
+) -> None:
     folder = tmp_path / "full"
     folder.mkdir()
     (folder / ".x_text_document.bin.tmp").symlink_to("/dev/full")  # each write to it ends in ENOSPC
@@ -313,7 +372,9 @@ tokenizing.write(slow, load(sys.argv[2]), tokenizing.Job(sys.argv[3]), print)
 """
 
 
-def test_a_killed_run_can_be_rerun_to_the_same_bytes(tmp_path: Path, corpus: Path, gpt2_files: Tokenizer) -> None:
+def test_a_killed_run_can_be_rerun_to_the_same_bytes(
+    tmp_path: Path, corpus: Path, gpt2_files: Tokenizer
+) -> None:
     prefix = str(tmp_path / "o" / "x")
     environment = {**os.environ, "PYTHONPATH": str(Path(tokenize.__file__).parents[2])}
     command = [sys.executable, "-c", SLOWLY, str(corpus), str(GPT2), prefix]
@@ -327,5 +388,7 @@ def test_a_killed_run_can_be_rerun_to_the_same_bytes(tmp_path: Path, corpus: Pat
     assert not [name for name in left if name.startswith("x")]
     write(corpus, gpt2_files, Job(prefix))
     write(corpus, gpt2_files, Job(str(tmp_path / "clean" / "x")))
-    again, clean = ({p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("o", "clean"))
+    again, clean = (
+        {p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("o", "clean")
+    )
     assert again == clean

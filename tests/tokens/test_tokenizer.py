@@ -30,7 +30,11 @@ def words(folder: Path, vocabulary: dict[str, int], config: Any = None) -> str:
 
 def test_gpt2s_two_files_are_megatrons_gpt2_tokenizer() -> None:
     tokenizer = load(str(GPT2))
-    assert (tokenizer.megatron_type, tokenizer.vocabulary_size, tokenizer.eod) == ("GPT2BPETokenizer", 50257, 50256)
+    assert (tokenizer.megatron_type, tokenizer.vocabulary_size, tokenizer.eod) == (
+        "GPT2BPETokenizer",
+        50257,
+        50256,
+    )
     assert tokenizer.dtype.name == "uint16"
     assert [path.name for path in tokenizer.paths] == ["vocab.json", "merges.txt"]
 
@@ -38,7 +42,11 @@ def test_gpt2s_two_files_are_megatrons_gpt2_tokenizer() -> None:
 def test_a_folder_and_its_tokenizer_json_are_the_same(tmp_path: Path) -> None:
     folder = words(tmp_path / "w", {"[UNK]": 0, "a": 1, "</s>": 2}, {"eos_token": "</s>"})
     one, other = load(folder), load(f"{folder}/tokenizer.json")
-    assert one.paths == other.paths == (tmp_path / "w" / "tokenizer.json", tmp_path / "w" / "tokenizer_config.json")
+    assert (
+        one.paths
+        == other.paths
+        == (tmp_path / "w" / "tokenizer.json", tmp_path / "w" / "tokenizer_config.json")
+    )
     assert (one.megatron_type, one.eod, other.eod) == ("PretrainedFromHF", 2, 2)
 
 
@@ -73,7 +81,9 @@ def test_ids_that_megatrons_dtype_would_overflow_are_refused(tmp_path: Path) -> 
 
 def test_a_folder_without_a_tokenizer_says_what_is_needed(tmp_path: Path) -> None:
     shutil.copy(GPT2 / "vocab.json", tmp_path)
-    with pytest.raises(DataError, match=r"has neither tokenizer\.json nor vocab\.json and merges\.txt") as error:
+    with pytest.raises(
+        DataError, match=r"has neither tokenizer\.json nor vocab\.json and merges\.txt"
+    ) as error:
         load(str(tmp_path))
     assert "save_pretrained" in error.value.hint
 
@@ -96,16 +106,25 @@ def test_a_broken_configuration_is_refused(tmp_path: Path, content: str) -> None
 def test_broken_gpt2_files_are_refused(tmp_path: Path) -> None:
     shutil.copytree(GPT2, tmp_path / "x")
     vocabulary = json.loads((GPT2 / "vocab.json").read_text())
-    (tmp_path / "x" / "vocab.json").write_text(json.dumps({k: v for k, v in vocabulary.items() if k != "\u0120the"}))
+    (tmp_path / "x" / "vocab.json").write_text(
+        json.dumps({k: v for k, v in vocabulary.items() if k != "\u0120the"})
+    )
     with pytest.raises(DataError, match="cannot be read"):
         load(str(tmp_path / "x"))
-    (tmp_path / "x" / "vocab.json").write_text(json.dumps({k: v for k, v in vocabulary.items() if k != "\u0100"}))
+    (tmp_path / "x" / "vocab.json").write_text(
+        json.dumps({k: v for k, v in vocabulary.items() if k != "\u0100"})
+    )
     with pytest.raises(DataError, match="lacks 1 of the 256 bytes"):
         load(str(tmp_path / "x"))
 
 
 def offline(code: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "PYTHONPATH": "tools"}
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_CACHE": str(cache),
+        "PYTHONPATH": "tools",
+    }
     command = [sys.executable, "-c", f"from encore.tokens.tokenizer import load; {code}"]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
@@ -117,11 +136,15 @@ def test_a_name_is_found_in_the_hubs_cache(tmp_path: Path) -> None:
     words(snapshot, {"[UNK]": 0, "</s>": 1}, {"eos_token": "</s>"})
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("0" * 40)
-    ended = offline("t = load('someone/words'); print(t.megatron_type, t.eod, len(t.paths))", tmp_path)
+    ended = offline(
+        "t = load('someone/words'); print(t.megatron_type, t.eod, len(t.paths))", tmp_path
+    )
     assert ended.stdout.split() == ["PretrainedFromHF", "1", "2"], ended.stderr
 
 
 @pytest.mark.parametrize("name", ["nobody/nothing", "./no/such/folder", "not a name!"])
 def test_a_name_that_is_nowhere_is_one_clear_line(tmp_path: Path, name: str) -> None:
     last = offline(f"load({name!r})", tmp_path).stderr.splitlines()[-1]
-    assert last.startswith(f"encore.errors.DataError: tokenizer {name} is no folder here and could not be fetched: ")
+    assert last.startswith(
+        f"encore.errors.DataError: tokenizer {name} is no folder here and could not be fetched: "
+    )

@@ -35,5 +35,7 @@ def test_training_again_gives_the_same_files(folder: Path) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=200))
 def test_any_text_comes_back(folder: Path, text: str) -> None:
-    tokenizer = ByteLevelBPETokenizer(str(folder / "made" / "vocab.json"), str(folder / "made" / "merges.txt"))
+    tokenizer = ByteLevelBPETokenizer(
+        str(folder / "made" / "vocab.json"), str(folder / "made" / "merges.txt")
+    )
     assert tokenizer.decode(tokenizer.encode(text).ids) == text

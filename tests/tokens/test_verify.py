@@ -67,7 +67,10 @@ def test_any_flipped_bit_is_found_in_the_part_it_is_in(
         prefix.with_name("x.bin").unlink()
         flip(prefix.with_name(made[number].name), at - int(ends[number]) + made[number].bytes)
     found = wrong(verify.verify(prefix))
-    assert list(found) == ["parts"] and f"{made[number].name} differs from the manifest" in found["parts"]
+    assert (
+        list(found) == ["parts"]
+        and f"{made[number].name} differs from the manifest" in found["parts"]
+    )
 
 
 def test_a_damaged_bin_differs_from_its_manifest(pair: Path) -> None:
@@ -76,7 +79,9 @@ def test_a_damaged_bin_differs_from_its_manifest(pair: Path) -> None:
     assert "another SHA-256 of x.bin" in wrong(verify.verify(pair))["manifest"]
 
 
-@pytest.mark.parametrize(("key", "value"), [("documents", 92), ("tokens", 0), ("dtype", "int32"), ("sha256", {})])
+@pytest.mark.parametrize(
+    ("key", "value"), [("documents", 92), ("tokens", 0), ("dtype", "int32"), ("sha256", {})]
+)
 def test_a_manifest_of_another_pair_is_noticed(pair: Path, key: str, value: object) -> None:
     manifest = json.loads((pair.parent / "x.json").read_text())
     (pair.parent / "x.json").write_text(json.dumps(manifest | {key: value}))
@@ -94,7 +99,10 @@ def test_a_manifest_that_is_none_is_wrong(pair: Path, text: str) -> None:
 def test_a_bin_of_another_size_is_wrong(pair: Path, size: int) -> None:
     data = (pair.parent / "x.bin").read_bytes()
     (pair.parent / "x.bin").write_bytes((data + b"\0\0")[:size])
-    assert wrong(verify.verify(pair, 60_000))["bytes"] == f"{size:,} bytes of tokens are there, the .idx says 59,746"
+    assert (
+        wrong(verify.verify(pair, 60_000))["bytes"]
+        == f"{size:,} bytes of tokens are there, the .idx says 59,746"
+    )
 
 
 def test_missing_and_cut_parts_are_named(pair: Path) -> None:
@@ -121,16 +129,25 @@ def test_ids_outside_the_vocabulary_are_placed(tmp_path: Path) -> None:
 def test_negative_ids_are_wrong_in_any_vocabulary(tmp_path: Path) -> None:
     with IndexedWriter(tmp_path / "x", "<i4") as writer:
         writer.add([1, -2, 3])
-    assert wrong(verify.verify(tmp_path / "x"))["ids"].startswith("1 ids are not 0 or more: the first is -2")
+    assert wrong(verify.verify(tmp_path / "x"))["ids"].startswith(
+        "1 ids are not 0 or more: the first is -2"
+    )
 
 
-def test_parts_that_cut_a_token_are_read_across_the_cut(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_that_cut_a_token_are_read_across_the_cut(
+    pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(verify, "_CHUNK_BYTES", 777)
     largest = int(IndexedDataset(pair).tokens.max())
     subprocess.run(["split", "--bytes=1001", "x.bin", "x.bin."], cwd=pair.parent, check=True)
     (pair.parent / "x.bin").unlink()
     verdicts = verify.verify(pair, largest + 1)
-    assert wrong(verdicts) == {} and {verdict.what for verdict in verdicts} == {"index", "bytes", "manifest", "ids"}
+    assert wrong(verdicts) == {} and {verdict.what for verdict in verdicts} == {
+        "index",
+        "bytes",
+        "manifest",
+        "ids",
+    }
     assert list(wrong(verify.verify(pair, largest))) == ["ids"]
 
 

@@ -27,7 +27,9 @@ def line(**changes: object) -> list[str]:
             current.append(text)
     values |= {name: [str(path)] for name, path in FILES.items()}
     for name, value in changes.items():
-        option = next((o for o in values if o.replace("-", "_") == f"__{name}"), f"--{name.replace('_', '-')}")
+        option = next(
+            (o for o in values if o.replace("-", "_") == f"__{name}"), f"--{name.replace('_', '-')}"
+        )
         values[option] = [] if value is True else str(value).split()
         if value is None:
             del values[option]
@@ -40,14 +42,32 @@ def parse(argv: list[str], world_size: int = 2) -> argparse.Namespace:
 
 def test_the_genuine_command_line_means_what_megatron_stored() -> None:
     """Values, defaults and what follows from them, against the arguments inside the genuine checkpoint."""
-    stored = safe_load.arguments(safe_load.model_states(TINY / "tp1" / "checkpoint" / "global_step20"))
+    stored = safe_load.arguments(
+        safe_load.model_states(TINY / "tp1" / "checkpoint" / "global_step20")
+    )
     ours = vars(parse(line()))
-    here_or_there = {"vocab_file", "merge_file", "local_rank", "distributed_backend", "position_embedding_type"}
-    here_or_there |= {"train_weighted_split_paths_path", "valid_weighted_split_paths_path"}  # not kept there
-    here_or_there |= {"accumulate_allreduce_grads_in_fp32", "no_load_optim"}  # always so; None there
+    here_or_there = {
+        "vocab_file",
+        "merge_file",
+        "local_rank",
+        "distributed_backend",
+        "position_embedding_type",
+    }
+    here_or_there |= {
+        "train_weighted_split_paths_path",
+        "valid_weighted_split_paths_path",
+    }  # not kept there
+    here_or_there |= {
+        "accumulate_allreduce_grads_in_fp32",
+        "no_load_optim",
+    }  # always so; None there
     shared = set(ours) & set(stored) - here_or_there
     assert len(shared) > 75
-    different = {name: (ours[name], stored[name]) for name in sorted(shared) if str(ours[name]) != str(stored[name])}
+    different = {
+        name: (ours[name], stored[name])
+        for name in sorted(shared)
+        if str(ours[name]) != str(stored[name])
+    }
     assert different == {}
     assert set(ours) - set(stored) == {"vocab_size", "dump_samples"}
 
@@ -59,9 +79,16 @@ def test_every_argument_of_megatrons_is_honoured_or_refused_as_such() -> None:
     refused = (pin.with_value | pin.without_value) - honoured
     assert len(refused) > 100
     for option in refused:
-        with pytest.raises(UsageError, match=f"{option} is Megatron's, and the built-in trainer does not honour it"):
+        with pytest.raises(
+            UsageError, match=f"{option} is Megatron's, and the built-in trainer does not honour it"
+        ):
             parse([*line(), option, *(["1"] if option in pin.with_value else [])])
-    assert honoured - pin.with_value - pin.without_value == {"-h", "--help", "--version", "--dump-samples"}
+    assert honoured - pin.with_value - pin.without_value == {
+        "-h",
+        "--help",
+        "--version",
+        "--dump-samples",
+    }
 
 
 def test_an_unknown_argument_gets_the_nearest() -> None:
@@ -92,9 +119,15 @@ def test_an_unknown_argument_gets_the_nearest() -> None:
         ({"lr": "fast"}, "--lr"),
         ({"position_embedding_type": "alibi"}, "--position-embedding-type"),
         ({"deepspeed_config": None}, "--deepspeed and --deepspeed_config go together"),
-        ({"pad_vocab_size_to": 4992}, "--pad-vocab-size-to 4992 must be at least the vocabulary's 5000"),
+        (
+            {"pad_vocab_size_to": 4992},
+            "--pad-vocab-size-to 4992 must be at least the vocabulary's 5000",
+        ),
         ({"pad_vocab_size_to": 5001}, "and a multiple of 128"),
-        ({"override_lr_scheduler": True, "use_checkpoint_lr_scheduler": True}, "exclude each other"),
+        (
+            {"override_lr_scheduler": True, "use_checkpoint_lr_scheduler": True},
+            "exclude each other",
+        ),
         ({"tokenizer_type": "PretrainedFromHF"}, "needs --tokenizer-name-or-path"),
     ],
 )
@@ -110,15 +143,21 @@ def test_an_equals_sign_does_as_well_as_a_blank() -> None:
 
 
 def test_defaults_follow_from_other_arguments() -> None:
-    args = parse(line(ffn_hidden_size=None, kv_channels=None, global_batch_size=None, lr_decay_samples=None))
+    args = parse(
+        line(ffn_hidden_size=None, kv_channels=None, global_batch_size=None, lr_decay_samples=None)
+    )
     assert (args.ffn_hidden_size, args.kv_channels, args.global_batch_size) == (128, 8, 4)
     assert (args.lr_decay_samples, args.train_iters) == (160, 40)
-    assert parse(line(lr_warmup_samples=None, lr_warmup_fraction=0.05)).lr_warmup_samples == pytest.approx(8)
+    assert parse(
+        line(lr_warmup_samples=None, lr_warmup_fraction=0.05)
+    ).lr_warmup_samples == pytest.approx(8)
 
 
 @given(size=st.integers(1, 60_000), multiple=st.sampled_from([1, 64, 128, 1000]))
 def test_the_vocabulary_is_padded_to_the_next_multiple(size: int, multiple: int) -> None:
-    args = argparse.Namespace(vocab_size=size, make_vocab_size_divisible_by=multiple, pad_vocab_size_to=None)
+    args = argparse.Namespace(
+        vocab_size=size, make_vocab_size_divisible_by=multiple, pad_vocab_size_to=None
+    )
     padded = arguments.padded(args)
     assert size <= padded < size + multiple and padded % multiple == 0
 
@@ -145,7 +184,12 @@ def test_a_hugging_face_tokenizer_counts_with_its_added_tokens(tmp_path: Path) -
     assert (args.vocab_size, args.padded_vocab_size) == (4, 128)
 
 
-@given(st.lists(st.sampled_from([*GENUINE, "--no-such", "--rampup-batch-size", "-1", "", "x", "--seed=x"]), max_size=8))
+@given(
+    st.lists(
+        st.sampled_from([*GENUINE, "--no-such", "--rampup-batch-size", "-1", "", "x", "--seed=x"]),
+        max_size=8,
+    )
+)
 def test_any_words_are_taken_or_refused_with_a_message(words: list[str]) -> None:
     with pytest.raises(EncoreError):
         parse(words)

@@ -17,7 +17,9 @@ def plain(weights, n_samples):
     divided = np.array(weights) / np.sum(np.array(weights))
     taken, chosen = [0] * len(weights), []
     for s in range(n_samples):
-        behind = [float(w) * max(float(s), 1.0) - float(c) for w, c in zip(divided, taken, strict=True)]
+        behind = [
+            float(w) * max(float(s), 1.0) - float(c) for w, c in zip(divided, taken, strict=True)
+        ]
         dataset = behind.index(max(behind))
         chosen.append((dataset, taken[dataset]))
         taken[dataset] += 1
@@ -31,7 +33,10 @@ weights = st.lists(weight, min_size=1, max_size=9).filter(lambda many: sum(many)
 
 @pytest.mark.parametrize("case", range(10))
 def test_choices_and_counts_equal_megatrons(case):
-    stored = {name: GOLDEN[f"blend{case}_{name}"] for name in ("weights", "part_samples", "datasets", "samples")}
+    stored = {
+        name: GOLDEN[f"blend{case}_{name}"]
+        for name in ("weights", "part_samples", "datasets", "samples")
+    }
     divided = shares(stored["weights"].tolist())
     n_samples = len(stored["datasets"])
     assert [part_samples(share, n_samples) for share in divided] == stored["part_samples"].tolist()
@@ -53,9 +58,14 @@ def test_choices_follow_the_plain_rule_in_any_number_of_lanes(many, n_samples, l
 @given(weights, st.integers(0, 3000))
 def test_no_dataset_is_asked_for_more_samples_than_it_is_built_for(many, n_samples):
     divided = shares(many)
-    taken = np.bincount([dataset for dataset, _ in Choices(divided, n_samples)], minlength=len(many))
+    taken = np.bincount(
+        [dataset for dataset, _ in Choices(divided, n_samples)], minlength=len(many)
+    )
     # a corpus of weight zero may still give one sample: it is built for a whole epoch
-    assert all(count <= max(1, part_samples(share, n_samples)) for count, share in zip(taken, divided, strict=True))
+    assert all(
+        count <= max(1, part_samples(share, n_samples))
+        for count, share in zip(taken, divided, strict=True)
+    )
 
 
 @given(weights, st.integers(1, 500), st.integers(0, 500))

@@ -29,7 +29,11 @@ def model(dtype: torch.dtype = torch.float32) -> GPT:
 def engine(kind: str, built: GPT, alone: World, settings: Hyperparameters = SETTINGS) -> Engine:
     if kind == "torch":
         return TorchEngine(built, settings, alone)
-    configuration = {"train_micro_batch_size_per_gpu": 2, "train_batch_size": 4, "zero_optimization": {"stage": 1}}
+    configuration = {
+        "train_micro_batch_size_per_gpu": 2,
+        "train_batch_size": 4,
+        "zero_optimization": {"stage": 1},
+    }
     configuration |= {"gradient_clipping": settings.clip_grad, "steps_per_print": 10**6}
     configuration |= {"bf16": {"enabled": next(built.parameters()).dtype == torch.bfloat16}}
     return DeepSpeedEngine(built, settings, alone, configuration)
@@ -74,7 +78,9 @@ def test_a_step_is_adamw_on_the_whole_batch(kind: str, alone: World) -> None:
     trained = engine(kind, built, alone)
     for seed, (loss, norm) in enumerate(expected):
         found = trained.step(iter(batches(seed)), 2, 1e-2)
-        assert found[0].item() == pytest.approx(loss, rel=1e-5) and found[1].item() == pytest.approx(norm, rel=1e-4)
+        assert found[0].item() == pytest.approx(loss, rel=1e-5) and found[
+            1
+        ].item() == pytest.approx(norm, rel=1e-4)
     for name, value in weights(built).items():
         # Adam's first steps are ±lr wherever a gradient is nearly zero, whose sign rounding decides
         assert (value - expected_weights[name]).abs().mean() < 1e-5, name
@@ -88,7 +94,9 @@ def test_a_restored_state_goes_on_bit_for_bit(kind: str, dtype: torch.dtype, alo
     for seed in range(3):
         trained.step(iter(batches(seed)), 2, 1e-2)
     saved = {name: p.detach().clone() for name, p in first.named_parameters()}
-    state = torch.utils._pytree.tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, trained.state())
+    state = torch.utils._pytree.tree_map(
+        lambda x: x.clone() if isinstance(x, torch.Tensor) else x, trained.state()
+    )
     expected = [trained.step(iter(batches(seed)), 2, 5e-3)[0].item() for seed in (3, 4)]
 
     second = model(dtype)
@@ -114,7 +122,9 @@ def test_the_engines_agree_in_bf16(alone: World) -> None:
     found = []
     for kind in ("torch", "deepspeed"):
         trained = engine(kind, model(torch.bfloat16), alone)
-        found.append([[x.item() for x in trained.step(iter(batches(seed)), 2, 1e-3)] for seed in range(4)])
+        found.append(
+            [[x.item() for x in trained.step(iter(batches(seed)), 2, 1e-3)] for seed in range(4)]
+        )
     for ours, theirs in zip(*found, strict=True):
         assert ours == pytest.approx(theirs, rel=2e-3)
 
@@ -134,7 +144,9 @@ def test_biases_and_norms_do_not_decay(alone: World) -> None:
     built = model()
     names = {p: name for name, p in built.named_parameters()}
     decaying = {names[p] for p in built.parameters() if p.ndim == 2}
-    assert not any("bias" in name or "layernorm" in name for name in decaying) and len(decaying) == 10
+    assert (
+        not any("bias" in name or "layernorm" in name for name in decaying) and len(decaying) == 10
+    )
 
 
 def test_zero_clip_is_none(alone: World) -> None:
@@ -142,4 +154,6 @@ def test_zero_clip_is_none(alone: World) -> None:
     trained = engine("torch", built, alone, replace(SETTINGS, clip_grad=0.0))
     _, norm = trained.step(iter(batches(0)), 2, 1e-2)
     gradients = [p.grad for p in built.parameters()]
-    assert torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients])).item() == pytest.approx(norm.item())
+    assert torch.linalg.vector_norm(
+        torch.cat([g.flatten() for g in gradients])
+    ).item() == pytest.approx(norm.item())

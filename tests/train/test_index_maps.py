@@ -23,7 +23,9 @@ def assert_same(built, expected):
         np.testing.assert_array_equal(ours, theirs, err_msg=name)
 
 
-@pytest.mark.parametrize(("name", "first", "last", "n_samples"), [("train", 0, 269, 160), ("valid", 269, 299, 32)])
+@pytest.mark.parametrize(
+    ("name", "first", "last", "n_samples"), [("train", 0, 269, 160), ("valid", 269, 299, 32)]
+)
 def test_maps_equal_those_that_a_real_run_wrote(name, first, last, n_samples):
     built = index_maps.build(IndexedDataset(TINY).sizes, range(first, last), n_samples, 64, 1234)
     stem = f"{TINY}_{name}_indexmap_{n_samples}ns_64sl_1234s"
@@ -35,7 +37,9 @@ def test_maps_equal_those_that_a_real_run_wrote(name, first, last, n_samples):
 def test_maps_equal_megatrons_whatever_the_block(case, block, monkeypatch):
     monkeypatch.setattr(index_maps, "_BLOCK_DOCUMENTS", block)
     first, last, n_samples, sequence_length, seed = GOLDEN[f"maps{case}_args"].tolist()
-    built = index_maps.build(GOLDEN[f"maps{case}_sizes"], range(first, last), n_samples, sequence_length, seed)
+    built = index_maps.build(
+        GOLDEN[f"maps{case}_sizes"], range(first, last), n_samples, sequence_length, seed
+    )
     assert_same(built, {name: GOLDEN[f"maps{case}_{name}"] for name in MAPS})
 
 
@@ -49,14 +53,24 @@ def corpora(draw):
     if not whole:
         sizes[first] = sequence_length + 1
     n_samples = draw(st.integers(0, 200))
-    return np.array(sizes, np.int32), range(first, last), n_samples, sequence_length, draw(st.integers(0, 2**32 - 1))
+    return (
+        np.array(sizes, np.int32),
+        range(first, last),
+        n_samples,
+        sequence_length,
+        draw(st.integers(0, 2**32 - 1)),
+    )
 
 
 @given(corpora())
 def test_a_sample_starts_where_its_first_token_lies(corpus):
     sizes, documents, n_samples, sequence_length, seed = corpus
     maps = index_maps.build(sizes, documents, n_samples, sequence_length, seed)
-    stream = [(place, offset) for place, document in enumerate(maps.doc_idx) for offset in range(sizes[document])]
+    stream = [
+        (place, offset)
+        for place, document in enumerate(maps.doc_idx)
+        for offset in range(sizes[document])
+    ]
     starts = stream[::sequence_length][: len(maps.sample_idx)]
     # Megatron's first row is the very beginning, even where the first document is empty
     assert maps.sample_idx.tolist() == [[0, 0], *map(list, starts[1:])]
@@ -76,9 +90,13 @@ def test_every_epoch_reads_every_document_and_every_sample_is_read_once(corpus):
     assert epochs == 1 or one_less < n_samples
 
 
-@pytest.mark.parametrize(("n_samples", "apart"), [(110, True), (211, True), (212, False), (219, False)])
+@pytest.mark.parametrize(
+    ("n_samples", "apart"), [(110, True), (211, True), (212, False), (219, False)]
+)
 def test_a_last_epoch_is_kept_apart_when_less_than_95_percent_of_it_is_read(n_samples, apart):
-    sizes = np.full(100, 11, np.int32)  # one epoch holds 109 samples of 10 tokens, of which 95% are 103; two hold 219
+    sizes = np.full(
+        100, 11, np.int32
+    )  # one epoch holds 109 samples of 10 tokens, of which 95% are 103; two hold 219
     maps = index_maps.build(sizes, range(100), n_samples, 10, 1)
     assert (sorted(maps.shuffle_idx[:109]) == list(range(109))) == apart
     assert (sorted(maps.doc_idx[:100]) == list(range(100))) == apart
@@ -88,7 +106,10 @@ def test_an_unaligned_view_of_the_sizes_is_taken_as_it_is():
     raw = np.zeros(4 * 50 + 1, np.uint8)
     sizes = raw[1:].view("<i4")
     sizes[:] = np.arange(50)
-    assert_same(index_maps.build(sizes, range(50), 99, 7, 3), vars(index_maps.build(sizes.copy(), range(50), 99, 7, 3)))
+    assert_same(
+        index_maps.build(sizes, range(50), 99, 7, 3),
+        vars(index_maps.build(sizes.copy(), range(50), 99, 7, 3)),
+    )
 
 
 @pytest.mark.parametrize("sizes", [[0, 0], [4, 4], [8]])

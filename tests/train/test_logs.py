@@ -15,7 +15,10 @@ TINY = Path(__file__).resolve().parents[1] / "data" / "megatron_tiny"
 
 def logs(tmp_path: Path, log_interval: int = 1) -> tuple[Logs, list[str]]:
     argv = (TINY / "tp1" / "args.txt").read_text().split()
-    argv[argv.index("vocab.json")], argv[argv.index("merges.txt")] = str(TINY / "vocab.json"), str(TINY / "merges.txt")
+    argv[argv.index("vocab.json")], argv[argv.index("merges.txt")] = (
+        str(TINY / "vocab.json"),
+        str(TINY / "merges.txt"),
+    )
     argv[argv.index("tensorboard")] = str(tmp_path / "tensorboard")
     argv[argv.index("--log-interval") + 1] = str(log_interval)
     lines: list[str] = []
@@ -47,7 +50,9 @@ def test_lines_and_tags_are_the_genuine_runs(tmp_path: Path) -> None:
     ours.close()
     genuine = (TINY / "tp1" / "losses.log").read_text().splitlines()
     assert skeleton(lines[0]) == skeleton(genuine[0])
-    assert [len(part) for part in lines[0].split("|")[:3]] == [len(part) for part in genuine[0].split("|")[:3]]
+    assert [len(part) for part in lines[0].split("|")[:3]] == [
+        len(part) for part in genuine[0].split("|")[:3]
+    ]
     for line, truth in zip(lines[1:], genuine[-2:], strict=True):
         rule, text, again = line.split("\n")
         assert skeleton(text) == skeleton(truth) and rule == again == "-" * (len(text) + 1)
@@ -61,7 +66,10 @@ def test_a_line_gives_the_mean_since_the_last(tmp_path: Path) -> None:
     for iteration, loss in enumerate((1.0, 2.0, 3.0, 5.0), start=1):
         ours.step(step(loss), Progress(iteration, 8 * iteration, 0))
     ours.close()
-    assert [re.findall(r"lm loss: (\S+)", line) for line in lines] == [["1.500000E+00"], ["4.000000E+00"]]
+    assert [re.findall(r"lm loss: (\S+)", line) for line in lines] == [
+        ["1.500000E+00"],
+        ["4.000000E+00"],
+    ]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

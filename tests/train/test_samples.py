@@ -7,7 +7,14 @@ import pytest
 from encore.errors import DataError, UsageError
 from encore.tokens.data_paths import Group, Part
 from encore.tokens.indexed import IndexedWriter
-from encore.train.samples import SampleCounts, batches, build_train, build_valid, dump, sample_counts
+from encore.train.samples import (
+    SampleCounts,
+    batches,
+    build_train,
+    build_valid,
+    dump,
+    sample_counts,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,7 +85,11 @@ def test_one_corpus_may_give_several_parts(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
-    [((160, 8, 20, 2), (160, 32, 16)), ((1000, 256, 100, 10), (1000, 2560, 2560)), ((160, 8, 20, 0), (160, 0, 0))],
+    [
+        ((160, 8, 20, 2), (160, 32, 16)),
+        ((1000, 256, 100, 10), (1000, 2560, 2560)),
+        ((160, 8, 20, 0), (160, 0, 0)),
+    ],
 )
 def test_counts_are_those_that_megatron_asks_for(arguments, expected):
     assert sample_counts(*arguments) == SampleCounts(*expected)
@@ -87,21 +98,36 @@ def test_counts_are_those_that_megatron_asks_for(arguments, expected):
 @given(st.integers(0, 60), st.integers(0, 70), st.integers(1, 5), st.integers(1, 4))
 def test_ranks_read_in_turn_what_one_process_reads(length, consumed, micro_batch_size, world_size):
     dataset = np.arange(length)[:, None] * np.ones(3, np.int64)
-    ranks = [list(batches(dataset, consumed, micro_batch_size, rank, world_size)) for rank in range(world_size)]
-    read = [int(sample[0]) for step in zip(*ranks, strict=True) for batch in step for sample in batch]
-    whole = max(0, length - consumed) // (micro_batch_size * world_size) * micro_batch_size * world_size
+    ranks = [
+        list(batches(dataset, consumed, micro_batch_size, rank, world_size))
+        for rank in range(world_size)
+    ]
+    read = [
+        int(sample[0]) for step in zip(*ranks, strict=True) for batch in step for sample in batch
+    ]
+    whole = (
+        max(0, length - consumed) // (micro_batch_size * world_size) * micro_batch_size * world_size
+    )
     assert read == list(range(consumed, consumed + whole))
-    assert all(batch.shape == (micro_batch_size, 3) for batches_of_rank in ranks for batch in batches_of_rank)
+    assert all(
+        batch.shape == (micro_batch_size, 3)
+        for batches_of_rank in ranks
+        for batch in batches_of_rank
+    )
 
 
 def test_a_dump_holds_what_training_reads_first(tmp_path, corpora):
     train = build_train([group("train", (1, 0, 0.9, TINY))], 160, 64, 1234)
-    valid = build_valid([group("a", (1, 0.9, 1, TINY)), group("b", (1, 0, 0.5, TINY))], 32, 64, 1234)
+    valid = build_valid(
+        [group("a", (1, 0.9, 1, TINY)), group("b", (1, 0, 0.5, TINY))], 32, 64, 1234
+    )
     dump(tmp_path / "out/samples.npz", 20, train, valid)
     first = (tmp_path / "out/samples.npz").read_bytes()
     with np.load(tmp_path / "out/samples.npz") as written:
         assert sorted(written) == ["train", "valid", "valid_b"]
-        assert all(written[name].shape == (20, 65) and written[name].dtype == np.int64 for name in written)
+        assert all(
+            written[name].shape == (20, 65) and written[name].dtype == np.int64 for name in written
+        )
         np.testing.assert_array_equal(written["train"], GOLDEN["tiny_train"][:20])
         np.testing.assert_array_equal(written["valid"], GOLDEN["tiny_valid"][:20])
         np.testing.assert_array_equal(written["valid_b"], [valid[1][1][i] for i in range(20)])
@@ -109,7 +135,9 @@ def test_a_dump_holds_what_training_reads_first(tmp_path, corpora):
     assert (tmp_path / "out/samples.npz").read_bytes() == first
 
 
-@pytest.mark.parametrize(("n", "named"), [(0, "train"), (637, "valid has 636"), (5576, "train has 5575")])
+@pytest.mark.parametrize(
+    ("n", "named"), [(0, "train"), (637, "valid has 636"), (5576, "train has 5575")]
+)
 def test_a_dump_of_more_than_there_is_writes_nothing(n, named, tmp_path):
     train = build_train([group("train", (1, 0, 0.9, TINY))], 160, 64, 1234)
     valid = build_valid([group("valid", (1, 0.9, 1, TINY))], 32, 64, 1234)
@@ -128,14 +156,19 @@ def test_a_dump_without_validation_holds_training_alone(tmp_path):
 def test_a_token_outside_the_vocabulary_is_named(token, tmp_path):
     prefix = write(tmp_path / "x", [np.array([*range(20), token, *range(20)])], np.int32)
     dataset = build_train([group("train", (1, 0, 1, prefix))], 4, 10, 1, vocabulary_size=100)
-    with pytest.raises(DataError, match=f"x.bin holds token id {token}, but the vocabulary has 100"):
+    with pytest.raises(
+        DataError, match=f"x.bin holds token id {token}, but the vocabulary has 100"
+    ):
         list(dataset)
     assert len(list(build_train([group("train", (1, 0, 1, prefix))], 4, 10, 1))) == 4
 
 
 def test_the_largest_token_of_the_vocabulary_is_in_it(tmp_path):
     prefix = write(tmp_path / "x", [np.full(50, 99)])
-    assert len(list(build_train([group("train", (1, 0, 1, prefix))], 4, 10, 1, vocabulary_size=100))) == 4
+    assert (
+        len(list(build_train([group("train", (1, 0, 1, prefix))], 4, 10, 1, vocabulary_size=100)))
+        == 4
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,7 +176,10 @@ def test_the_largest_token_of_the_vocabulary_is_in_it(tmp_path):
     [
         ((1, 0, 1, "nowhere/x"), "nowhere/x.* does not exist"),
         ((1, 0.5, 0.501, TINY), "0.5:0.501 is empty: none of the 299 documents"),
-        ((1, 0, 1, "{short}"), "short 0:1: documents 0 to 2 hold 8 tokens, but one sample takes 65"),
+        (
+            (1, 0, 1, "{short}"),
+            "short 0:1: documents 0 to 2 hold 8 tokens, but one sample takes 65",
+        ),
         ((1, 0, 1, "{empty}"), "empty 0:1 is empty"),
     ],
 )

@@ -16,7 +16,9 @@ GENUINE = Schedule(max_lr=2e-3, min_lr=2e-4, warmup_steps=16, decay_steps=160, d
 def test_the_genuine_runs_rates_are_met_to_the_last_digit() -> None:
     found = re.findall(r"consumed samples: +(\d+) .* learning rate: (\S+) ", LOG.read_text())
     assert len(found) == 20
-    assert [f"{GENUINE.rate(int(samples)):.3E}" for samples, _ in found] == [rate for _, rate in found]
+    assert [f"{GENUINE.rate(int(samples)):.3E}" for samples, _ in found] == [
+        rate for _, rate in found
+    ]
 
 
 @pytest.mark.parametrize("style", ["constant", "linear", "cosine", "inverse_sqrt"])
@@ -40,8 +42,12 @@ def test_each_style_has_its_form() -> None:
 def test_another_schedule_than_the_checkpoints_is_refused_unless_one_is_preferred() -> None:
     state = GENUINE.state(80, 5120)
     assert GENUINE.reconciled(state, override=False, use_checkpoint=False) == GENUINE
-    other = Schedule(max_lr=1e-3, min_lr=2e-4, warmup_steps=16, decay_steps=320, decay_style="cosine")
-    with pytest.raises(CheckpointError, match=r"max_lr 0.002 \(now 0.001\), decay_steps 160 \(now 320\)"):
+    other = Schedule(
+        max_lr=1e-3, min_lr=2e-4, warmup_steps=16, decay_steps=320, decay_style="cosine"
+    )
+    with pytest.raises(
+        CheckpointError, match=r"max_lr 0.002 \(now 0.001\), decay_steps 160 \(now 320\)"
+    ):
         other.reconciled(state, override=False, use_checkpoint=False)
     assert other.reconciled(state, override=True, use_checkpoint=False) == other
     assert other.reconciled(state, override=False, use_checkpoint=True) == GENUINE

@@ -22,12 +22,21 @@ def test_without_a_reason_a_run_goes_on() -> None:
 def test_the_clock_stops_after_its_minutes_alone() -> None:
     now = time.monotonic()
     assert Stops(args(exit_duration_in_mins=2), now - 100).reason(1) is None
-    assert (Stops(args(exit_duration_in_mins=2), now - 121).reason(1) or "").startswith("exiting program after 2.0")
+    assert (Stops(args(exit_duration_in_mins=2), now - 121).reason(1) or "").startswith(
+        "exiting program after 2.0"
+    )
 
 
 def test_an_interval_stops_at_its_multiples() -> None:
     stops = Stops(args(exit_interval=3), time.monotonic())
-    assert [bool(stops.reason(iteration)) for iteration in range(1, 7)] == [False, False, True, False, False, True]
+    assert [bool(stops.reason(iteration)) for iteration in range(1, 7)] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_a_kill_switch_stops_as_soon_as_it_is_there(tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ from encore.errors import EncoreError
 def parser(docstring: str | None) -> argparse.ArgumentParser:
     """An ArgumentParser whose --help is the command's own docstring: what it does, then runnable examples."""
     built = argparse.ArgumentParser(
-        description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=docstring,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     built.add_argument("--version", action="version", version=f"encore {__version__}")
     return built

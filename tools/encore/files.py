@@ -30,7 +30,11 @@ def atomic(target: Path) -> Iterator[Path]:
         fsync(target.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+        if (
+            isinstance(error, OSError)
+            and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            and error.filename is None
+        ):
             error.filename = str(target)  # a failed write() does not know what it wrote to
         raise
 
@@ -65,7 +69,8 @@ def exclusive(target: Path) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise OutputError(
-                    f"{target} is being written by another run", "wait for it or choose another output"
+                    f"{target} is being written by another run",
+                    "wait for it or choose another output",
                 ) from None
             if not _is_open(lock, handle.fileno()):
                 continue  # another run ended, and took its lock file away, between our open and flock

@@ -12,7 +12,9 @@ T = TypeVar("T")
 _END = object()
 
 
-def mapped(function: Callable[[S], T], items: Iterable[S], workers: int) -> Generator[T, None, None]:
+def mapped(
+    function: Callable[[S], T], items: Iterable[S], workers: int
+) -> Generator[T, None, None]:
     """function(item) of each item, in the items' order, computed in `workers` threads."""
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(workers) as pool:
@@ -29,6 +31,8 @@ def mapped(function: Callable[[S], T], items: Iterable[S], workers: int) -> Gene
 
 def ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
     """The same items, the next ones computed in a thread while the caller works on one."""
-    computed: Generator[Any, None, None] = mapped(lambda _: next(items, _END), itertools.repeat(None), 1)
+    computed: Generator[Any, None, None] = mapped(
+        lambda _: next(items, _END), itertools.repeat(None), 1
+    )
     with contextlib.closing(items), contextlib.closing(computed):
         yield from itertools.takewhile(lambda item: item is not _END, computed)

@@ -27,7 +27,9 @@ def _optimizers() -> dict[str, object]:
 
 
 def _multi_tensor_apply() -> dict[str, object]:
-    def multi_tensor_applier(operator: Callable[..., Any], overflow: Any, tensors: list[Any], *arguments: Any) -> Any:
+    def multi_tensor_applier(
+        operator: Callable[..., Any], overflow: Any, tensors: list[Any], *arguments: Any
+    ) -> Any:
         """Call `operator` over lists of tensors; the chunk size, its first argument, means nothing here."""
         return operator(0, overflow, tensors, *arguments)
 
@@ -37,7 +39,9 @@ def _multi_tensor_apply() -> dict[str, object]:
 def _amp_c() -> dict[str, object]:
     import torch
 
-    def multi_tensor_l2norm(_: int, overflow: Any, tensors: list[Any], per_tensor: bool = False) -> tuple[Any, Any]:
+    def multi_tensor_l2norm(
+        _: int, overflow: Any, tensors: list[Any], per_tensor: bool = False
+    ) -> tuple[Any, Any]:
         """The L2 norm of all tensors of the first list together, shape [1], and of each if asked for."""
         norms = torch._foreach_norm([tensor.float() for tensor in tensors[0]])
         each = torch.stack(norms) if norms else overflow.new_zeros(1, dtype=torch.float32)
@@ -60,7 +64,13 @@ def _layer_norm() -> dict[str, object]:
 
         @staticmethod
         def forward(
-            _: Any, value: Any, weight: Any, bias: Any, shape: Any, eps: float, memory_efficient: bool = False
+            _: Any,
+            value: Any,
+            weight: Any,
+            bias: Any,
+            shape: Any,
+            eps: float,
+            memory_efficient: bool = False,
         ) -> Any:
             return torch.nn.functional.layer_norm(value, shape, weight, bias, eps)
 
@@ -77,7 +87,9 @@ def _normalization() -> dict[str, object]:
     class MixedFusedRMSNorm(torch.nn.RMSNorm):
         """RMSNorm under apex's name; the sequence-parallel flag marks the weight for the gradients' all-reduce."""
 
-        def __init__(self, shape: Any, eps: float = 1e-5, sequence_parallel: bool = False, **_: Any) -> None:
+        def __init__(
+            self, shape: Any, eps: float = 1e-5, sequence_parallel: bool = False, **_: Any
+        ) -> None:
             super().__init__(shape, eps=eps)
             self.weight.sequence_parallel = sequence_parallel  # type: ignore[attr-defined]
 

@@ -18,7 +18,9 @@ def stand_in() -> None:
     import torch
 
     if torch.cuda.is_available():
-        raise RuntimeError("ENCORE_COMPAT_CPU=1 is for machines without a GPU, and torch sees one here; unset it")
+        raise RuntimeError(
+            "ENCORE_COMPAT_CPU=1 is for machines without a GPU, and torch sees one here; unset it"
+        )
     cpu = torch.device("cpu")
     for kind in ("Float", "Int", "Long", "Half", "BFloat16", "Byte", "Bool", "Double"):
         setattr(torch.cuda, f"{kind}Tensor", getattr(torch, f"{kind}Tensor"))
@@ -30,7 +32,10 @@ def stand_in() -> None:
         "manual_seed": lambda seed: torch.manual_seed(seed) and None,
     }
     # a function each: torch._dynamo refuses one object under two names
-    answers |= {name: _always(None) for name in ("set_device", "synchronize", "empty_cache", "reset_peak_memory_stats")}
+    answers |= {
+        name: _always(None)
+        for name in ("set_device", "synchronize", "empty_cache", "reset_peak_memory_stats")
+    }
     memory = ("memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved")
     answers |= {name: _always(0) for name in memory}
     vars(torch.cuda).update(answers)
@@ -43,7 +48,9 @@ def _always(value: Any) -> Callable[..., Any]:
 
 def _without_cuda(module: ModuleType) -> None:
     """megatron.training: starts although torch.cuda.is_available() says no, which is the truth."""
-    vars(module).update(initialize_megatron=functools.partial(module.initialize_megatron, allow_no_cuda=True))
+    vars(module).update(
+        initialize_megatron=functools.partial(module.initialize_megatron, allow_no_cuda=True)
+    )
 
 
 def _seed_of_the_cpu(module: ModuleType) -> None:

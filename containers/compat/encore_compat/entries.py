@@ -44,7 +44,10 @@ ENTRIES = (
     Entry(
         "torch._six",
         "torch 2.0 removed it; the forks want its `inf`",
-        ("turkunlp megatron/optimizer/clip_grads.py:19", "deepspeedai megatron/optimizer/clip_grads.py:7 (in a try)"),
+        (
+            "turkunlp megatron/optimizer/clip_grads.py:19",
+            "deepspeedai megatron/optimizer/clip_grads.py:7 (in a try)",
+        ),
         stand_ins={"torch._six": attributes.six},
     ),
     Entry(
@@ -83,7 +86,9 @@ ENTRIES = (
         "torchvision",
         "imported with every trainer for the vision models beside them, which text training never calls; a text image"
         " need not hold it",
-        ("deepspeedai megatron/training.py:51 through megatron/data/vit_dataset.py:6-7 and image_folder.py:35",),
+        (
+            "deepspeedai megatron/training.py:51 through megatron/data/vit_dataset.py:6-7 and image_folder.py:35",
+        ),
         stand_ins={
             "torchvision": dict,
             "torchvision.transforms": dict,
@@ -133,21 +138,30 @@ ENTRIES = (
     Entry(
         "data helpers",
         "megatron/data/helpers is compiled with make at each start; in a read-only image it is compiled already",
-        ("turkunlp megatron/data/dataset_utils.py:81", "deepspeedai megatron/data/dataset_utils.py:82"),
+        (
+            "turkunlp megatron/data/dataset_utils.py:81",
+            "deepspeedai megatron/data/dataset_utils.py:82",
+        ),
         mends={"megatron.data.dataset_utils": extensions.keep_compiled_helpers},
     ),
     Entry(
         "torch.load of checkpoints",
         "torch 2.6 made weights_only the default, which refuses the argparse.Namespace that the forks save; it is put"
         " on torch's list of safe types, with what numpy's random state is made of",
-        ("turkunlp megatron/checkpointing.py:324, 333", "deepspeedai megatron/checkpointing.py:430, 440"),
+        (
+            "turkunlp megatron/checkpointing.py:324, 333",
+            "deepspeedai megatron/checkpointing.py:430, 440",
+        ),
         at_once=training.allow_saved_types,
     ),
     Entry(
         "a CPU in place of the GPU",
         "the forks ask torch.cuda for everything; on a machine without a GPU, and with ENCORE_COMPAT_CPU=1 only, its"
         " names answer for the CPU, so that an image can be tested where it is built",
-        ("turkunlp megatron/initialize.py:83 and 60 more places", "deepspeedai megatron/initialize.py:46"),
+        (
+            "turkunlp megatron/initialize.py:83 and 60 more places",
+            "deepspeedai megatron/initialize.py:46",
+        ),
         mends=cpu.MENDS,
         at_once=cpu.stand_in,
         wanted=lambda: os.environ.get("ENCORE_COMPAT_CPU") == "1",

@@ -26,7 +26,9 @@ def find_instead_of_compiling(module: ModuleType) -> None:
     def load(args: Any) -> None:
         missing = [name for name in MODULES if name not in sys.modules and not _import(name)]
         if missing and getattr(args, "rank", 0) == 0:
-            print(f"> fused kernels not compiled in this image, torch's operators instead: {', '.join(missing)}")
+            print(
+                f"> fused kernels not compiled in this image, torch's operators instead: {', '.join(missing)}"
+            )
 
     vars(module).update(load=load, compile_kernels=module.load)
 
@@ -63,7 +65,10 @@ def compile_helpers(checkout: Path) -> None:
     target = source.with_name(f"helpers{sysconfig.get_config_var('EXT_SUFFIX')}")
     includes = [f"-I{folder}" for folder in (sysconfig.get_path("include"), pybind11.get_include())]
     compiler = os.environ.get("CXX", "c++")
-    subprocess.run([compiler, "-O3", "-shared", "-std=c++17", "-fPIC", *includes, source, "-o", target], check=True)
+    subprocess.run(
+        [compiler, "-O3", "-shared", "-std=c++17", "-fPIC", *includes, source, "-o", target],
+        check=True,
+    )
 
 
 def compile_kernels(checkout: Path) -> None:
@@ -77,7 +82,9 @@ def compile_kernels(checkout: Path) -> None:
     def load(**given: Any) -> Any:
         kernels_folder.mkdir(parents=True, exist_ok=True)
         flags = _flags(given.pop("extra_cuda_cflags", []), torch.version.hip is not None)
-        return compile_one(**given | {"build_directory": str(kernels_folder)}, extra_cuda_cflags=flags)
+        return compile_one(
+            **given | {"build_directory": str(kernels_folder)}, extra_cuda_cflags=flags
+        )
 
     cpp_extension.load = load
     from megatron import fused_kernels

@@ -11,12 +11,21 @@ from typing import Any
 def _layer_norm() -> dict[str, object]:
     import torch
 
-    def forward_affine(value: Any, shape: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
+    def forward_affine(
+        value: Any, shape: Any, weight: Any, bias: Any, eps: float
+    ) -> tuple[Any, Any, Any]:
         """Layer norm of `value` in the weight's type; with the mean and the inverse deviation, for backward."""
         return torch.native_layer_norm(value.to(weight.dtype), list(shape), weight, bias, eps)
 
     def backward_affine(
-        gradient: Any, mean: Any, inverse: Any, value: Any, shape: Any, weight: Any, bias: Any, _: float
+        gradient: Any,
+        mean: Any,
+        inverse: Any,
+        value: Any,
+        shape: Any,
+        weight: Any,
+        bias: Any,
+        _: float,
     ) -> tuple[Any, Any, Any]:
         """The gradients of value, weight and bias."""
         known = value.to(weight.dtype)

@@ -15,7 +15,9 @@ def give_configuration_once() -> None:
 
     @functools.wraps(initialize)
     def once(args: Any = None, *others: Any, **given: Any) -> Any:
-        if (given.get("config") or given.get("config_params")) and getattr(args, "deepspeed_config", None):
+        if (given.get("config") or given.get("config_params")) and getattr(
+            args, "deepspeed_config", None
+        ):
             args = copy.copy(args)
             args.deepspeed_config = None
         return initialize(args, *others, **given)
@@ -27,7 +29,9 @@ def compression() -> dict[str, object]:
     """deepspeed.compression.compress: its two functions, which say that they are gone."""
 
     def gone(*_: Any, **__: Any) -> None:
-        raise NotImplementedError("this DeepSpeed has no compression; train without --compression-training")
+        raise NotImplementedError(
+            "this DeepSpeed has no compression; train without --compression-training"
+        )
 
     return {"init_compression": gone, "redundancy_clean": gone}
 

@@ -50,7 +50,9 @@ def difference(one: Path, other: Path, from_optimizer: bool = False) -> Differen
     vocabulary = _common(a, b)
     positions = a.config.max_position_embeddings, b.config.max_position_embeddings
     if len(set(positions)) > 1:
-        raise CheckpointError(f"{one} has {positions[0]} positions, {other} {positions[1]}", "compare equal models")
+        raise CheckpointError(
+            f"{one} has {positions[0]} positions, {other} {positions[1]}", "compare equal models"
+        )
     generator = torch.Generator().manual_seed(_SEED)
     tokens = torch.randint(0, vocabulary, (1, positions[0]), generator=generator)
     first = _logits(a, tokens)[..., :vocabulary]
@@ -60,7 +62,11 @@ def difference(one: Path, other: Path, from_optimizer: bool = False) -> Differen
 
 
 def _read(path: Path, from_optimizer: bool = False) -> Folder | Step:
-    return gpt2_reader.read(path) if gpt2_reader.is_folder(path) else megatron_reader.read(path, from_optimizer)
+    return (
+        gpt2_reader.read(path)
+        if gpt2_reader.is_folder(path)
+        else megatron_reader.read(path, from_optimizer)
+    )
 
 
 def _common(a: Folder | Step, b: Folder | Step) -> int:
@@ -69,7 +75,8 @@ def _common(a: Folder | Step, b: Folder | Step) -> int:
     sizes = a.vocabulary or padded[0], b.vocabulary or padded[1]
     if sizes[0] not in (sizes[1], padded[1]) and sizes[1] != padded[0]:
         raise CheckpointError(
-            f"{a.path} has a vocabulary of {sizes[0]}, {b.path} of {sizes[1]}", "compare models of one tokenizer"
+            f"{a.path} has a vocabulary of {sizes[0]}, {b.path} of {sizes[1]}",
+            "compare models of one tokenizer",
         )
     return min(sizes)
 

@@ -15,7 +15,14 @@ from typing import Any
 from torch import Tensor
 
 from encore import __version__, files
-from encore.checkpoints import gpt2_reader, gpt2_tokenizer, layers, megatron_reader, megatron_writer, safetensors_shards
+from encore.checkpoints import (
+    gpt2_reader,
+    gpt2_tokenizer,
+    layers,
+    megatron_reader,
+    megatron_writer,
+    safetensors_shards,
+)
 from encore.checkpoints.megatron_reader import Step
 from encore.errors import CheckpointError, DataError, OutputError
 from encore.tokens.tokenizer import Tokenizer
@@ -33,14 +40,20 @@ class Done:
 
 
 def to_transformers(
-    source: Path, out: Path, tokenizer: Tokenizer | None, shard_bytes: int, from_optimizer: bool = False
+    source: Path,
+    out: Path,
+    tokenizer: Tokenizer | None,
+    shard_bytes: int,
+    from_optimizer: bool = False,
 ) -> Done:
     """A Megatron-DeepSpeed checkpoint as a transformers folder. Raises CheckpointError, DataError, OutputError."""
     step = megatron_reader.read(source, from_optimizer)
     vocabulary = _vocabulary(step, tokenizer)
     end = tokenizer.eod if tokenizer else None
     gpt2_reader.heads(step.config)
-    record = _record("to-transformers", step.path, weights_from=step.weights_from, vocabulary=vocabulary)
+    record = _record(
+        "to-transformers", step.path, weights_from=step.weights_from, vocabulary=vocabulary
+    )
     if tokenizer:
         record["tokenizer"] = tokenizer.describe()["sha256"]
     with _appearing(out, record) as folder:
@@ -49,8 +62,12 @@ def to_transformers(
         for number in step.numbers:
             _add(writer, step, number, vocabulary, dtype.itemsize)
         writer.finish()
-        safetensors_shards.write_json(folder / "config.json", gpt2_reader.config(step.config, vocabulary, dtype, end))
-        safetensors_shards.write_json(folder / "generation_config.json", {"bos_token_id": end, "eos_token_id": end})
+        safetensors_shards.write_json(
+            folder / "config.json", gpt2_reader.config(step.config, vocabulary, dtype, end)
+        )
+        safetensors_shards.write_json(
+            folder / "generation_config.json", {"bos_token_id": end, "eos_token_id": end}
+        )
         if tokenizer:
             gpt2_tokenizer.write(tokenizer, folder, step.config.max_position_embeddings)
     return Done(out, record, _notes(step))
@@ -80,11 +97,18 @@ def to_megatron(source: Path, out: Path, tensor: int, pipeline: int) -> Done:
 
 
 def reshard(
-    source: Path, out: Path, tensor: int, pipeline: int, tokenizer: Tokenizer | None, from_optimizer: bool = False
+    source: Path,
+    out: Path,
+    tensor: int,
+    pipeline: int,
+    tokenizer: Tokenizer | None,
+    from_optimizer: bool = False,
 ) -> Done:
     """A Megatron-DeepSpeed checkpoint at other parallel degrees. Raises CheckpointError, UsageError, OutputError."""
     held = megatron_reader.read(source, from_optimizer)
-    into = megatron_writer.target(held.config, _vocabulary(held, tokenizer), held.arguments, tensor, pipeline)
+    into = megatron_writer.target(
+        held.config, _vocabulary(held, tokenizer), held.arguments, tensor, pipeline
+    )
     record = _record("reshard", held.path, weights_from=held.weights_from, tp=tensor, pp=pipeline)
     with _appearing(out, record) as folder:
         step = folder / _step_name(held)
@@ -97,7 +121,9 @@ def reshard(
     return Done(out / _step_name(held), record, notes)
 
 
-def _add(writer: safetensors_shards.Writer, step: Step, number: int, vocabulary: int, itemsize: int) -> None:
+def _add(
+    writer: safetensors_shards.Writer, step: Step, number: int, vocabulary: int, itemsize: int
+) -> None:
     """Hand a layer to the writer, which makes room for each weight before it is read."""
     layer, sizes = step.layer(number), layers.shapes(step.config, number)
     for ours, theirs in gpt2_reader.names(step.config, number).items():
@@ -114,10 +140,16 @@ def _vocabulary(step: Step, tokenizer: Tokenizer | None) -> int:
     """The size without padding, as the checkpoint and the tokenizer agree on it."""
     given = tokenizer.vocabulary_size if tokenizer else None
     if step.vocabulary is None and given is None:
-        raise CheckpointError(f"{step.path} does not state its vocabulary without padding", "give its --tokenizer")
-    if given is not None and (given != (step.vocabulary or given) or given > step.config.padded_vocab_size):
+        raise CheckpointError(
+            f"{step.path} does not state its vocabulary without padding", "give its --tokenizer"
+        )
+    if given is not None and (
+        given != (step.vocabulary or given) or given > step.config.padded_vocab_size
+    ):
         stated = step.vocabulary or f"at most {step.config.padded_vocab_size}"
-        raise DataError(f"tokenizer {tokenizer.name} has {given} entries, {step.path} {stated}", "give its own")
+        raise DataError(
+            f"tokenizer {tokenizer.name} has {given} entries, {step.path} {stated}", "give its own"
+        )
     return step.vocabulary or given
 
 
@@ -154,7 +186,9 @@ def _appearing(out: Path, record: dict[str, Any]) -> Iterator[Path]:
     """A folder to fill, which becomes OUT when it is full and on disk; only an equal conversion is replaced."""
     with files.exclusive(out):
         _check_free(out, record)
-        folder, replaced = (out.with_name(f".{out.name}.{state}") for state in ("unfinished", "replaced"))
+        folder, replaced = (
+            out.with_name(f".{out.name}.{state}") for state in ("unfinished", "replaced")
+        )
         for left in (folder, replaced):
             if left.exists():
                 shutil.rmtree(left)
@@ -183,4 +217,7 @@ def _check_free(out: Path, record: dict[str, Any]) -> None:
     except (CheckpointError, NotADirectoryError):
         same = False
     if not same:
-        raise OutputError(f"{out} is there already and is not this conversion", "choose another folder or remove it")
+        raise OutputError(
+            f"{out} is there already and is not this conversion",
+            "choose another folder or remove it",
+        )

@@ -29,7 +29,9 @@ def load(step: Path) -> GPT:
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
-def text(model: GPT, tokenizer: Tokenizer, prompt: str, sampling: Sampling) -> tuple[str, list[int]]:
+def text(
+    model: GPT, tokenizer: Tokenizer, prompt: str, sampling: Sampling
+) -> tuple[str, list[int]]:
     """The continuation of a prompt, up to the end of the document, and its token ids; deterministic by seed.
 
     An empty prompt begins a document. Raises DataError where the tokenizer is not the model's.
@@ -42,7 +44,10 @@ def text(model: GPT, tokenizer: Tokenizer, prompt: str, sampling: Sampling) -> t
         )
     start = tokenizer.backend.encode(prompt).ids if prompt else [tokenizer.eod]
     if None in start:
-        raise UsageError(f"tokenizer {tokenizer.name} has no end-of-document token to begin with", "give a --prompt")
+        raise UsageError(
+            f"tokenizer {tokenizer.name} has no end-of-document token to begin with",
+            "give a --prompt",
+        )
     drawn = _continue(model, start, tokenizer, sampling)
     return tokenizer.backend.decode(drawn), drawn
 

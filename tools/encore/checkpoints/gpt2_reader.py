@@ -18,7 +18,9 @@ from encore.checkpoints.layers import Layer
 from encore.errors import CheckpointError
 from encore.model.gpt import ModelConfig
 
-LIVE_HEADS = "encore_live_heads"  # in config.json: heads beyond these are zero, there to make up the width
+LIVE_HEADS = (
+    "encore_live_heads"  # in config.json: heads beyond these are zero, there to make up the width
+)
 _TANH, _EXACT = ("gelu_new", "gelu_pytorch_tanh"), ("gelu",)
 _BLOCK = {
     "input_layernorm": "ln_1",
@@ -44,7 +46,11 @@ def names(model: ModelConfig, number: int) -> dict[str, str]:
     if number == 4 + model.num_layers:
         return {"weight": "ln_f.weight", "bias": "ln_f.bias"}
     kinds = ("weight", "bias")
-    return {f"{ours}.{kind}": f"h.{number - 3}.{theirs}.{kind}" for ours, theirs in _BLOCK.items() for kind in kinds}
+    return {
+        f"{ours}.{kind}": f"h.{number - 3}.{theirs}.{kind}"
+        for ours, theirs in _BLOCK.items()
+        for kind in kinds
+    }
 
 
 def heads(model: ModelConfig) -> int:
@@ -72,7 +78,9 @@ def to_gpt2(value: Tensor, ours: str, theirs: str, model: ModelConfig) -> Tensor
         return columns.reshape(*value.shape[1:], -1).contiguous()
     if ours == "self_attention.dense.weight" and (dead := model.hidden_size - value.shape[1]):
         value = torch.cat([value, value.new_zeros(len(value), dead)], 1)
-    return value.T.contiguous() if theirs.startswith("h.") and value.ndim == 2 else value.contiguous()
+    return (
+        value.T.contiguous() if theirs.startswith("h.") and value.ndim == 2 else value.contiguous()
+    )
 
 
 def from_gpt2(value: Tensor, ours: str, theirs: str, model: ModelConfig) -> Tensor:
@@ -113,7 +121,9 @@ class Folder:
             try:
                 whole = from_gpt2(self.get[wanted[ours]](), ours, wanted[ours], self.config)
             except (RuntimeError, IndexError):  # the fused rows do not divide into heads
-                raise CheckpointError(f"{self.path}: {wanted[ours]} does not fit config.json", _HINT) from None
+                raise CheckpointError(
+                    f"{self.path}: {wanted[ours]} does not fit config.json", _HINT
+                ) from None
             layers.check_shape(whole, needed[ours], f"{self.path}: {wanted[ours]}, as {ours},")
             return whole if span is None else tensor_parallel.part(whole, ours, *span)
 
@@ -129,14 +139,25 @@ def is_folder(path: Path) -> bool:
 def read(path: Path) -> Folder:
     """A GPT-2 folder, ready to be read layer by layer. Raises CheckpointError."""
     raw = safetensors_shards.read_json(path / "config.json")
-    found = {name.removeprefix("transformer."): get for name, get in safetensors_shards.tensors(path).items()}
+    found = {
+        name.removeprefix("transformer."): get
+        for name, get in safetensors_shards.tensors(path).items()
+    }
     folder = Folder(path, _config(raw, path), found)
     known = {name for number in folder.numbers for name in names(folder.config, number).values()}
-    foreign = [name for name in folder.get if name not in known and not name.endswith((".attn.bias", ".masked_bias"))]
-    if foreign == ["lm_head.weight"] and torch.equal(folder.get["lm_head.weight"](), folder.get["wte.weight"]()):
+    foreign = [
+        name
+        for name in folder.get
+        if name not in known and not name.endswith((".attn.bias", ".masked_bias"))
+    ]
+    if foreign == ["lm_head.weight"] and torch.equal(
+        folder.get["lm_head.weight"](), folder.get["wte.weight"]()
+    ):
         foreign = []
     if foreign:
-        raise CheckpointError(f"{path} has weights {', '.join(sorted(foreign)[:3])}, which are no GPT-2's", _HINT)
+        raise CheckpointError(
+            f"{path} has weights {', '.join(sorted(foreign)[:3])}, which are no GPT-2's", _HINT
+        )
     return folder
 
 
@@ -147,10 +168,16 @@ def _config(raw: dict[str, Any], path: Path) -> ModelConfig:
         other.append(f"model_type {raw.get('model_type')}")
     if activation not in (*_TANH, *_EXACT):
         other.append(f"activation_function {activation}")
-    sizes = {name: raw.get(name) for name in ("n_layer", "n_embd", "n_head", "n_positions", "vocab_size")}
-    other += [f"{name} {size!r}" for name, size in sizes.items() if type(size) is not int or size < 1]
+    sizes = {
+        name: raw.get(name) for name in ("n_layer", "n_embd", "n_head", "n_positions", "vocab_size")
+    }
+    other += [
+        f"{name} {size!r}" for name, size in sizes.items() if type(size) is not int or size < 1
+    ]
     if other:
-        raise CheckpointError(f"{path} has {', '.join(other)}, which Megatron's GPT cannot be", _HINT)
+        raise CheckpointError(
+            f"{path} has {', '.join(other)}, which Megatron's GPT cannot be", _HINT
+        )
     arguments = {
         "num_layers": raw["n_layer"],
         "hidden_size": raw["n_embd"],
@@ -167,11 +194,15 @@ def _config(raw: dict[str, Any], path: Path) -> ModelConfig:
     model = layers.config(arguments)
     live = raw.get(LIVE_HEADS, model.num_attention_heads)
     if type(live) is not int or not 0 < live <= model.num_attention_heads:
-        raise CheckpointError(f"{path} has {LIVE_HEADS} {live!r} of {model.num_attention_heads} heads", _HINT)
+        raise CheckpointError(
+            f"{path} has {LIVE_HEADS} {live!r} of {model.num_attention_heads} heads", _HINT
+        )
     return replace(model, num_attention_heads=live)
 
 
-def config(model: ModelConfig, vocabulary: int, dtype: torch.dtype, end: int | None) -> dict[str, Any]:
+def config(
+    model: ModelConfig, vocabulary: int, dtype: torch.dtype, end: int | None
+) -> dict[str, Any]:
     """What config.json says of a model; `end` is the id of the token that begins and ends documents."""
     made = {
         "architectures": ["GPT2LMHeadModel"],
@@ -194,4 +225,6 @@ def config(model: ModelConfig, vocabulary: int, dtype: torch.dtype, end: int | N
         "torch_dtype": str(dtype).removeprefix("torch."),
         **_OURS,
     }
-    return made | ({LIVE_HEADS: model.num_attention_heads} if heads(model) != model.num_attention_heads else {})
+    return made | (
+        {LIVE_HEADS: model.num_attention_heads} if heads(model) != model.num_attention_heads else {}
+    )

@@ -39,7 +39,9 @@ def _text(value: Any) -> str:
 def _step(path: Path) -> Path:
     """The step folder that is meant, whole or not."""
     if not path.is_dir():
-        raise CheckpointError(f"{path} is no folder", "name a global_stepN folder, or a transformers folder")
+        raise CheckpointError(
+            f"{path} is no folder", "name a global_stepN folder, or a transformers folder"
+        )
     try:
         return megatron_reader.find(path)
     except CheckpointError:
@@ -91,15 +93,24 @@ def _of_megatron(path: Path) -> dict[str, Any]:
         known["unreadable"] = _unreadable(step)
     except EncoreError as error:
         known["unreadable"] = [str(error)]
-    return known | {"missing": missing, "arguments": {name: _json(value) for name, value in sorted(arguments.items())}}
+    return known | {
+        "missing": missing,
+        "arguments": {name: _json(value) for name, value in sorted(arguments.items())},
+    }
 
 
 def _missing(path: Path, states: dict[str, Any], tensor: int, pipeline: int) -> list[str]:
     ranks = range(tensor * pipeline)
-    missing = [name for rank in ranks if not (path / (name := file_names.MODEL_STATES.format(rank))).is_file()]
+    missing = [
+        name
+        for rank in ranks
+        if not (path / (name := file_names.MODEL_STATES.format(rank))).is_file()
+    ]
     found, data = file_names.optimizer_files(path), states.get("dp_world_size")
     data = data if type(data) is int else 1
-    absent = [key for key in ((rank, one) for rank in ranks for one in range(data)) if key not in found]
+    absent = [
+        key for key in ((rank, one) for rank in ranks for one in range(data)) if key not in found
+    ]
     if absent:
         missing.append(f"{len(absent)} of {tensor * pipeline * data} optimizer files")
     return missing
@@ -121,7 +132,8 @@ def _unreadable(source: layers.Source) -> list[str]:
 def _parameters(model: ModelConfig, vocabulary: int | None) -> int:
     """Tied embeddings counted once, without the vocabulary's padding where its size without is known."""
     embedding, block, final = (
-        sum(map(prod, layers.shapes(model, number).values())) for number in (1, 3, 4 + model.num_layers)
+        sum(map(prod, layers.shapes(model, number).values()))
+        for number in (1, 3, 4 + model.num_layers)
     )
     padding = model.padded_vocab_size - (vocabulary or model.padded_vocab_size)
     return embedding - padding * model.hidden_size + model.num_layers * block + final

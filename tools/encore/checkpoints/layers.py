@@ -20,7 +20,13 @@ Read = Callable[[str, tuple[int, int] | None], Tensor]
 _HINT = "take a checkpoint of a GPT"
 WORDS = "word_embeddings.weight"
 _SLICE_ROWS = 4096
-_SIZES = ("num_layers", "hidden_size", "num_attention_heads", "max_position_embeddings", "padded_vocab_size")
+_SIZES = (
+    "num_layers",
+    "hidden_size",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "padded_vocab_size",
+)
 _NUMBERS = ("layernorm_epsilon", "init_method_std", "attention_dropout", "hidden_dropout")
 _ABSOLUTE = 2  # megatron.enums.PositionEmbeddingType.absolute
 # What other models of the forks have, and the value that means they have it not.
@@ -47,19 +53,25 @@ def config(arguments: Mapping[str, Any]) -> ModelConfig:
     if wrong:
         given = ", ".join(f"{name} {known.get(name)!r}" for name in wrong)
         raise CheckpointError(f"the checkpoint's arguments say {given}", _HINT)
-    foreign = [f"{name} {known[name]}" for name, own in _OTHER_MODELS.items() if known.get(name) not in own]
+    foreign = [
+        f"{name} {known[name]}" for name, own in _OTHER_MODELS.items() if known.get(name) not in own
+    ]
     position = known.get("position_embedding_type")
     if position is not None and _position(position) not in ("absolute", _ABSOLUTE):
         foreign.append(f"position_embedding_type {_position(position)}")
     if foreign:
-        raise CheckpointError(f"the checkpoint's model has {', '.join(foreign)}", "take one with learned positions")
+        raise CheckpointError(
+            f"the checkpoint's model has {', '.join(foreign)}", "take one with learned positions"
+        )
     heads, hidden = known["num_attention_heads"], known["hidden_size"]
     known["kv_channels"] = _size(known.get("kv_channels")) or hidden // heads
     known["ffn_hidden_size"] = _size(known.get("ffn_hidden_size")) or 4 * hidden
     for name in _NUMBERS:
         if name in known and (type(known[name]) not in (int, float) or not 0 <= known[name] < 1):
             raise CheckpointError(f"the checkpoint's arguments say {name} {known[name]!r}", _HINT)
-    known["bias_gelu_fusion"] = bool(known.get("bias_gelu_fusion", True) or known.get("openai_gelu"))
+    known["bias_gelu_fusion"] = bool(
+        known.get("bias_gelu_fusion", True) or known.get("openai_gelu")
+    )
     return ModelConfig.of(known)
 
 
@@ -75,7 +87,11 @@ def _position(kind: Any) -> Any:
 
 def shapes(model: ModelConfig, number: int) -> dict[str, tuple[int, ...]]:
     """The names and shapes of a layer's weights, as `encore.model.gpt` has them."""
-    width, inner, wide = model.hidden_size, model.num_attention_heads * model.kv_channels, model.ffn_hidden_size
+    width, inner, wide = (
+        model.hidden_size,
+        model.num_attention_heads * model.kv_channels,
+        model.ffn_hidden_size,
+    )
     if number == 1:
         return {
             WORDS: (model.padded_vocab_size, width),
@@ -105,12 +121,16 @@ class Layer(Mapping[str, Tensor]):
     the names are exactly a GPT's.
     """
 
-    def __init__(self, read: Read, found: Iterable[str], needed: dict[str, tuple[int, ...]], where: str) -> None:
+    def __init__(
+        self, read: Read, found: Iterable[str], needed: dict[str, tuple[int, ...]], where: str
+    ) -> None:
         self._read = read
         self.shapes = needed
         there = set(found)
         problems = [f"lacks {name}" for name in self.shapes if name not in there]
-        problems += [f"has {name}, which a GPT has not" for name in sorted(there - self.shapes.keys())]
+        problems += [
+            f"has {name}, which a GPT has not" for name in sorted(there - self.shapes.keys())
+        ]
         if problems:
             raise CheckpointError(f"{where} {'; '.join(problems)}", _HINT)
 
@@ -154,7 +174,9 @@ def in_current_order(name: str, value: Tensor, heads: int, version: float) -> Te
     if version >= 2 or not name.endswith(("query_key_value.weight", "query_key_value.bias")):
         return value
     if version not in (0, 1):
-        raise CheckpointError(f"checkpoint version {version} is not known", "known: 0, 1 and from 2 to 3")
+        raise CheckpointError(
+            f"checkpoint version {version} is not known", "known: 0, 1 and from 2 to 3"
+        )
     rest = value.shape[1:]
     if version == 0:
         return value.reshape(3, heads, -1, *rest).transpose(0, 1).reshape(value.shape)
@@ -172,11 +194,19 @@ def share(layer: Layer, name: str, rank: int, ranks: int) -> Tensor:
 
 def check_degrees(model: ModelConfig, tensor: int, pipeline: int) -> None:
     """Raises UsageError where the model cannot be laid out over so many ranks."""
-    for name, value in (("heads", model.num_attention_heads), ("feed-forward size", model.ffn_hidden_size)):
+    for name, value in (
+        ("heads", model.num_attention_heads),
+        ("feed-forward size", model.ffn_hidden_size),
+    ):
         if tensor < 1 or value % tensor:
-            raise UsageError(f"--tp {tensor} does not divide the {name}, {value}", "choose a divisor of it")
+            raise UsageError(
+                f"--tp {tensor} does not divide the {name}, {value}", "choose a divisor of it"
+            )
     if not 1 <= pipeline <= model.num_layers:
-        raise UsageError(f"--pp {pipeline} does not fit {model.num_layers} layers", "each stage needs one at least")
+        raise UsageError(
+            f"--pp {pipeline} does not fit {model.num_layers} layers",
+            "each stage needs one at least",
+        )
 
 
 def padded_size(vocabulary: int, arguments: Mapping[str, Any], tensor: int) -> int:
@@ -187,7 +217,9 @@ def padded_size(vocabulary: int, arguments: Mapping[str, Any], tensor: int) -> i
     fixed = _size(arguments.get("pad_vocab_size_to"))
     if fixed is not None:
         if fixed < vocabulary or fixed % tensor:
-            raise UsageError(f"--tp {tensor} does not divide pad_vocab_size_to {fixed}", "choose a divisor of it")
+            raise UsageError(
+                f"--tp {tensor} does not divide pad_vocab_size_to {fixed}", "choose a divisor of it"
+            )
         return fixed
     multiple = (_size(arguments.get("make_vocab_size_divisible_by")) or 128) * tensor
     return -(-vocabulary // multiple) * multiple

@@ -22,7 +22,9 @@ from encore.errors import CheckpointError
 from encore.model.gpt import ModelConfig
 
 LAYERS, MODULES, OPTIMIZER = "layer files", "mp_rank files", "optimizer files"
-_EMBEDDING = re.compile(r"(?:tied_modules\.embed|embedding)\.((?:word|position)_embeddings\.weight)")
+_EMBEDDING = re.compile(
+    r"(?:tied_modules\.embed|embedding)\.((?:word|position)_embeddings\.weight)"
+)
 _NUMBERED = re.compile(r"(\d+)\.(.+)")
 _BLOCK = re.compile(r"(?:encoder|transformer)\.layers\.(\d+)\.(.+)")
 _FINAL = re.compile(r"(?:encoder|transformer)\.final_layernorm\.(weight|bias)")
@@ -64,16 +66,22 @@ class Step:
         """A layer's weights, put together one at a time. Raises CheckpointError."""
         ranks = [set(self.part(number, rank, None)) for rank in range(self.tensor)]
         if any(names != ranks[0] for names in ranks):
-            raise CheckpointError(f"{self.path}: the parts of layer {number} hold other weights each", _DAMAGED)
+            raise CheckpointError(
+                f"{self.path}: the parts of layer {number} hold other weights each", _DAMAGED
+            )
         shapes = layers.shapes(self.config, number)
-        return Layer(partial(self._weight, number), ranks[0], shapes, f"{self.path}: layer {number}")
+        return Layer(
+            partial(self._weight, number), ranks[0], shapes, f"{self.path}: layer {number}"
+        )
 
     def _weight(self, number: int, name: str, span: tuple[int, int] | None) -> Tensor:
         axis = tensor_parallel.split_axis(name)
         if axis is not None and self.tensor > 1:
             return self._joined(number, name, axis, span)
         first = self._part(number, 0, name)
-        if not all(torch.equal(self._part(number, rank, name), first) for rank in range(1, self.tensor)):
+        if not all(
+            torch.equal(self._part(number, rank, name), first) for rank in range(1, self.tensor)
+        ):
             self.differing.add(f"layer {number} {name}")
         return first if span is None else tensor_parallel.part(first, name, *span)
 
@@ -91,14 +99,22 @@ class Step:
                 by_columns = span is None and len(shape) == 2 and number != 1
                 held = part.new_empty(needed[::-1]).T if by_columns else part.new_empty(needed)
             begin, end = max(start, rank * size), min(stop, (rank + 1) * size)
-            held.narrow(axis, begin - start, end - begin).copy_(part.narrow(axis, begin - rank * size, end - begin))
+            held.narrow(axis, begin - start, end - begin).copy_(
+                part.narrow(axis, begin - rank * size, end - begin)
+            )
             del part  # or the next would be read beside it
         assert held is not None  # no span is empty
         return held
 
     def _part(self, number: int, rank: int, name: str) -> Tensor:
-        version, heads = self.states.get("checkpoint_version", 0), self.config.num_attention_heads // self.tensor
-        value, needed = self.part(number, rank, name)[name], list(layers.shapes(self.config, number)[name])
+        version, heads = (
+            self.states.get("checkpoint_version", 0),
+            self.config.num_attention_heads // self.tensor,
+        )
+        value, needed = (
+            self.part(number, rank, name)[name],
+            list(layers.shapes(self.config, number)[name]),
+        )
         if (axis := tensor_parallel.split_axis(name)) is not None:
             needed[axis] //= self.tensor
         layers.check_shape(value, tuple(needed), f"{self.path}: layer {number} {name}")
@@ -113,7 +129,8 @@ def find(path: Path) -> Path:
     if newest.step is None:
         reasons = "; ".join(newest.passed_over) or "it has no global_stepN folder"
         raise CheckpointError(
-            f"{path} is no checkpoint and holds none that is whole: {reasons}", "name a global_stepN folder"
+            f"{path} is no checkpoint and holds none that is whole: {reasons}",
+            "name a global_stepN folder",
         )
     return newest.step
 
@@ -130,21 +147,33 @@ def read(path: Path, from_optimizer: bool = False) -> Step:
         raise CheckpointError(f"{path} states version {version!r}", _DAMAGED)
     for name in ("num_attention_heads", "ffn_hidden_size", "padded_vocab_size"):
         if getattr(config, name) % tensor:
-            raise CheckpointError(f"{path} has {name} {getattr(config, name)} in {tensor} parts", _DAMAGED)
+            raise CheckpointError(
+                f"{path} has {name} {getattr(config, name)} in {tensor} parts", _DAMAGED
+            )
     source, part = _part_of(path, states, config, tensor, pipeline, from_optimizer)
     return Step(path, states, arguments, config, tensor, pipeline, source, part)
 
 
 def degrees(states: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[int, int]:
     """Tensor- and pipeline-parallel degree. Raises CheckpointError."""
-    tensor = arguments.get("tensor_model_parallel_size") or arguments.get("model_parallel_size") or 1
+    tensor = (
+        arguments.get("tensor_model_parallel_size") or arguments.get("model_parallel_size") or 1
+    )
     pipeline = arguments.get("pipeline_model_parallel_size") or 1
-    if type(tensor) is not int or type(pipeline) is not int or not (0 < tensor < 10**4 and 0 < pipeline < 10**4):
-        raise CheckpointError(f"the checkpoint states parallel degrees {tensor!r} and {pipeline!r}", _DAMAGED)
+    if (
+        type(tensor) is not int
+        or type(pipeline) is not int
+        or not (0 < tensor < 10**4 and 0 < pipeline < 10**4)
+    ):
+        raise CheckpointError(
+            f"the checkpoint states parallel degrees {tensor!r} and {pipeline!r}", _DAMAGED
+        )
     return tensor, pipeline
 
 
-def vocabulary(states: Mapping[str, Any], arguments: Mapping[str, Any], model: ModelConfig) -> int | None:
+def vocabulary(
+    states: Mapping[str, Any], arguments: Mapping[str, Any], model: ModelConfig
+) -> int | None:
     """Entries without padding, None where the checkpoint does not state them."""
     info = states.get("checkpoint_info")
     stated = info.get("original_vocab_size") if isinstance(info, dict) else None
@@ -162,7 +191,12 @@ def weights_from(step: Path, states: Mapping[str, Any]) -> str | None:
 
 
 def _part_of(
-    step: Path, states: dict[str, Any], config: ModelConfig, tensor: int, pipeline: int, from_optimizer: bool
+    step: Path,
+    states: dict[str, Any],
+    config: ModelConfig,
+    tensor: int,
+    pipeline: int,
+    from_optimizer: bool,
 ) -> tuple[str, Part]:
     source = OPTIMIZER if from_optimizer else weights_from(step, states)
     if source == LAYERS:
@@ -171,7 +205,9 @@ def _part_of(
         return MODULES, _of_modules(step, config, tensor)
     if source == OPTIMIZER:
         return OPTIMIZER, _of_optimizer(step, config, tensor, pipeline)
-    raise CheckpointError(f"{step} has neither layer files nor weights in mp_rank or optimizer files", "take another")
+    raise CheckpointError(
+        f"{step} has neither layer files nor weights in mp_rank or optimizer files", "take another"
+    )
 
 
 def _of_layer_files(step: Path, config: ModelConfig, tensor: int) -> Part:
@@ -188,9 +224,17 @@ def _of_layer_files(step: Path, config: ModelConfig, tensor: int) -> Part:
         wanted = [step / file_names.layer_file(number, rank) for rank in range(tensor)]
         missing = [path.name for path in wanted if path not in ranks]
         if missing or len(ranks) != tensor:
-            what = f"{', '.join(missing)} is missing" if missing else f"layer {number} has {len(ranks)} parts"
-            raise CheckpointError(f"{step}: {what}, tensor-parallel degree {tensor}", "fetch the missing files")
-    return lambda number, rank, name: _weights(safe_load.load(paths[number][rank], mapped=True), paths[number][rank])
+            what = (
+                f"{', '.join(missing)} is missing"
+                if missing
+                else f"layer {number} has {len(ranks)} parts"
+            )
+            raise CheckpointError(
+                f"{step}: {what}, tensor-parallel degree {tensor}", "fetch the missing files"
+            )
+    return lambda number, rank, name: _weights(
+        safe_load.load(paths[number][rank], mapped=True), paths[number][rank]
+    )
 
 
 def _gap(found: Mapping[int, Any], numbers: list[int]) -> str:
@@ -215,7 +259,9 @@ def _of_optimizer(step: Path, config: ModelConfig, tensor: int, pipeline: int) -
 
     def part(number: int, rank: int, name: str | None) -> Weights:
         found: Weights = {}
-        for stage in ranks[rank::tensor]:  # the last has a copy of the tied embedding, the first comes first
+        for stage in ranks[
+            rank::tensor
+        ]:  # the last has a copy of the tied embedding, the first comes first
             for full, own in _named(stage.shapes, number, config).items():
                 if own not in found and name in (None, own):
                     found[own] = stage.read(full) if name else torch.empty(0)
@@ -259,4 +305,6 @@ def _place(name: str, config: ModelConfig) -> tuple[int | None, str]:
         return int(match[1]), match[2]
     if name.startswith("word_embeddings_for_head."):  # the last stage's copy of the tied embedding
         return None, name
-    raise CheckpointError(f"the checkpoint has a weight {name}, which a GPT has not", "take one of a GPT")
+    raise CheckpointError(
+        f"the checkpoint has a weight {name}, which a GPT has not", "take one of a GPT"
+    )

@@ -49,7 +49,9 @@ class Target:
     pipeline: int
 
 
-def target(model: ModelConfig, vocabulary: int, arguments: Mapping[str, Any], tensor: int, pipeline: int) -> Target:
+def target(
+    model: ModelConfig, vocabulary: int, arguments: Mapping[str, Any], tensor: int, pipeline: int
+) -> Target:
     """The layout of a model over so many ranks. Raises UsageError where it cannot be."""
     layers.check_degrees(model, tensor, pipeline)
     sizes = {field.name: getattr(model, field.name) for field in fields(model)}
@@ -62,7 +64,9 @@ def write_layers(step: Path, into: Target, source: layers.Source) -> torch.dtype
     for number in source.numbers:
         layer = source.layer(number)
         for rank in range(into.tensor):
-            path = step / file_names.layer_file(number, rank)  # a part is let go as soon as it is written
+            path = step / file_names.layer_file(
+                number, rank
+            )  # a part is let go as soon as it is written
             step_folder.put(path, {name: _share(layer, name, into, rank) for name in layer})
     return source.layer(1)["position_embeddings.weight"].dtype
 
@@ -76,7 +80,9 @@ def _share(layer: layers.Layer, name: str, into: Target, rank: int) -> Tensor:
 
 def write_states(step: Path, into: Target, dtype: torch.dtype, before: Mapping[str, Any]) -> None:
     """Write a file of arguments and counters per model rank; `before` holds those of the checkpoint it comes from."""
-    arguments = _arguments(into, dtype, safe_load.arguments(dict(before)) if "args" in before else {})
+    arguments = _arguments(
+        into, dtype, safe_load.arguments(dict(before)) if "args" in before else {}
+    )
     schedule = _plain(before.get("lr_scheduler"))
     states = {
         "module": None,
@@ -94,7 +100,11 @@ def write_states(step: Path, into: Target, dtype: torch.dtype, before: Mapping[s
     }
     for model_rank in range(into.tensor * into.pipeline):
         with _megatrons_names() as absolute:
-            places = {"rank": model_rank, "local_rank": model_rank, "position_embedding_type": absolute}
+            places = {
+                "rank": model_rank,
+                "local_rank": model_rank,
+                "position_embedding_type": absolute,
+            }
             held = states | {"args": Namespace(**(arguments | places))}
             step_folder.put(step / file_names.MODEL_STATES.format(model_rank), held)
 
@@ -116,7 +126,11 @@ def _arguments(into: Target, dtype: torch.dtype, before: Mapping[str, Any]) -> d
         "consumed_train_tokens": 0,
         "iteration": 0,
     }
-    kept = {name: plain for name, value in before.items() if (plain := _plain(value)) is not None or value is None}
+    kept = {
+        name: plain
+        for name, value in before.items()
+        if (plain := _plain(value)) is not None or value is None
+    }
     sizes = {field.name: getattr(model, field.name) for field in fields(model)}
     layout = {
         "tensor_model_parallel_size": into.tensor,

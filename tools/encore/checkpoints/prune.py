@@ -31,7 +31,14 @@ _LEFT_BY = {
     "replaced": "an older version, of a write that was killed",
     "pruned": "a deletion that was killed",
 }
-WHOLE, WEIGHTS, TORN, ORPHANED, LEFTOVER, UNKNOWN = "whole", "weights only", "torn", "orphaned", "leftover", "unknown"
+WHOLE, WEIGHTS, TORN, ORPHANED, LEFTOVER, UNKNOWN = (
+    "whole",
+    "weights only",
+    "torn",
+    "orphaned",
+    "leftover",
+    "unknown",
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,8 @@ def survey(folder: Path, rule: Rule) -> list[Entry]:
     """
     if not folder.is_dir() or file_names.STEP.fullmatch(folder.resolve().name):
         raise CheckpointError(
-            f"{folder} is no folder of checkpoints", "give the one that holds the global_step folders"
+            f"{folder} is no folder of checkpoints",
+            "give the one that holds the global_step folders",
         )
     entries = [_entry(path, int(match[1])) for path, match in _matching(folder, file_names.STEP)]
     kept = _by_rule(entries, rule) | _protected(folder, entries)
@@ -115,11 +123,17 @@ def _state(step: Path) -> tuple[str, str]:
     if not zipfile.is_zipfile(states):
         with open(states, "rb") as handle:
             old = handle.read(len(_OLD_FORMAT)) == _OLD_FORMAT
-        return (UNKNOWN, f"{states.name} is in torch's old format") if old else (TORN, f"{states.name} is torn")
+        return (
+            (UNKNOWN, f"{states.name} is in torch's old format")
+            if old
+            else (TORN, f"{states.name} is torn")
+        )
     try:
         if safe_load.model_states(step).get("module") is not None:
             return UNKNOWN, "its weights are not in layer files"
-        weights, all_of_it = (step_folder.incomplete(step, optimizer=optimizer) for optimizer in (False, True))
+        weights, all_of_it = (
+            step_folder.incomplete(step, optimizer=optimizer) for optimizer in (False, True)
+        )
     except (CheckpointError, KeyError, TypeError, ValueError) as error:
         return UNKNOWN, f"its states cannot be read: {error}"
     if weights is not None:
@@ -129,7 +143,9 @@ def _state(step: Path) -> tuple[str, str]:
 
 def _bytes(path: Path) -> int:
     """What removing it would free: links lead to nothing here, and a file that has another name stays."""
-    return sum(stat.st_size for stat in _stats(path) if stat.st_nlink == 1 and S_ISREG(stat.st_mode))
+    return sum(
+        stat.st_size for stat in _stats(path) if stat.st_nlink == 1 and S_ISREG(stat.st_mode)
+    )
 
 
 def _stats(path: Path) -> Iterator[os.stat_result]:
@@ -160,11 +176,22 @@ def _protected(folder: Path, entries: Sequence[Entry]) -> dict[Path, str]:
 
 def _by_rule(entries: Iterable[Entry], rule: Rule) -> dict[Path, str]:
     """The usable checkpoints that the rule keeps."""
-    usable = sorted((entry for entry in entries if entry.state in (WHOLE, WEIGHTS)), key=lambda entry: entry.step)
+    usable = sorted(
+        (entry for entry in entries if entry.state in (WHOLE, WEIGHTS)),
+        key=lambda entry: entry.step,
+    )
     if rule.every is None and rule.last is None:
         return {entry.path: "no rule is given" for entry in usable}
-    kept = {entry.path: f"a multiple of {rule.every}" for entry in usable if rule.every and not entry.step % rule.every}
-    return kept | {entry.path: f"among the last {rule.last}" for entry in usable[-(rule.last or 0) :] if rule.last}
+    kept = {
+        entry.path: f"a multiple of {rule.every}"
+        for entry in usable
+        if rule.every and not entry.step % rule.every
+    }
+    return kept | {
+        entry.path: f"among the last {rule.last}"
+        for entry in usable[-(rule.last or 0) :]
+        if rule.last
+    }
 
 
 def _judge(entry: Entry, kept: str | None, rule: Rule) -> Entry:
@@ -196,7 +223,10 @@ def _leftover(path: Path, match: re.Match[str], rule: Rule) -> Entry:
     if kind == "pruned":
         return replace(found, delete=True)
     if not whole.exists() and path.with_name(f".{whole.name}.replaced").exists():
-        return replace(found, reason=f"{found.reason}; {whole.name} itself is not here, this may be what is left of it")
+        return replace(
+            found,
+            reason=f"{found.reason}; {whole.name} itself is not here, this may be what is left of it",
+        )
     return _judge(found, None, rule)
 
 
@@ -213,7 +243,9 @@ def delete(entries: Iterable[Entry], rule: Rule) -> Iterator[Entry]:
 
 def _still(entry: Entry, rule: Rule) -> bool:
     pruned = entry.path.name.endswith(".pruned")
-    return pruned or (not _active(entry.path, rule) and file_names.latest(entry.path.parent) != entry.path.name)
+    return pruned or (
+        not _active(entry.path, rule) and file_names.latest(entry.path.parent) != entry.path.name
+    )
 
 
 def _remove(entry: Entry) -> None:
@@ -229,5 +261,6 @@ def _remove(entry: Entry) -> None:
     except OSError as error:
         where = error.filename or doomed
         raise OutputError(
-            f"{entry.path} could not be removed: {error.strerror}: {where}", "mend that and run the same command again"
+            f"{entry.path} could not be removed: {error.strerror}: {where}",
+            "mend that and run the same command again",
         ) from None

@@ -33,22 +33,31 @@ def load(path: Path, mapped: bool = False) -> Any:
     """
     try:
         foreign = get_unsafe_globals_in_checkpoint(str(path))
-        refused = [name for name in foreign if name != "argparse.Namespace" and not _INERT.fullmatch(name)]
+        refused = [
+            name for name in foreign if name != "argparse.Namespace" and not _INERT.fullmatch(name)
+        ]
         if refused:
             raise CheckpointError(
                 f"{path} holds {', '.join(sorted(refused))}, which could run code when loaded",
                 "do not use this file; a checkpoint needs tensors and plain values alone",
             )
-        allowed = [(Namespace if name == "argparse.Namespace" else _stand_in(name), name) for name in foreign]
+        allowed = [
+            (Namespace if name == "argparse.Namespace" else _stand_in(name), name)
+            for name in foreign
+        ]
         with safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except CheckpointError:
         raise
     except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist", "check the path, or take another step") from None
+        raise CheckpointError(
+            f"{path} does not exist", "check the path, or take another step"
+        ) from None
     except Exception as error:  # of any kind: torn bytes mislead the unpickler anywhere
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{path} cannot be read: {reason}", "it is torn or no checkpoint; take another") from None
+        raise CheckpointError(
+            f"{path} cannot be read: {reason}", "it is torn or no checkpoint; take another"
+        ) from None
 
 
 def _stand_in(name: str) -> type[Inert]:
@@ -62,7 +71,10 @@ def model_states(step: Path, model_rank: int = 0, mapped: bool = False) -> dict[
     """
     states = load(step / MODEL_STATES.format(model_rank), mapped)
     if not isinstance(states, dict) or not isinstance(states.get("args"), dict | Namespace):
-        raise CheckpointError(f"{step / MODEL_STATES.format(model_rank)} holds no arguments", "take another checkpoint")
+        raise CheckpointError(
+            f"{step / MODEL_STATES.format(model_rank)} holds no arguments",
+            "take another checkpoint",
+        )
     return states
 
 

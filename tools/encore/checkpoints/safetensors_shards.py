@@ -41,7 +41,9 @@ def tensors(path: Path) -> dict[str, Callable[[], Tensor]]:
     if (path / "model.safetensors.index.json").is_file():
         mapped = read_json(path / "model.safetensors.index.json").get("weight_map")
         shards = sorted(set(mapped.values())) if isinstance(mapped, dict) else []
-        if not shards or any(not isinstance(name, str) or Path(name).name != name for name in shards):
+        if not shards or any(
+            not isinstance(name, str) or Path(name).name != name for name in shards
+        ):
             raise CheckpointError(f"{path}: the index names no files of its own folder", _HINT)
     elif (path / "model.safetensors").is_file():
         shards = ["model.safetensors"]
@@ -89,7 +91,10 @@ class Writer:
 
     def make_room(self, size: int) -> None:
         """Write the shard in memory if it would become too large with a weight of so many bytes."""
-        if self._held and sum(value.nbytes for value in self._held.values()) + size > self.shard_bytes:
+        if (
+            self._held
+            and sum(value.nbytes for value in self._held.values()) + size > self.shard_bytes
+        ):
             self._write()
 
     def add(self, name: str, value: Tensor) -> None:
@@ -110,17 +115,24 @@ class Writer:
             target = f"model-{index + 1:05d}-of-{count:05d}.safetensors"
             (self.folder / str(index)).rename(self.folder / target)
             mapped |= dict.fromkeys(names_in, target)
-        index_of = {"metadata": {"total_size": self._total}, "weight_map": dict(sorted(mapped.items()))}
+        index_of = {
+            "metadata": {"total_size": self._total},
+            "weight_map": dict(sorted(mapped.items())),
+        }
         write_json(self.folder / "model.safetensors.index.json", index_of)
 
     def _write(self) -> None:
         path = self.folder / str(len(self._shards))
         try:
             save_file(self._held, path, metadata={"format": "pt"})
-            path.chmod(self.folder.stat().st_mode & 0o666)  # the library writes for the owner's eyes alone
+            path.chmod(
+                self.folder.stat().st_mode & 0o666
+            )  # the library writes for the owner's eyes alone
             files.fsync(path)
         except (OSError, SafetensorError) as error:
-            raise OutputError(f"{self.folder} could not be written: {error}", "free disk space and try again") from None
+            raise OutputError(
+                f"{self.folder} could not be written: {error}", "free disk space and try again"
+            ) from None
         self._shards.append(list(self._held))
         self._held = {}
 

@@ -46,7 +46,10 @@ class Newest:
 
 def layers(step: Path) -> dict[int, Weights]:
     """The weights by layer number; what tensor-parallel ranks hold in parts is put together."""
-    return {number: joined([load(path) for path in paths]) for number, paths in layer_files(step).items()}
+    return {
+        number: joined([load(path) for path in paths])
+        for number, paths in layer_files(step).items()
+    }
 
 
 def newest(folder: Path, optimizer: bool = True) -> Newest:
@@ -94,7 +97,9 @@ def _expected(states: dict[str, Any], optimizer: bool) -> Iterator[str]:
         yield MODEL_STATES.format(model_rank)
         for data_rank in range(states.get("dp_world_size", 1) if optimizer else 0):
             yield optimizer_file(data_rank, bool(saved.get("bf16")), model_rank)
-    for tensor_rank in range(saved.get("tensor_model_parallel_size") or states.get("mp_world_size", 1)):
+    for tensor_rank in range(
+        saved.get("tensor_model_parallel_size") or states.get("mp_world_size", 1)
+    ):
         for number in layer_numbers(saved["num_layers"]):
             yield layer_file(number, tensor_rank)
 
@@ -119,13 +124,17 @@ def put(path: Path, value: Any) -> None:
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
         reason = str(error).strip().partition("\n")[0]
         raise OutputError(
-            f"{path.parent} could not be written: {reason}", "free disk space and start again from the last checkpoint"
+            f"{path.parent} could not be written: {reason}",
+            "free disk space and start again from the last checkpoint",
         ) from None
 
 
 def finish(folder: Path, iteration: int) -> Path:
     """Give the checkpoint its name, then point `latest` at it; a checkpoint of that name is replaced."""
-    step, replaced = folder / f"global_step{iteration}", folder / f".global_step{iteration}.replaced"
+    step, replaced = (
+        folder / f"global_step{iteration}",
+        folder / f".global_step{iteration}.replaced",
+    )
     files.fsync(unfinished(folder, iteration))
     if step.exists():
         shutil.rmtree(replaced, ignore_errors=True)

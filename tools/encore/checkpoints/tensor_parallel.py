@@ -25,7 +25,9 @@ def split_axis(name: str) -> int | None:
 
 def part(value: Tensor, name: str, start: int, stop: int) -> Tensor:
     """From `start` to before `stop` of a weight along its split axis, in storage of its own."""
-    return value.narrow(split_axis(name) or 0, start, stop - start).clone(memory_format=torch.contiguous_format)
+    return value.narrow(split_axis(name) or 0, start, stop - start).clone(
+        memory_format=torch.contiguous_format
+    )
 
 
 def joined(ranks: list[Weights]) -> Weights:

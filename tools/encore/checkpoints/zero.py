@@ -43,17 +43,26 @@ class Partitions:
             pieces.append(flat[part.start : part.start + part.numel].float().clone())
         found, needed = sum(len(piece) for piece in pieces), prod(self.shapes[name])
         if found != needed:
-            raise CheckpointError(f"the optimizer files hold {found} of {needed} values of {name}", _HINT)
+            raise CheckpointError(
+                f"the optimizer files hold {found} of {needed} values of {name}", _HINT
+            )
         return torch.cat(pieces).view(self.shapes[name])
 
 
 def partitions(step: Path, model_rank: int, parameter_shapes: Any) -> Partitions:
     """Where one model rank's parameters lie, `parameter_shapes` being its model states' own. Raises CheckpointError."""
     groups = parameter_shapes if isinstance(parameter_shapes, list) else [None]
-    if not all(isinstance(group, dict) and all(isinstance(s, tuple) for s in group.values()) for group in groups):
+    if not all(
+        isinstance(group, dict) and all(isinstance(s, tuple) for s in group.values())
+        for group in groups
+    ):
         raise CheckpointError(f"{step} does not state its parameters' shapes", _HINT)
     found = Partitions({name: tuple(shape) for group in groups for name, shape in group.items()})
-    paths = {data: path for (model, data), path in file_names.optimizer_files(step).items() if model == model_rank}
+    paths = {
+        data: path
+        for (model, data), path in file_names.optimizer_files(step).items()
+        if model == model_rank
+    }
     for _, path in sorted(paths.items()):
         for group, places in enumerate(_state(path)["param_slice_mappings"]):
             for name, place in places.items():
@@ -70,9 +79,12 @@ def _state(path: Path) -> dict[str, Any]:
     if not (isinstance(flat, list) and isinstance(places, list) and len(flat) == len(places)):
         raise CheckpointError(f"{path} holds no fp32 weights with their places", _HINT)
     if not all(
-        isinstance(f, Tensor) and f.ndim == 1 and isinstance(p, dict) for f, p in zip(flat, places, strict=True)
+        isinstance(f, Tensor) and f.ndim == 1 and isinstance(p, dict)
+        for f, p in zip(flat, places, strict=True)
     ):
-        raise CheckpointError(f"{path} holds fp32 weights in another form than ZeRO's stage 1", _HINT)
+        raise CheckpointError(
+            f"{path} holds fp32 weights in another form than ZeRO's stage 1", _HINT
+        )
     return state
 
 

@@ -40,12 +40,16 @@ class Batch:
     def first(self, count: int) -> "Batch":
         """The first documents, and what was skipped before the last of them."""
         skipped = [(i, reason) for i, reason in self.skipped if i < count]
-        return replace(self, texts=self.texts[:count], lines=self.lines and self.lines[:count], skipped=skipped)
+        return replace(
+            self, texts=self.texts[:count], lines=self.lines and self.lines[:count], skipped=skipped
+        )
 
     def rest(self, count: int) -> "Batch":
         """All but the first documents, and what was skipped among them."""
         skipped = [(i - count, reason) for i, reason in self.skipped if i >= count]
-        return replace(self, texts=self.texts[count:], lines=self.lines and self.lines[count:], skipped=skipped)
+        return replace(
+            self, texts=self.texts[count:], lines=self.lines and self.lines[count:], skipped=skipped
+        )
 
 
 Batches = Generator[Batch, None, None]
@@ -79,7 +83,10 @@ class Budget:
     def check(self) -> None:
         """Raises DataError if the documents ended before the amount was reached."""
         if self.left is not None and self.left > 0:
-            raise DataError(f"the input ends {self.left:,} {self.unit} short of what was asked for", "ask for less")
+            raise DataError(
+                f"the input ends {self.left:,} {self.unit} short of what was asked for",
+                "ask for less",
+            )
 
 
 Sizes = Callable[[Batch], npt.ArrayLike]

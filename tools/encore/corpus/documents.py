@@ -52,9 +52,17 @@ class _BadDocumentError(Exception):
 
 def stream(inputs: Iterable[str], reading: Reading) -> Batches:
     """The documents of all inputs, in order. Raises DataError, naming file and line, unless bad ones are skipped."""
-    whole = (replace(batch, input=i) for i, name in enumerate(inputs) for batch in _open(name, reading))
-    by_samples = head(whole, Budget(reading.samples, "documents"), lambda batch: np.ones(len(batch.texts)))
-    return head(by_samples, Budget(reading.bytes, "bytes"), lambda batch: [len(text) for text in batch.texts])
+    whole = (
+        replace(batch, input=i) for i, name in enumerate(inputs) for batch in _open(name, reading)
+    )
+    by_samples = head(
+        whole, Budget(reading.samples, "documents"), lambda batch: np.ones(len(batch.texts))
+    )
+    return head(
+        by_samples,
+        Budget(reading.bytes, "bytes"),
+        lambda batch: [len(text) for text in batch.texts],
+    )
 
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -73,7 +81,9 @@ def _open(name: str, reading: Reading) -> Batches:
     if path.is_dir():
         return _dataset(name, None, reading)
     if match is None or name.endswith(_DATA_SUFFIXES):
-        raise DataError(f"{name} is neither a file or folder nor a dataset's name", "check the path")
+        raise DataError(
+            f"{name} is neither a file or folder nor a dataset's name", "check the path"
+        )
     return _dataset(match["name"], match["config"], reading)
 
 
@@ -200,7 +210,9 @@ def _text_of_line(line: bytes, name: str) -> bytes:
     if not isinstance(record, dict):
         raise _BadDocumentError("not a JSON object", type(record).__name__)
     if name not in record:
-        raise _BadDocumentError("missing field", f"{name!r} is not among {', '.join(map(repr, record)) or 'none'}")
+        raise _BadDocumentError(
+            "missing field", f"{name!r} is not among {', '.join(map(repr, record)) or 'none'}"
+        )
     return _text_of_value(record[name])
 
 
@@ -232,8 +244,12 @@ def _parquet(path: Path, reading: Reading) -> Batches:
                 if pa.types.is_dictionary(column.type):
                     column = column.dictionary_decode()
                 if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                    column = column.cast(pa.large_binary())  # so that one bad text does not fail its whole batch
-                yield from _checked(enumerate(column.to_pylist(), number), _text_of_value, source, reading)
+                    column = column.cast(
+                        pa.large_binary()
+                    )  # so that one bad text does not fail its whole batch
+                yield from _checked(
+                    enumerate(column.to_pylist(), number), _text_of_value, source, reading
+                )
                 number += len(rows)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is corrupt: {error}", "fetch it again") from None
@@ -247,10 +263,15 @@ def _dataset(name: str, config: str | None, reading: Reading) -> Batches:
     label = f"{name}:{config}" if config else name
     digest, hashed, number = hashlib.sha256(), 0, 1
     try:
-        for rows in datasets.load_dataset(name, config, split=reading.split, streaming=True).iter(_ROWS):
+        for rows in datasets.load_dataset(name, config, split=reading.split, streaming=True).iter(
+            _ROWS
+        ):
             _check_field(reading.field, list(rows), label)
             for batch in _checked(
-                enumerate(rows[reading.field], number), _text_of_value, Source(label, None, 0, ""), reading
+                enumerate(rows[reading.field], number),
+                _text_of_value,
+                Source(label, None, 0, ""),
+                reading,
             ):
                 for text in batch.texts:
                     digest.update(text)
@@ -259,10 +280,13 @@ def _dataset(name: str, config: str | None, reading: Reading) -> Batches:
             number += len(rows[reading.field])
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
-            f"{label}: {str(error).splitlines()[0]}", "check the name, its configuration and --split"
+            f"{label}: {str(error).splitlines()[0]}",
+            "check the name, its configuration and --split",
         ) from None
 
 
 def _check_field(name: str, fields: list[str], where: object) -> None:
     if name not in fields:
-        raise DataError(f"{where} has no field {name!r}; it has {', '.join(fields)}", "name one with --field")
+        raise DataError(
+            f"{where} has no field {name!r}; it has {', '.join(fields)}", "name one with --field"
+        )

@@ -20,7 +20,9 @@ def write_jsonl(target: Path) -> int:
 
     Sorted by the texts' hashes, so that any head and any tail hold the same mixture.
     """
-    documents = sorted({*_topics(), *_docstrings()}, key=lambda text: hashlib.sha256(text.encode()).digest())
+    documents = sorted(
+        {*_topics(), *_docstrings()}, key=lambda text: hashlib.sha256(text.encode()).digest()
+    )
     files.write_text(target, "".join(json.dumps({"text": text}) + "\n" for text in documents))
     return len(documents)
 

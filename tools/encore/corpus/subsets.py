@@ -30,7 +30,9 @@ def samples(tokens: int, tokens_per_sample: float) -> int:
     Source: huggingface/datablations README: C4 has 478.625834583 a sample, hence 3,969,698 samples for 1.9B tokens.
     """
     if not 0 < tokens_per_sample < math.inf:
-        raise UsageError(f"{tokens_per_sample} tokens per sample cannot be", "give a positive number")
+        raise UsageError(
+            f"{tokens_per_sample} tokens per sample cannot be", "give a positive number"
+        )
     return math.ceil(tokens / tokens_per_sample)
 
 
@@ -40,7 +42,9 @@ def tail(open_stream: Callable[[], Batches], count: int) -> Batches:
         raise UsageError(f"the last {count} documents are nothing to take", "ask for at least 1")
     before = sum(len(batch.texts) for batch in open_stream()) - count
     if before < 0:
-        raise DataError(f"the input has {before + count:,} documents, {count:,} were asked for", "ask for less")
+        raise DataError(
+            f"the input has {before + count:,} documents, {count:,} were asked for", "ask for less"
+        )
     for batch in open_stream():
         dropped = min(before, len(batch.texts))
         before -= dropped
@@ -49,7 +53,9 @@ def tail(open_stream: Callable[[], Batches], count: int) -> Batches:
 
 def counted(open_stream: Callable[[], Batches], tokens: int, encode: Encode) -> Batches:
     """The first documents, up to and with the one that reaches so many tokens."""
-    return head(ahead(open_stream()), Budget(tokens, "tokens"), lambda batch: encode(batch.texts)[1])
+    return head(
+        ahead(open_stream()), Budget(tokens, "tokens"), lambda batch: encode(batch.texts)[1]
+    )
 
 
 def write(inputs: Iterable[str], target: Path, field: str, batches: Batches) -> dict[str, Any]:
@@ -57,7 +63,11 @@ def write(inputs: Iterable[str], target: Path, field: str, batches: Batches) -> 
     if any(Path(name).exists() and target.exists() and target.samefile(name) for name in inputs):
         raise UsageError(f"{target} is an input and would be overwritten", "choose another output")
     documents, skipped = 0, Counter[str]()
-    with files.exclusive(target), files.atomic(target) as temporary, _opened(temporary, target.suffix) as out:
+    with (
+        files.exclusive(target),
+        files.atomic(target) as temporary,
+        _opened(temporary, target.suffix) as out,
+    ):
         for batch in batches:
             lines = batch.lines
             if lines is None:
@@ -76,5 +86,7 @@ def _opened(path: Path, suffix: str) -> Iterator[Any]:
             return
         import pyarrow as pa
 
-        with pa.CompressedOutputStream(pa.PythonFile(plain, mode="w"), _CODECS[suffix]) as compressed:
+        with pa.CompressedOutputStream(
+            pa.PythonFile(plain, mode="w"), _CODECS[suffix]
+        ) as compressed:
             yield compressed

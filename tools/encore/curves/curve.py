@@ -65,7 +65,11 @@ def of_files(files: Sequence[EventFile], fold: bool = True) -> dict[str, Curve]:
     parts: dict[str, list[Curve]] = {}
     for file in files:
         for tag, series in file.series.items():
-            curve = _folded(tag, file.series, written) if fold else _curve(series, {"steps": series.steps})
+            curve = (
+                _folded(tag, file.series, written)
+                if fold
+                else _curve(series, {"steps": series.steps})
+            )
             if curve is not None:
                 parts.setdefault(tag, []).append(curve)
     merged = {tag: _merged(part) for tag, part in parts.items()}
@@ -137,15 +141,25 @@ def _curve(series: Series, columns: dict[str, np.ndarray]) -> Curve:
     for axis in AXES:
         known = columns.get(axis, np.empty(0, np.int64))
         mask = np.arange(count) >= len(known)
-        axes.append(np.ma.MaskedArray(np.resize(known, count) if len(known) else np.zeros(count, np.int64), mask))
+        axes.append(
+            np.ma.MaskedArray(
+                np.resize(known, count) if len(known) else np.zeros(count, np.int64), mask
+            )
+        )
     return Curve(*axes, series.times_s, series.values)
 
 
 def _merged(parts: list[Curve]) -> Curve:
     """One curve of a run's parts, sorted; the later written of two points at one place counts."""
-    columns = [np.ma.concatenate(column) for column in zip(*(part.columns() for part in parts), strict=True)]
+    columns = [
+        np.ma.concatenate(column)
+        for column in zip(*(part.columns() for part in parts), strict=True)
+    ]
     whole = Curve(*columns[:3], *(np.asarray(column) for column in columns[3:]))
-    place = next((whole.axis(axis) for axis in AXES if not np.ma.getmaskarray(whole.axis(axis)).any()), whole.times_s)
+    place = next(
+        (whole.axis(axis) for axis in AXES if not np.ma.getmaskarray(whole.axis(axis)).any()),
+        whole.times_s,
+    )
     order = np.lexsort((whole.times_s, np.asarray(place)))
     ordered = np.asarray(place)[order]
     return whole.at(order[np.append(ordered[1:] != ordered[:-1], True)])
@@ -154,12 +168,18 @@ def _merged(parts: list[Curve]) -> Curve:
 def _with_counts(curves: dict[str, Curve], unit: str) -> dict[str, Curve]:
     """The curves with samples or tokens filled in by step, from Megatron's own curve of steps against them."""
     counts = curves.get(tags.STEPS_VS.format(unit=unit))
-    if counts is None or not np.all((counts.values == np.floor(counts.values)) & (counts.values < _EXACT_BELOW)):
+    if counts is None or not np.all(
+        (counts.values == np.floor(counts.values)) & (counts.values < _EXACT_BELOW)
+    ):
         return curves
     order = np.lexsort((counts.times_s, counts.values))
     steps, totals = counts.values[order].astype(np.int64), np.asarray(counts.steps)[order]
     drawn = {tags.STEPS_VS.format(unit=unit), tags.VS_STEPS.format(unit=unit)}
-    return {tag: _filled(curve, unit, steps, totals) for tag, curve in curves.items() if tag not in drawn}
+    return {
+        tag: _filled(curve, unit, steps, totals)
+        for tag, curve in curves.items()
+        if tag not in drawn
+    }
 
 
 def _filled(curve: Curve, unit: str, steps: np.ndarray, totals: np.ndarray) -> Curve:

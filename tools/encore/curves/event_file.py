@@ -59,11 +59,15 @@ def read(path: Path, block_bytes: int = tfrecord.BLOCK_BYTES) -> EventFile:
     if not reader.tags:
         return EventFile({}, damage)
     tags, steps, times, values = map(np.concatenate, zip(*parts, strict=True))
-    narrow = np.min_scalar_type(len(reader.tags))  # numpy sorts numbers of 16 bits or fewer by their digits
+    narrow = np.min_scalar_type(
+        len(reader.tags)
+    )  # numpy sorts numbers of 16 bits or fewer by their digits
     order = np.argsort(tags.astype(narrow), kind="stable")
     bounds = np.searchsorted(tags[order], np.arange(1, len(reader.tags)))
     spans = zip(reader.tags, np.split(order, bounds), strict=True)
-    series = {tag: Series(steps[span], values[span], times[span]) for tag, span in spans if len(span)}
+    series = {
+        tag: Series(steps[span], values[span], times[span]) for tag, span in spans if len(span)
+    }
     return EventFile(series, damage)
 
 
@@ -88,13 +92,19 @@ class _Place:
     @property
     def is_apart(self) -> bool:
         """Whether words can cover all other bytes and leave the value's out."""
-        return self.start >= _WORD_BYTES and (self.length == self.end or self.length - self.end >= _WORD_BYTES)
+        return self.start >= _WORD_BYTES and (
+            self.length == self.end or self.length - self.end >= _WORD_BYTES
+        )
 
     @property
     def words(self) -> list[int]:
         """Where the words of the form begin; the last before the value, and before the end, may overlap another."""
         parts = [(0, self.start)] + [(self.end, self.length)] * (self.end < self.length)
-        return [word for a, b in parts for word in (*range(a, b - _WORD_BYTES, _WORD_BYTES), b - _WORD_BYTES)]
+        return [
+            word
+            for a, b in parts
+            for word in (*range(a, b - _WORD_BYTES, _WORD_BYTES), b - _WORD_BYTES)
+        ]
 
 
 @dataclass
@@ -119,16 +129,26 @@ class _Reader:
                 except ValueError:
                     intact = min(intact, record)
             pending, batch = pending[batch:], batch * 4
-        damage = block.damage if intact == len(starts) else block.damage_at(intact, "a record is not an event")
+        damage = (
+            block.damage
+            if intact == len(starts)
+            else block.damage_at(intact, "a record is not an event")
+        )
         return _in_order(rows, learned, intact), damage
 
     def _is_scalar(self, scalar: Scalar) -> bool:
         """Whether it is one by its kind or its plugin, which only the first value of a tag may name."""
         if scalar.plugin == _PLUGIN:
             self.of_plugin.add(scalar.tag)
-        return scalar.simple or scalar.plugin == _PLUGIN or (not scalar.plugin and scalar.tag in self.of_plugin)
+        return (
+            scalar.simple
+            or scalar.plugin == _PLUGIN
+            or (not scalar.plugin and scalar.tag in self.of_plugin)
+        )
 
-    def _recognised(self, block: Block, rows: _Rows, starts: np.ndarray, pending: np.ndarray) -> np.ndarray:
+    def _recognised(
+        self, block: Block, rows: _Rows, starts: np.ndarray, pending: np.ndarray
+    ) -> np.ndarray:
         """Fill in the rows of known forms; returns those that are left."""
         lengths = block.ends - starts
         for place, forms in self.forms.items():
@@ -139,7 +159,9 @@ class _Reader:
             rows.values[found] = _gathered(block.data, starts[found] + place.start, place.dtype)
         return pending[rows.tags[pending] == _NO_TAG]
 
-    def _learned(self, block: Block, record: int, start: int) -> list[tuple[int, int, int, float, float]]:
+    def _learned(
+        self, block: Block, record: int, start: int
+    ) -> list[tuple[int, int, int, float, float]]:
         """Read a record field by field and keep its form; returns its scalars as record, tag, step, time and value."""
         data, end = block.data, int(block.ends[record])
         event = event_proto.event(data, int(block.starts[record]), end)
@@ -151,7 +173,9 @@ class _Reader:
             found.append((record, tag, event.step, event.wall_time, scalar.value))
             place = _Place(end - start, scalar.start - start, scalar.end - start, scalar.dtype)
             if event.lone and place.is_apart and event_proto.is_one_summary(data, start, end):
-                form = b"".join(data[start + word : start + word + _WORD_BYTES] for word in place.words)
+                form = b"".join(
+                    data[start + word : start + word + _WORD_BYTES] for word in place.words
+                )
                 self.forms.setdefault(place, {})[form] = tag
         return found
 
@@ -176,7 +200,9 @@ def _heads(block: Block) -> tuple[_Rows, np.ndarray]:
             break
     at[stepped] += 1
     at[going] = block.ends[usual[going]]
-    rows = _Rows(np.full(count, _NO_TAG), np.zeros(count, np.int64), np.zeros(count), np.zeros(count))
+    rows = _Rows(
+        np.full(count, _NO_TAG), np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
+    )
     rows.steps[usual] = steps.view(np.int64)
     rows.times[usual] = _gathered(block.data, block.starts[usual] + 1, "<f8")
     starts = block.ends.copy()
@@ -204,7 +230,9 @@ def _matched(data: bytes, starts: np.ndarray, place: _Place, forms: dict[bytes, 
 def _hashed(columns: Iterable[np.ndarray]) -> np.ndarray:
     """A hash per row of 8-byte words; the multiplier is Fibonacci hashing's, 2**64 / golden ratio."""
     return functools.reduce(
-        lambda hashes, words: (hashes ^ words) * np.uint64(0x9E3779B97F4A7C15), columns, np.uint64(0)
+        lambda hashes, words: (hashes ^ words) * np.uint64(0x9E3779B97F4A7C15),
+        columns,
+        np.uint64(0),
     )
 
 
@@ -222,4 +250,9 @@ def _in_order(rows: _Rows, learned: list[tuple[int, int, int, float, float]], in
         return _Rows(*(column[kept] for column in rows))
     places, *more = map(np.array, zip(*learned, strict=True))
     order = np.argsort(np.concatenate([kept, places]), kind="stable")
-    return _Rows(*(np.concatenate([column[kept], new])[order] for column, new in zip(rows, more, strict=True)))
+    return _Rows(
+        *(
+            np.concatenate([column[kept], new])[order]
+            for column, new in zip(rows, more, strict=True)
+        )
+    )

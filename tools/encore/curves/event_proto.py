@@ -99,15 +99,25 @@ def _plugin(data: bytes, start: int, end: int) -> str:
 def _tensor(data: bytes, start: int, end: int) -> Scalar | None:
     """A TensorProto of one number."""
     fields = list(_fields(data, start, end))
-    types = [_varint(data, at, until)[0] for number, kind, at, until in fields if (number, kind) == (1, _VARINT)]
+    types = [
+        _varint(data, at, until)[0]
+        for number, kind, at, until in fields
+        if (number, kind) == (1, _VARINT)
+    ]
     if not types or types[-1] not in _TENSOR_TYPES:
         return None
     dtype, field, encoded = _TENSOR_TYPES[types[-1]]
-    found = [_element(data, f, dtype, encoded) for f in fields if f[0] == field or (f[0] == 4 and f[3] > f[2])]
+    found = [
+        _element(data, f, dtype, encoded)
+        for f in fields
+        if f[0] == field or (f[0] == 4 and f[3] > f[2])
+    ]
     return found[0] if len(found) == 1 else None
 
 
-def _element(data: bytes, field: tuple[int, int, int, int], dtype: str, encoded: int) -> Scalar | None:
+def _element(
+    data: bytes, field: tuple[int, int, int, int], dtype: str, encoded: int
+) -> Scalar | None:
     """The one number of a field of values or of tensor_content; None when there are several."""
     number, _, at, until = field
     if number == 4 or encoded != _VARINT:

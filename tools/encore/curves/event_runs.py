@@ -48,7 +48,11 @@ class Run:
 
     def only(self, tags: Container[str]) -> "Run":
         """The run with these of its tags."""
-        return Run(self.name, {tag: curve for tag, curve in self.curves.items() if tag in tags}, self.damage)
+        return Run(
+            self.name,
+            {tag: curve for tag, curve in self.curves.items() if tag in tags},
+            self.damage,
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,10 @@ def folders(paths: Sequence[Path]) -> dict[str, Path]:
     names: dict[Path, str] = {}
     for depth in range(1, 1 + max(len(folder.parts) for folder in found)):
         uses = Counter(names.values())
-        names = {folder: names[folder] if uses[names.get(folder)] == 1 else _name(folder, depth) for folder in found}
+        names = {
+            folder: names[folder] if uses[names.get(folder)] == 1 else _name(folder, depth)
+            for folder in found
+        }
     uses = Counter(names.values())
     return {name if uses[name] == 1 else str(folder): folder for folder, name in names.items()}
 
@@ -82,7 +89,10 @@ def read(name: str, folder: Path, fold: bool = True) -> Run:
     found = curves.of_files(files, fold)
     if not found:
         told = f": {damage[0]}" if damage else ""
-        raise DataError(f"{folder} holds no scalars{told}", "give the --tensorboard-dir of a run that has logged")
+        raise DataError(
+            f"{folder} holds no scalars{told}",
+            "give the --tensorboard-dir of a run that has logged",
+        )
     return Run(name, found, damage)
 
 
@@ -105,7 +115,10 @@ def with_tags(found: Sequence[Run], patterns: Sequence[str]) -> list[Run]:
     Raises UnknownNameError for a pattern that matches no tag.
     """
     names = {tag for run in found for tag in run.curves}
-    matches = {pattern: {name for name in names if fnmatch.fnmatchcase(name, pattern)} for pattern in patterns}
+    matches = {
+        pattern: {name for name in names if fnmatch.fnmatchcase(name, pattern)}
+        for pattern in patterns
+    }
     for pattern, matched in matches.items():
         if not matched:
             raise UnknownNameError("tag", pattern, names)
@@ -115,10 +128,15 @@ def with_tags(found: Sequence[Run], patterns: Sequence[str]) -> list[Run]:
 
 def _below(path: Path) -> list[Path]:
     if not path.is_dir():
-        raise DataError(f"{path} is not a folder", "give the --tensorboard-dir of a run, or a folder of such folders")
+        raise DataError(
+            f"{path} is not a folder",
+            "give the --tensorboard-dir of a run, or a folder of such folders",
+        )
     found = sorted({file.parent for file in path.rglob(f"*{_MARK}*") if file.is_file()})
     if not found:
-        raise DataError(f"{path} holds no event files", "give the --tensorboard-dir of a run that has logged")
+        raise DataError(
+            f"{path} holds no event files", "give the --tensorboard-dir of a run that has logged"
+        )
     return found
 
 

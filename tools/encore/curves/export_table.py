@@ -27,10 +27,14 @@ def of_runs(runs: Sequence[Run]) -> pa.Table:
     for run in runs:
         for tag, curve in run.curves.items():
             names = [
-                pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), len(curve)), [name])
+                pa.DictionaryArray.from_arrays(
+                    pa.repeat(pa.scalar(0, pa.int32()), len(curve)), [name]
+                )
                 for name in (run.name, tag)
             ]
-            pieces.append(pa.Table.from_arrays([*names, *map(pa.array, curve.columns())], schema=_HELD))
+            pieces.append(
+                pa.Table.from_arrays([*names, *map(pa.array, curve.columns())], schema=_HELD)
+            )
     return pa.concat_tables(pieces).unify_dictionaries()
 
 
@@ -50,7 +54,11 @@ def write_parquet(table: pa.Table, out: BinaryIO) -> None:
 def write_jsonl(table: pa.Table, out: BinaryIO) -> None:
     """A JSON object per line."""
     for batch in table.to_batches(_ROWS):
-        out.write(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in batch.to_pylist()))
+        out.write(
+            b"".join(
+                orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in batch.to_pylist()
+            )
+        )
 
 
 WRITERS: dict[str, Callable[[pa.Table, BinaryIO], None]] = {

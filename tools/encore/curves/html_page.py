@@ -35,7 +35,9 @@ _SHOWN_FIRST = 4
 def page(compared: Sequence[Run], title: str, view: View) -> str:
     """The page with every curve of the runs; long curves thinned to means, with the lowest and highest of each part."""
     chart, script = _chart_file("uPlot.iife.min.js"), _own_file("page.js")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
     return environment.from_string(_own_file("page.html.j2")).render(
         version=__version__,
         title=title,
@@ -66,7 +68,11 @@ def _content(compared: Sequence[Run], view: View) -> dict[str, Any]:
         "tags": names,
         "shown": _first(names),
         "curves": drawn,
-        "axes": [axis for axis in event_runs.AXES if any(curve[axis] for tag in names for curve in drawn[tag])],
+        "axes": [
+            axis
+            for axis in event_runs.AXES
+            if any(curve[axis] for tag in names for curve in drawn[tag])
+        ],
         "axis": view.axis,
         "log": view.log_y,
         "smoothing": view.smoothing,
@@ -99,14 +105,21 @@ def _curve(curve: Curve, run: int, start_s: float, most: int) -> dict[str, Any]:
     }
     if len(starts) == len(curve):
         return drawn | {"values": _rounded(curve.values), "low": None, "high": None}
-    return drawn | {name: _rounded(column) for name, column in _of_parts(curve.values, starts).items()}
+    return drawn | {
+        name: _rounded(column) for name, column in _of_parts(curve.values, starts).items()
+    }
 
 
 def _last(curve: Curve, hours: float) -> dict[str, Any]:
     """A curve's last value, as text where it is not finite, and where it stands."""
     value = float(curve.values[-1])
     places = {axis: curve.axis(axis)[-1:].tolist()[0] for axis in curves.AXES}
-    return {"value": value, "text": None if np.isfinite(value) else str(value), "hours": round(hours, 4), **places}
+    return {
+        "value": value,
+        "text": None if np.isfinite(value) else str(value),
+        "hours": round(hours, 4),
+        **places,
+    }
 
 
 def _places(column: np.ma.MaskedArray) -> list[int | None] | None:
@@ -119,8 +132,14 @@ def _of_parts(values: np.ndarray, starts: np.ndarray) -> dict[str, np.ndarray]:
     finite = np.isfinite(values)
     known = np.where(finite, values, np.nan)
     with np.errstate(invalid="ignore"):
-        means = np.add.reduceat(np.where(finite, values, 0), starts) / np.add.reduceat(finite.astype(float), starts)
-    return {"values": means, "low": np.fmin.reduceat(known, starts), "high": np.fmax.reduceat(known, starts)}
+        means = np.add.reduceat(np.where(finite, values, 0), starts) / np.add.reduceat(
+            finite.astype(float), starts
+        )
+    return {
+        "values": means,
+        "low": np.fmin.reduceat(known, starts),
+        "high": np.fmax.reduceat(known, starts),
+    }
 
 
 def _rounded(values: np.ndarray) -> list[float | None]:
@@ -159,7 +178,9 @@ def _chart_file(name: str) -> str:
     """A file of the chart library; raises RegistryError where it is not the one that was released."""
     path = _FOLDER / name
     if files.sha256(path) != chart_library().files[name]:
-        raise RegistryError(f"{path} is not uPlot {chart_library().version}'s", "restore it with git checkout")
+        raise RegistryError(
+            f"{path} is not uPlot {chart_library().version}'s", "restore it with git checkout"
+        )
     return path.read_text(encoding="utf-8")
 
 

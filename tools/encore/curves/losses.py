@@ -27,14 +27,18 @@ def training_curve(tensorboard: Path) -> LossCurve:
         raise DataError(f"{tensorboard} holds no {tags.TRAINING_LOSS!r}", hint)
     loss = _loss(curve, "training")
     if not loss.tokens:
-        raise DataError(f"{tensorboard} does not tell at which tokens its losses were", "draw it against steps")
+        raise DataError(
+            f"{tensorboard} does not tell at which tokens its losses were", "draw it against steps"
+        )
     return loss
 
 
 def validation_curves(tensorboard: Path) -> list[LossCurve]:
     """The validation losses of a run, one curve per validation set; empty before the first validation."""
     found = _read(tensorboard)
-    losses = [_loss(curve, name) for tag, curve in found.items() if (name := tags.validation_set(tag))]
+    losses = [
+        _loss(curve, name) for tag, curve in found.items() if (name := tags.validation_set(tag))
+    ]
     return [loss for loss in losses if loss.tokens]
 
 
@@ -44,10 +48,15 @@ def _read(tensorboard: Path) -> dict[str, Curve]:
 
 def _loss(curve: Curve, label: str) -> LossCurve:
     known = curve.known_along("tokens")
-    return LossCurve(label, *(tuple(column.tolist()) for column in (known.tokens, known.values, known.times_s)))
+    return LossCurve(
+        label, *(tuple(column.tolist()) for column in (known.tokens, known.values, known.times_s))
+    )
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:
     """A running mean over the last fortieth of the points; few points stay as they are."""
     window = max(1, len(losses) // FEW)
-    return [sum(losses[max(0, i - window) : i]) / (i - max(0, i - window)) for i in range(1, len(losses) + 1)]
+    return [
+        sum(losses[max(0, i - window) : i]) / (i - max(0, i - window))
+        for i in range(1, len(losses) + 1)
+    ]

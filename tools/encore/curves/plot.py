@@ -18,15 +18,27 @@ from encore.curves.event_runs import Run, View
 from encore.curves.losses import LossCurve, smoothed
 
 
-def draw_loss(curves: list[LossCurve], title: str, target: Path, unique_tokens: int | None = None) -> None:
+def draw_loss(
+    curves: list[LossCurve], title: str, target: Path, unique_tokens: int | None = None
+) -> None:
     """Draw losses against tokens into `target` (PNG, SVG or PDF by its ending); epoch borders where they are known."""
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for color, curve in zip(plt.rcParams["axes.prop_cycle"].by_key()["color"], curves, strict=False):
+    for color, curve in zip(
+        plt.rcParams["axes.prop_cycle"].by_key()["color"], curves, strict=False
+    ):
         smooth = smoothed(curve.losses)
         if len(curve.tokens) > FEW:
             axes.plot(curve.tokens, curve.losses, color=color, alpha=0.25, linewidth=0.8)
         marker = None if len(curve.tokens) > FEW else "o"
-        axes.plot(curve.tokens, smooth, label=curve.label, color=color, marker=marker, markersize=4, linewidth=1.6)
+        axes.plot(
+            curve.tokens,
+            smooth,
+            label=curve.label,
+            color=color,
+            marker=marker,
+            markersize=4,
+            linewidth=1.6,
+        )
     if unique_tokens:
         last = max(curve.tokens[-1] for curve in curves)
         for border in range(unique_tokens, last, unique_tokens):
@@ -49,9 +61,13 @@ def draw_runs(compared: Sequence[Run], shown: Sequence[str], target: Path, view:
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     handles = [plt.Line2D([], [], color=_color(i), label="run") for i in range(len(compared))]
-    legend = figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+    legend = figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False
+    )
     for text, run in zip(legend.get_texts(), compared, strict=True):
-        text.set(text=run.name, parse_math=False)  # as a label, a name that begins with _ would be left out
+        text.set(
+            text=run.name, parse_math=False
+        )  # as a label, a name that begins with _ would be left out
     _save(figure, target)
 
 
@@ -63,7 +79,14 @@ def _draw_panel(axes: Axes, compared: Sequence[Run], tag: str, view: View) -> No
             if view.smoothing and not few:
                 axes.plot(places, values, color=_color(number), alpha=0.25, linewidth=0.8)
                 values = curves.moving_average(values, view.smoothing)
-            axes.plot(places, values, color=_color(number), marker="o" if few else None, markersize=3, linewidth=1.4)
+            axes.plot(
+                places,
+                values,
+                color=_color(number),
+                marker="o" if few else None,
+                markersize=3,
+                linewidth=1.4,
+            )
     axes.set_title(tag, fontsize="medium", parse_math=False)
     axes.set(xlabel=view.axis, yscale="log" if view.log_y else "linear")
     if view.axis != event_runs.HOURS:

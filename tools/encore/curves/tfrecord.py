@@ -58,11 +58,20 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
         data = handle.read(block_bytes)
         while data:
             starts, ends, stop, reason = _checked(data, headers)
-            missing = min(_missing(data[stop:]), path.stat().st_size)  # a length may be damaged and yet pass its check
+            missing = min(
+                _missing(data[stop:]), path.stat().st_size
+            )  # a length may be damaged and yet pass its check
             more = b"" if reason else handle.read(max(block_bytes, missing))
             if not reason and not more and stop < len(data):
                 reason = "the last record is cut off, or still being written,"
-            yield Block(path, offset, data, starts, ends, Damage(path, offset + stop, reason) if reason else None)
+            yield Block(
+                path,
+                offset,
+                data,
+                starts,
+                ends,
+                Damage(path, offset + stop, reason) if reason else None,
+            )
             if not more:
                 return
             data, offset = data[stop:] + more, offset + stop

@@ -49,8 +49,17 @@ def runtime(plan: Plan) -> list[Finding]:
         seen = f"srun {'takes' if offered else 'lacks'} --container-image"
         return [Finding("pyxis", offered, seen, "ask the site for pyxis, or choose --cluster cuda")]
     if shutil.which(name) is None:
-        return [Finding(name, False, "not on this machine", f"load or install {name}, or choose another --cluster")]
-    done = subprocess.run([name, "--version"], capture_output=True, text=True, check=False, timeout=_VERSION_TIMEOUT_S)
+        return [
+            Finding(
+                name,
+                False,
+                "not on this machine",
+                f"load or install {name}, or choose another --cluster",
+            )
+        ]
+    done = subprocess.run(
+        [name, "--version"], capture_output=True, text=True, check=False, timeout=_VERSION_TIMEOUT_S
+    )
     # "apptainer version 1.4.5", also where it goes by the name of singularity; "singularity-ce version 4.1.3"
     match = re.match(r"(\S+) version (\d+(?:\.\d+)+)", done.stdout)
     if match is None:
@@ -75,9 +84,20 @@ def image(plan: Plan) -> list[Finding]:
         return [Finding("image", False, f"{place} is missing", build)]
     if plan.cluster.runtime == "pyxis":
         right = files.starts_with(Path(place), _SQUASHFS_MAGIC)
-        return [Finding("image", right, f"{place} is {'a' if right else 'no'} squashfs file", f"see {name}.def, %help")]
+        return [
+            Finding(
+                "image",
+                right,
+                f"{place} is {'a' if right else 'no'} squashfs file",
+                f"see {name}.def, %help",
+            )
+        ]
     found = images.identify(Path(place), name)
-    return [Finding("image", found.is_named is not False, f"{found.digest[:19]}…: {found.reason}", build)]
+    return [
+        Finding(
+            "image", found.is_named is not False, f"{found.digest[:19]}…: {found.reason}", build
+        )
+    ]
 
 
 def data(plan: Plan) -> list[Finding]:
@@ -85,26 +105,41 @@ def data(plan: Plan) -> list[Finding]:
     try:
         from encore.tokens.indexed import IndexedDataset
     except ImportError:
-        return [Finding("data", None, "numpy is not installed (in the kit's folder: pip install -e '.[data]')")]
+        return [
+            Finding(
+                "data",
+                None,
+                "numpy is not installed (in the kit's folder: pip install -e '.[data]')",
+            )
+        ]
     findings = []
     for prefix in plan.data.prefixes:
         path = f"{plan.paths.data}/{prefix}"
         try:
             dataset = IndexedDataset(path)
         except (DataError, OSError) as error:
-            findings.append(Finding(prefix, False, str(error), "make it with tools/prepare_corpus.py tokenize"))
+            findings.append(
+                Finding(prefix, False, str(error), "make it with tools/prepare_corpus.py tokenize")
+            )
             continue
         tokens = int(dataset.sizes.sum(dtype="int64"))
         manifest = Path(f"{path}.json")
         if not manifest.is_file():
-            findings.append(Finding(prefix, True, f"{tokens:,} tokens in {len(dataset):,} documents, no manifest"))
+            findings.append(
+                Finding(
+                    prefix, True, f"{tokens:,} tokens in {len(dataset):,} documents, no manifest"
+                )
+            )
             continue
         told = json.loads(manifest.read_text(encoding="utf-8"))
         same = (told["tokens"], told["documents"]) == (tokens, len(dataset))
         seen = f"{tokens:,} tokens in {len(dataset):,} documents"
         findings.append(
             Finding(
-                prefix, same, seen if same else f"{seen}, the manifest says {told['tokens']:,}", "tokenize it again"
+                prefix,
+                same,
+                seen if same else f"{seen}, the manifest says {told['tokens']:,}",
+                "tokenize it again",
             )
         )
     return findings
@@ -118,12 +153,17 @@ def tokenizer(plan: Plan) -> list[Finding]:
     for name in record.files or dict.fromkeys(("vocab.json", "merges.txt")):
         path = folder / name
         if not path.is_file():
-            findings.append(Finding(f"{record.name}/{name}", False, "missing", f"put it into {folder}"))
+            findings.append(
+                Finding(f"{record.name}/{name}", False, "missing", f"put it into {folder}")
+            )
         elif record.files:
             same = files.sha256(path) == record.files[name]
             findings.append(
                 Finding(
-                    f"{record.name}/{name}", same, "the registry's hash" if same else "another hash", "copy it again"
+                    f"{record.name}/{name}",
+                    same,
+                    "the registry's hash" if same else "another hash",
+                    "copy it again",
                 )
             )
         else:
@@ -134,10 +174,19 @@ def tokenizer(plan: Plan) -> list[Finding]:
 def space(plan: Plan) -> list[Finding]:
     """The place of the checkpoints can be written and has room for them all, by its quota where it has one."""
     place = plan.paths.checkpoints
-    said = subprocess.run(["sh", _FREE_SPACE, place], capture_output=True, text=True, check=True).stdout.split()
+    said = subprocess.run(
+        ["sh", _FREE_SPACE, place], capture_output=True, text=True, check=True
+    ).stdout.split()
     gib, count = said[-2:]
     if gib == "none":
-        return [Finding("disk", False, f"{place} can be neither made nor written", "choose another --workspace")]
+        return [
+            Finding(
+                "disk",
+                False,
+                f"{place} can be neither made nor written",
+                "choose another --workspace",
+            )
+        ]
     need = plan.cost.checkpoints_kept_bytes / 2**30
     advice = "free space, or keep fewer checkpoints with --set save_interval"
     seen = f"{gib} GiB free, {need:,.1f} GiB if all checkpoints are kept"
@@ -152,7 +201,11 @@ def queue(plan: Plan) -> list[Finding]:
         return []
     partitions = slurm.partitions()
     logs = Path(plan.paths.logs)
-    seen = str(logs) if logs.is_dir() else f"{logs} is missing: a job whose log cannot be opened dies without a word"
+    seen = (
+        str(logs)
+        if logs.is_dir()
+        else f"{logs} is missing: a job whose log cannot be opened dies without a word"
+    )
     findings = [
         Finding("slurm", True, f"{len(partitions)} partitions"),
         Finding("log folder", logs.is_dir(), seen, f"mkdir -p {logs}"),
@@ -165,10 +218,14 @@ def queue(plan: Plan) -> list[Finding]:
             if state
             else f"no {wanted}; there are {', '.join(partitions)}"
         )
-        findings.append(Finding("partition", bool(state and state.available), seen, "choose --set partition"))
+        findings.append(
+            Finding("partition", bool(state and state.available), seen, "choose --set partition")
+        )
     findings += _account(plan)
     try:
-        said = slurm.test(render.train_script(plan, render.Origin("tools/doctor.py", str(render.KIT))))
+        said = slurm.test(
+            render.train_script(plan, render.Origin("tools/doctor.py", str(render.KIT)))
+        )
         findings.append(Finding("script", True, said.removeprefix("sbatch: ")))
     except slurm.SlurmError as error:
         findings.append(Finding("script", False, str(error), "change what it names"))
@@ -181,7 +238,12 @@ def _account(plan: Plan) -> list[Finding]:
         return [Finding("account", None, "this Slurm keeps no accounts that could be asked for")]
     if wanted is None:
         return [
-            Finding("account", not plan.cluster.account_required, "none is given", f"one of {', '.join(sorted(known))}")
+            Finding(
+                "account",
+                not plan.cluster.account_required,
+                "none is given",
+                f"one of {', '.join(sorted(known))}",
+            )
         ]
     return [Finding("account", wanted in known, wanted, f"one of {', '.join(sorted(known))}")]
 
@@ -193,17 +255,28 @@ def hub(plan: Plan) -> list[Finding]:
     try:
         from huggingface_hub import HfApi, constants, errors
     except ImportError:
-        return [Finding("hub", None, "huggingface_hub is not installed (in the kit's folder: pip install -e '.[hub]')")]
+        return [
+            Finding(
+                "hub",
+                None,
+                "huggingface_hub is not installed (in the kit's folder: pip install -e '.[hub]')",
+            )
+        ]
     if constants.HF_HUB_OFFLINE:
         return [Finding("hub", None, "HF_HUB_OFFLINE is set")]
     try:
         user = HfApi().whoami()["name"]
     except errors.LocalTokenNotFoundError:
         return [Finding("hub", False, "not logged in", "hf auth login")]
-    except Exception as error:  # whatever the network does is a finding, not a failure of the doctor
+    except (
+        Exception
+    ) as error:  # whatever the network does is a finding, not a failure of the doctor
         return [
             Finding(
-                "hub", False, f"does not answer: {type(error).__name__}", "check the network, or set HF_HUB_OFFLINE=1"
+                "hub",
+                False,
+                f"does not answer: {type(error).__name__}",
+                "check the network, or set HF_HUB_OFFLINE=1",
             )
         ]
     return [Finding("hub", True, f"logged in as {user}")]
@@ -223,7 +296,11 @@ CHECKS: dict[str, Check] = {
 def examine(plan: Plan, skip: Collection[str] = ()) -> list[Finding]:
     """All findings that need no job; what a check itself trips over is a finding too."""
     chosen = [name for name in CHECKS if name not in skip]
-    return [finding for name in chosen for finding in _safely(name, functools.partial(CHECKS[name], plan))]
+    return [
+        finding
+        for name in chosen
+        for finding in _safely(name, functools.partial(CHECKS[name], plan))
+    ]
 
 
 def _safely(name: str, check: Callable[[], list[Finding]]) -> list[Finding]:

@@ -25,7 +25,14 @@ def in_job(plan: Plan, timeout_s: float) -> list[Finding]:
     job = slurm.run_job(script, timeout_s)
     path = Path(plan.paths.logs) / f"doctor-{plan.name}-{job}.log"
     if not path.is_file():
-        return [Finding("job", False, f"job {job} left no log at {path}", "is that folder there on the compute nodes?")]
+        return [
+            Finding(
+                "job",
+                False,
+                f"job {job} left no log at {path}",
+                "is that folder there on the compute nodes?",
+            )
+        ]
     return read_log(plan, path.read_text(encoding="utf-8", errors="replace"), str(path))
 
 
@@ -39,7 +46,12 @@ def read_log(plan: Plan, log: str, where: str) -> list[Finding]:
         return findings
     hosts = {report["host"] for report in reports}
     findings.append(
-        Finding("nodes", len(hosts) == plan.job.nodes, ", ".join(sorted(hosts)), "ranks are not spread as asked")
+        Finding(
+            "nodes",
+            len(hosts) == plan.job.nodes,
+            ", ".join(sorted(hosts)),
+            "ranks are not spread as asked",
+        )
     )
     on_gpu = plan.cluster.accelerator != "cpu"
     if on_gpu:
@@ -52,17 +64,30 @@ def read_log(plan: Plan, log: str, where: str) -> list[Finding]:
                 "is the image for this GPU?",
             )
         )
-        free = min(report["free_gib"] for report in reports if report["free_gib"] is not None) if 0 not in seen else 0.0
+        free = (
+            min(report["free_gib"] for report in reports if report["free_gib"] is not None)
+            if 0 not in seen
+            else 0.0
+        )
         need = plan.cost.memory_per_device_bytes / 2**30
         findings.append(
-            Finding("GPU memory", free >= need, f"{free:.1f} GiB free, {need:.1f} needed", "other processes hold it")
+            Finding(
+                "GPU memory",
+                free >= need,
+                f"{free:.1f} GiB free, {need:.1f} needed",
+                "other processes hold it",
+            )
         )
     right = all(report["all_reduce_ok"] for report in reports)
-    findings.append(Finding("all-reduce", right, "sums are right" if right else "wrong sums", f"read {where}"))
+    findings.append(
+        Finding("all-reduce", right, "sums are right" if right else "wrong sums", f"read {where}")
+    )
     if len(reports) > 1:
         findings.append(_bandwidth(plan, min(report["bus_gb_s"] for report in reports)))
     findings += _network(plan, log, where)
-    closed = sorted({folder for report in reports for folder, open_ in report["caches"].items() if not open_})
+    closed = sorted(
+        {folder for report in reports for folder, open_ in report["caches"].items() if not open_}
+    )
     findings.append(
         Finding(
             "caches",

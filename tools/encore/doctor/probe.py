@@ -25,7 +25,11 @@ def main() -> int:
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     on_gpu = torch.cuda.is_available()
-    device = torch.device("cuda", local_rank % torch.cuda.device_count()) if on_gpu else torch.device("cpu")
+    device = (
+        torch.device("cuda", local_rank % torch.cuda.device_count())
+        if on_gpu
+        else torch.device("cpu")
+    )
     report = {
         "rank": rank,
         "world_size": world_size,
@@ -34,7 +38,9 @@ def main() -> int:
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
         "devices_seen": torch.cuda.device_count(),
         "free_gib": torch.cuda.mem_get_info(device)[0] / 2**30 if on_gpu else None,
-        "caches": {os.environ[name]: writable(os.environ[name]) for name in _CACHES if name in os.environ},
+        "caches": {
+            os.environ[name]: writable(os.environ[name]) for name in _CACHES if name in os.environ
+        },
     }
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29500")

@@ -67,9 +67,15 @@ def _library() -> Any:
         import huggingface_hub
         from huggingface_hub import constants, errors, file_download, utils  # noqa: F401 — else no attributes of it
     except ImportError:
-        raise EncoreError("huggingface_hub is not installed", "pip install huggingface_hub") from None
+        raise EncoreError(
+            "huggingface_hub is not installed", "pip install huggingface_hub"
+        ) from None
     # of downloads the kit shows one bar of its own; those of uploads are the library's, on a terminal alone
-    for bars in (None,) if not sys.stderr.isatty() else ("huggingface_hub.http_get", "huggingface_hub.xet_get"):
+    for bars in (
+        (None,)
+        if not sys.stderr.isatty()
+        else ("huggingface_hub.http_get", "huggingface_hub.xet_get")
+    ):
         utils.disable_progress_bars(bars)
     utils.logging.set_verbosity_error()
     utils.get_session().timeout = _SILENCE_S  # the library's default is to wait for ever
@@ -104,7 +110,9 @@ def _asking(what: str) -> Iterator[None]:
 def _translated(error: BaseException, what: str) -> HubError | None:
     errors = _library().errors
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return HubError(f"{what}: the Hub may not be asked, HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE")
+        return HubError(
+            f"{what}: the Hub may not be asked, HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE"
+        )
     if isinstance(error, errors.LocalTokenNotFoundError):
         return HubError(f"{what}: no token", _LOGIN)
     if isinstance(error, errors.RevisionNotFoundError):
@@ -121,11 +129,17 @@ def _translated(error: BaseException, what: str) -> HubError | None:
     if isinstance(error, errors.HfHubHTTPError):
         return _refusal(error.response.status_code, what)
     if isinstance(error, errors.HTTPError | ConnectionError | TimeoutError):
-        return HubUnreachableError(f"{what}: {endpoint()} does not answer ({type(error).__name__})", "try again later")
-    if isinstance(error, OSError) and error.errno is None:  # the library's own check of a file's size
+        return HubUnreachableError(
+            f"{what}: {endpoint()} does not answer ({type(error).__name__})", "try again later"
+        )
+    if (
+        isinstance(error, OSError) and error.errno is None
+    ):  # the library's own check of a file's size
         return HubUnreachableError(f"{what}: the Hub's answer was cut short", "try again")
     if isinstance(error, RuntimeError):  # hf-xet's
-        return HubUnreachableError(f"{what}: {_first_line(error)}", "try again, or without Xet: HF_HUB_DISABLE_XET=1")
+        return HubUnreachableError(
+            f"{what}: {_first_line(error)}", "try again, or without Xet: HF_HUB_DISABLE_XET=1"
+        )
     if isinstance(error, ValueError):
         return HubError(f"{what}: {_first_line(error)}", "check the names")
     return None
@@ -137,7 +151,9 @@ def _first_line(error: BaseException) -> str:
 
 def _refusal(status: int, what: str) -> HubError:
     if status in (401, 403):
-        return HubError(f"{what}: the Hub says no ({status})", f"{_LOGIN}, with the right to do this")
+        return HubError(
+            f"{what}: the Hub says no ({status})", f"{_LOGIN}, with the right to do this"
+        )
     if status in (408, 425, 429) or status >= 500:
         return HubBusyError(f"{what}: the Hub answered {status}", "try again later")
     return HubError(f"{what}: the Hub answered {status}", "check the names and options")
@@ -172,7 +188,12 @@ def reachable() -> bool:
 def commit_of(repository: Repository, revision: str = "main") -> str:
     """The full hash of the commit that a branch, tag or short hash names now."""
     with _asking(repository.name):
-        return str(_library().HfApi().repo_info(repository.name, repo_type=repository.kind, revision=revision).sha)
+        return str(
+            _library()
+            .HfApi()
+            .repo_info(repository.name, repo_type=repository.kind, revision=revision)
+            .sha
+        )
 
 
 @_patient
@@ -180,7 +201,9 @@ def top(repository: Repository, commit: str) -> list[str]:
     """The names at the root of the repository, folders with a slash behind them."""
     library = _library()
     with _asking(repository.name):
-        entries = library.HfApi().list_repo_tree(repository.name, repo_type=repository.kind, revision=commit)
+        entries = library.HfApi().list_repo_tree(
+            repository.name, repo_type=repository.kind, revision=commit
+        )
         return sorted(entry.path + "/" * (not hasattr(entry, "size")) for entry in entries)
 
 
@@ -190,9 +213,16 @@ def tree(repository: Repository, commit: str, folder: str = "") -> list[RemoteFi
     library = _library()
     with _asking(f"{repository.name}/{folder}" if folder else repository.name):
         entries = library.HfApi().list_repo_tree(
-            repository.name, folder or None, recursive=True, repo_type=repository.kind, revision=commit
+            repository.name,
+            folder or None,
+            recursive=True,
+            repo_type=repository.kind,
+            revision=commit,
         )
-        return sorted((_remote(entry) for entry in entries if hasattr(entry, "size")), key=lambda file: file.path)
+        return sorted(
+            (_remote(entry) for entry in entries if hasattr(entry, "size")),
+            key=lambda file: file.path,
+        )
 
 
 def _remote(entry: Any) -> RemoteFile:
@@ -215,10 +245,14 @@ def download(repository: Repository, commit: str, file: RemoteFile, sink: Any, h
     """
     library = _library()
     with _asking(f"{repository.name}/{file.path}"):
-        address = library.hf_hub_url(repository.name, file.path, repo_type=repository.kind, revision=commit)
+        address = library.hf_hub_url(
+            repository.name, file.path, repo_type=repository.kind, revision=commit
+        )
         headers = library.utils.build_hf_headers()
         headers["Accept-Encoding"] = "identity"  # a range of compressed bytes is of no use
-        library.file_download.http_get(address, sink, resume_size=have, headers=headers, expected_size=file.size)
+        library.file_download.http_get(
+            address, sink, resume_size=have, headers=headers, expected_size=file.size
+        )
 
 
 def download_whole(repository: Repository, commit: str, file: RemoteFile, folder: Path) -> Path:
@@ -226,7 +260,11 @@ def download_whole(repository: Repository, commit: str, file: RemoteFile, folder
     with _asking(f"{repository.name}/{file.path}"):
         return Path(
             _library().hf_hub_download(
-                repository.name, file.path, repo_type=repository.kind, revision=commit, local_dir=folder
+                repository.name,
+                file.path,
+                repo_type=repository.kind,
+                revision=commit,
+                local_dir=folder,
             )
         )
 
@@ -257,7 +295,9 @@ class Addition:
     source: Path | bytes | Callable[[], io.BufferedIOBase]
 
 
-def commit(repository: Repository, additions: Sequence[Addition], message: str, threads: int = 4) -> str:
+def commit(
+    repository: Repository, additions: Sequence[Addition], message: str, threads: int = 4
+) -> str:
     """Upload and commit; returns the commit's hash. A reader of the repository sees all of it or nothing.
 
     Large files go first, one by one, and stay uploaded when the rest fails: the same call does not send them again.
@@ -267,19 +307,40 @@ def commit(repository: Repository, additions: Sequence[Addition], message: str, 
         whole, growing = [], []
         for addition in additions:
             grows = callable(addition.source)
-            source = opened.enter_context(addition.source()) if callable(addition.source) else addition.source
+            source = (
+                opened.enter_context(addition.source())
+                if callable(addition.source)
+                else addition.source
+            )
             (growing if grows else whole).append(library.CommitOperationAdd(addition.path, source))
-        for operations in (whole, growing):  # apart: one open file among them would keep all from Xet
+        for operations in (
+            whole,
+            growing,
+        ):  # apart: one open file among them would keep all from Xet
             api.preupload_lfs_files(
-                repository.name, operations, repo_type=repository.kind, num_threads=threads, free_memory=False
+                repository.name,
+                operations,
+                repo_type=repository.kind,
+                num_threads=threads,
+                free_memory=False,
             )
         done = api.create_commit(
-            repository.name, [*whole, *growing], commit_message=message, repo_type=repository.kind, num_threads=threads
+            repository.name,
+            [*whole, *growing],
+            commit_message=message,
+            repo_type=repository.kind,
+            num_threads=threads,
         )
         return str(done.oid)
 
 
-def digest_of(path: Path, large: bool, size: int, start: int = 0, progress: Callable[[int], None] | None = None) -> str:
+def digest_of(
+    path: Path,
+    large: bool,
+    size: int,
+    start: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> str:
     """The Hub's digest of `size` bytes of a file from `start`; of fewer where the file ends before."""
     found = hasher(large, size)
     with open(path, "rb") as handle:

@@ -60,8 +60,13 @@ class Order:
         root = self.out.resolve()
         for item in self.items:
             target = self.out / run_files.check_inside(item.local)
-            if item.local.split("/")[0] in (MANIFEST, _PARTIAL) or not target.parent.resolve().is_relative_to(root):
-                raise HubError(f"{item.file.path!r} cannot be put into {self.out}", "choose another --out")
+            if item.local.split("/")[0] in (
+                MANIFEST,
+                _PARTIAL,
+            ) or not target.parent.resolve().is_relative_to(root):
+                raise HubError(
+                    f"{item.file.path!r} cannot be put into {self.out}", "choose another --out"
+                )
 
 
 def silent(_: int) -> None:
@@ -75,12 +80,18 @@ def missing(order: Order, threads: int = 4, progress: Progress = silent) -> list
     def is_here(item: Item) -> bool:
         path, start = joined.get(item.local, (order.out / item.local, 0))
         file = item.file
-        if not path.is_file() or (start == 0 and item.local not in joined and path.stat().st_size != file.size):
+        if not path.is_file() or (
+            start == 0 and item.local not in joined and path.stat().st_size != file.size
+        ):
             return False
         return client.digest_of(path, file.large, file.size, start, progress) == file.digest
 
     with ThreadPoolExecutor(threads) as pool:
-        return [item for item, here in zip(order.items, pool.map(is_here, order.items), strict=True) if not here]
+        return [
+            item
+            for item, here in zip(order.items, pool.map(is_here, order.items), strict=True)
+            if not here
+        ]
 
 
 def _joined_ranges(order: Order) -> dict[str, tuple[Path, int]]:
@@ -104,15 +115,26 @@ def check_disk(order: Order, needed: Sequence[Item], extra_bytes: int = 0) -> No
     partial = order.out / _PARTIAL
     came = sum(min(_size(partial / _partial_name(item)), item.file.size) for item in needed)
     wanted = sum(item.file.size for item in needed) - came + extra_bytes
-    place = next(parent for parent in (order.out.absolute(), *order.out.absolute().parents) if parent.exists())
+    place = next(
+        parent
+        for parent in (order.out.absolute(), *order.out.absolute().parents)
+        if parent.exists()
+    )
     free = max(shutil.disk_usage(place).free - _SPARE_BYTES, 0)
     if wanted > free:
         raise OutputError(
-            f"{order.out} needs {wanted:,} bytes more, {free:,} are free", "free some disk, take less, or choose --out"
+            f"{order.out} needs {wanted:,} bytes more, {free:,} are free",
+            "free some disk, take less, or choose --out",
         )
 
 
-def bring(order: Order, needed: Sequence[Item], threads: int, progress: Progress, say: Callable[[str], None]) -> Path:
+def bring(
+    order: Order,
+    needed: Sequence[Item],
+    threads: int,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Path:
     """Bring what is needed, then write the manifest, which is returned.
 
     Raises HubError for a file whose bytes stay other than the Hub states, HubUnreachableError when it stops answering.
@@ -121,7 +143,9 @@ def bring(order: Order, needed: Sequence[Item], threads: int, progress: Progress
         kept = _manifest_files(order)
         stop = threading.Event()
         with ThreadPoolExecutor(threads) as pool:
-            waiting = [pool.submit(_Transfer(order, item, progress, say, stop).run) for item in needed]
+            waiting = [
+                pool.submit(_Transfer(order, item, progress, say, stop).run) for item in needed
+            ]
             try:
                 for ended in wait(waiting, return_when=FIRST_EXCEPTION).done:
                     ended.result()
@@ -145,7 +169,9 @@ def _manifest_files(order: Order) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{path} is not a manifest of this command", "move it away") from None
     if not same:
-        raise OutputError(f"{order.out} holds files of {found['repository']}", "choose another --out")
+        raise OutputError(
+            f"{order.out} holds files of {found['repository']}", "choose another --out"
+        )
     return {name: entry for name, entry in listed.items() if (order.out / name).exists()}
 
 
@@ -286,7 +312,10 @@ class _Transfer:
         own = partial.with_name(partial.name + ".library")
         whole = client.download_whole(self.order.repository, self.order.commit, self.item.file, own)
         file = self.item.file
-        same = whole.stat().st_size == file.size and client.digest_of(whole, file.large, file.size) == file.digest
+        same = (
+            whole.stat().st_size == file.size
+            and client.digest_of(whole, file.large, file.size) == file.digest
+        )
         if same:
             os.replace(whole, partial)
             self.progress(file.size)

@@ -11,7 +11,8 @@ def groups(order: Order) -> dict[Path, list[int]]:
     """Each prefix that comes in parts, with its parts' bytes in order."""
     sizes = {item.local: item.file.size for item in order.items}
     return {
-        order.out / prefix: [sizes[part] for part in group] for prefix, group in run_files.part_groups(sizes).items()
+        order.out / prefix: [sizes[part] for part in group]
+        for prefix, group in run_files.part_groups(sizes).items()
     }
 
 

@@ -46,12 +46,19 @@ def order(name: str, given: str | None, revision: str, wanted: Wanted, out: Path
     known = None if first in released.runs() else released.repositories().get(first)
     if known is not None and known.kind == "dataset":
         if given or wanted != Wanted():
-            raise UsageError(f"{first} is a data set; --repo, --what and --step are for runs", "leave them out")
+            raise UsageError(
+                f"{first} is a data set; --repo, --what and --step are for runs", "leave them out"
+            )
         return dataset_order(first, rest.rstrip("/"), revision, out or Path(first))
     if known is not None and not rest:
-        raise UsageError(f"{first} holds many runs", f"see tools/hub.py list --runs --repo {first}, then pull one")
+        raise UsageError(
+            f"{first} holds many runs",
+            f"see tools/hub.py list --runs --repo {first}, then pull one",
+        )
     if known is None and given is None and first not in released.runs():
-        raise UnknownNameError("run or data set", first, [*released.runs(), *released.repositories("dataset")])
+        raise UnknownNameError(
+            "run or data set", first, [*released.runs(), *released.repositories("dataset")]
+        )
     run, holder = (rest, first) if known is not None else (name, None)
     if not _RUN_NAME.fullmatch(run):
         raise UsageError(f"{run!r} is not a run's name", "write letters, digits, - and . only")
@@ -60,7 +67,12 @@ def order(name: str, given: str | None, revision: str, wanted: Wanted, out: Path
 
 def look(place: released.Place, asked: bool) -> dict[str, Any]:
     """A run's place and what the Hub, if it is asked, says of it: folder, what is there, and the checkpoints' steps."""
-    row: dict[str, Any] = {"run": place.run, "repository": place.repository, "folder": None, "url": None}
+    row: dict[str, Any] = {
+        "run": place.run,
+        "repository": place.repository,
+        "folder": None,
+        "url": None,
+    }
     row |= {"attribution": place.attribution, "source": place.source, "checked": "not checked"}
     if place.repository is None:
         return row
@@ -69,7 +81,11 @@ def look(place: released.Place, asked: bool) -> dict[str, Any]:
         return row
     try:
         found = find_run(place.run, place.repository)
-        paths = [file.path for folder in found.folders for file in client.tree(found.repository, found.commit, folder)]
+        paths = [
+            file.path
+            for folder in found.folders
+            for file in client.tree(found.repository, found.commit, folder)
+        ]
     except HubUnreachableError:
         return row
     except HubError as error:
@@ -97,29 +113,43 @@ def _is_unstated(run: str) -> bool:
 
 def folders_of(run: str, top: Sequence[str], alone: bool, where: str) -> tuple[str, ...]:
     """The run's own folder and those of its TensorBoard at the root; the root itself where the run is alone there."""
-    events = tuple(name[:-1] for name in top if name in (f"tensorboard_{run}/", f"tensorboard_{run}_val/"))
+    events = tuple(
+        name[:-1] for name in top if name in (f"tensorboard_{run}/", f"tensorboard_{run}_val/")
+    )
     if f"{run}/" in top:
         return (run, *events)
     if alone and any(run_files.what(name + "x") != "other" for name in top if name.endswith("/")):
         return ("",)
-    near = get_close_matches(run, [name[:-1] for name in top if name.endswith("/")], n=5, cutoff=0.5)
+    near = get_close_matches(
+        run, [name[:-1] for name in top if name.endswith("/")], n=5, cutoff=0.5
+    )
     raise HubError(
-        f"{where} has no folder {run}", f"the nearest there: {', '.join(near)}" if near else "look with `where`"
+        f"{where} has no folder {run}",
+        f"the nearest there: {', '.join(near)}" if near else "look with `where`",
     )
 
 
 def run_order(run: str, found: Found, wanted: Wanted, out: Path) -> Order:
     """The wanted files of a run, to lie below `out` as they do below its folder."""
-    listed = [file for folder in found.folders for file in client.tree(found.repository, found.commit, folder)]
+    listed = [
+        file
+        for folder in found.folders
+        for file in client.tree(found.repository, found.commit, folder)
+    ]
     # the run's own folder comes first, and last into the table: its files win over others of the same local name
-    local = {run_files.check_inside(file.path).removeprefix(f"{run}/"): file for file in reversed(listed)}
+    local = {
+        run_files.check_inside(file.path).removeprefix(f"{run}/"): file for file in reversed(listed)
+    }
     chosen = run_files.select(sorted(local), wanted.whats, wanted.step)
     if not chosen:
         there = sorted({run_files.what(path) for path in local})
         raise HubError(
-            f"{found.repository.name} has no {' or '.join(wanted.whats)} of {run}", f"there is: {', '.join(there)}"
+            f"{found.repository.name} has no {' or '.join(wanted.whats)} of {run}",
+            f"there is: {', '.join(there)}",
         )
-    return Order(found.repository, found.commit, tuple(Item(local[path], path) for path in chosen), out)
+    return Order(
+        found.repository, found.commit, tuple(Item(local[path], path) for path in chosen), out
+    )
 
 
 def dataset_order(name: str, prefix: str, revision: str, out: Path) -> Order:
@@ -131,5 +161,7 @@ def dataset_order(name: str, prefix: str, revision: str, out: Path) -> Order:
     if not chosen:
         stems = sorted({path.partition(".")[0] for path in listed})
         near = get_close_matches(prefix, stems, n=5, cutoff=0.3) or stems[:5]
-        raise HubError(f"{holder.name} has no files {prefix}", f"the nearest there: {', '.join(near)}")
+        raise HubError(
+            f"{holder.name} has no files {prefix}", f"the nearest there: {', '.join(near)}"
+        )
     return Order(holder, commit, tuple(Item(listed[path], path) for path in chosen), out)

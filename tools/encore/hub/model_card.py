@@ -42,7 +42,15 @@ def _summary(plan: Plan) -> str:
 def _table(title: str, rows: list[tuple[str, str]]) -> str:
     if not rows:
         return ""
-    return "\n".join([f"## {title}\n", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""])
+    return "\n".join(
+        [
+            f"## {title}\n",
+            "| | |",
+            "|---|---|",
+            *(f"| {name} | {value} |" for name, value in rows),
+            "",
+        ]
+    )
 
 
 def _model(plan: Plan) -> list[tuple[str, str]]:
@@ -105,7 +113,10 @@ def _measured(folder: Path) -> list[tuple[str, str]]:
         except DataError:
             continue
         rows += [
-            (f"{curve.label}, nats per token at {curve.tokens[-1]:,} tokens", f"{curve.losses[-1]:.4f}")
+            (
+                f"{curve.label}, nats per token at {curve.tokens[-1]:,} tokens",
+                f"{curve.losses[-1]:.4f}",
+            )
             for curve in curves
         ]
     return rows

@@ -24,7 +24,14 @@ _STEP = re.compile(r"global_step([0-9]+)")
 _NEWEST = ("latest", "latest_checkpointed_iteration.txt")
 _PART = re.compile(r"(.+)\.bin\.([a-z]{2,}|[0-9]+)")
 _FOLDERS = {"transformers": "transformers", "evaluation": "evaluation", "logs": "logs"}
-_ENDINGS = {".out": "logs", ".err": "logs", ".log": "logs", ".sh": "script", ".sbatch": "script", ".slurm": "script"}
+_ENDINGS = {
+    ".out": "logs",
+    ".err": "logs",
+    ".log": "logs",
+    ".sh": "script",
+    ".sbatch": "script",
+    ".slurm": "script",
+}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
@@ -64,9 +71,13 @@ def chosen_steps(paths: Collection[str], asked: str | None) -> list[int]:
     if asked == "latest" or (asked is None and len(there) == 1):
         return there[-1:]
     if asked is None and there:
-        raise UsageError(f"there are {len(there)} steps: {listed}", "say --step N, --step latest or --step all")
+        raise UsageError(
+            f"there are {len(there)} steps: {listed}", "say --step N, --step latest or --step all"
+        )
     if asked is not None and (not asked.isdigit() or int(asked) not in there):
-        raise UsageError(f"there is no step {asked!r}", f"there are: {listed}; or say latest or all")
+        raise UsageError(
+            f"there is no step {asked!r}", f"there are: {listed}; or say latest or all"
+        )
     return [int(asked)] if asked else []
 
 
@@ -90,7 +101,10 @@ def select(paths: Collection[str], whats: Collection[str], asked_step: str | Non
 
 def of_dataset(paths: Iterable[str], prefix: str) -> list[str]:
     """The files of one .bin/.idx pair, also in parts and with preprocess_data.py's suffix; or a folder's; or a file."""
-    pattern = re.compile(re.escape(prefix) + r"(/.+|(_(text|content)_document)?\.(bin(\.[a-z]+|\.[0-9]+)?|idx|json))?")
+    pattern = re.compile(
+        re.escape(prefix)
+        + r"(/.+|(_(text|content)_document)?\.(bin(\.[a-z]+|\.[0-9]+)?|idx|json))?"
+    )
     return [path for path in paths if pattern.fullmatch(path)]
 
 
@@ -101,7 +115,9 @@ def part_groups(paths: Iterable[str]) -> dict[str, list[str]]:
         if match := _PART.fullmatch(path):
             groups.setdefault(match[1], {})[match[2]] = path
     return {
-        prefix: [group[suffix] for suffix in sorted(group, key=lambda suffix: (len(suffix), suffix))]
+        prefix: [
+            group[suffix] for suffix in sorted(group, key=lambda suffix: (len(suffix), suffix))
+        ]
         for prefix, group in groups.items()
         if any(not suffix.strip(first) for suffix in group for first in "a0")
     }
@@ -110,6 +126,13 @@ def part_groups(paths: Iterable[str]) -> dict[str, list[str]]:
 def check_inside(path: str) -> str:
     """`path`, a name from outside; raises HubError for one that would leave the folder it is put into."""
     parts = path.split("/")
-    if _CONTROL.search(path) or any(part in ("", ".", "..") for part in parts) or re.match(r"[A-Za-z]:", path):
-        raise HubError(f"the repository holds a file {path!r}, which would leave the folder", "nothing was taken")
+    if (
+        _CONTROL.search(path)
+        or any(part in ("", ".", "..") for part in parts)
+        or re.match(r"[A-Za-z]:", path)
+    ):
+        raise HubError(
+            f"the repository holds a file {path!r}, which would leave the folder",
+            "nothing was taken",
+        )
     return path

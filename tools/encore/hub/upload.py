@@ -62,8 +62,15 @@ class Push:
 
     def changes(self) -> list[LocalFile]:
         """What the Hub has not, or has otherwise; `latest` last, so that what it names is there before it is named."""
-        remote = {file.path: file for file in client.tree(self.repository, client.commit_of(self.repository))}
-        return [local for local in self.local_files() if not self._is_there(local, remote.get(local.path))]
+        remote = {
+            file.path: file
+            for file in client.tree(self.repository, client.commit_of(self.repository))
+        }
+        return [
+            local
+            for local in self.local_files()
+            if not self._is_there(local, remote.get(local.path))
+        ]
 
     def local_files(self) -> list[LocalFile]:
         """The files to keep on the Hub: those that a pattern takes, less temporary ones and unfinished checkpoints."""
@@ -73,12 +80,19 @@ class Push:
         unfinished = _unfinished_steps(self.folder, found)
         for step in sorted(unfinished):
             self.say(f"{step}: still being written, left for later")
-        ready = [file for file in found if not any(file.path.startswith(f"{step}/") for step in unfinished)]
-        return sorted(ready, key=lambda file: (Path(file.path).name.startswith("latest"), file.path))
+        ready = [
+            file
+            for file in found
+            if not any(file.path.startswith(f"{step}/") for step in unfinished)
+        ]
+        return sorted(
+            ready, key=lambda file: (Path(file.path).name.startswith("latest"), file.path)
+        )
 
     def _is_taken(self, path: str) -> bool:
         return not self.patterns or any(
-            fnmatch(path, pattern) or fnmatch(path.rpartition("/")[2], pattern) for pattern in self.patterns
+            fnmatch(path, pattern) or fnmatch(path.rpartition("/")[2], pattern)
+            for pattern in self.patterns
         )
 
     def _is_there(self, local: LocalFile, remote: client.RemoteFile | None) -> bool:
@@ -97,7 +111,10 @@ class Push:
                 for batch in _batches(self.changes()):
                     there = [file.addition() for file in batch if file.where.is_file()]
                     client.commit(self.repository, there, _message(batch))
-                    sent_files, sent_bytes = sent_files + len(batch), sent_bytes + sum(file.size for file in batch)
+                    sent_files, sent_bytes = (
+                        sent_files + len(batch),
+                        sent_bytes + sum(file.size for file in batch),
+                    )
                     failed = 0
                 return sent_files + self._add_card(), sent_bytes
             except HubUnreachableError as error:
@@ -108,10 +125,14 @@ class Push:
                 time.sleep(min(0.5 * 2**failed, 30.0))
 
     def _add_card(self) -> int:
-        names = {file.path for file in client.tree(self.repository, client.commit_of(self.repository))}
+        names = {
+            file.path for file in client.tree(self.repository, client.commit_of(self.repository))
+        }
         if CARD in names:
             return 0
-        client.commit(self.repository, [client.Addition(CARD, self.card().encode())], "Describe the run")
+        client.commit(
+            self.repository, [client.Addition(CARD, self.card().encode())], "Describe the run"
+        )
         return 1
 
 
@@ -124,7 +145,9 @@ def _walk(folder: Path) -> Iterator[LocalFile]:
             if _is_left_out(name) or not where.is_file() or where.is_symlink():
                 continue
             stat = where.stat()
-            yield LocalFile(where.relative_to(folder).as_posix(), where, stat.st_size, stat.st_mtime_ns)
+            yield LocalFile(
+                where.relative_to(folder).as_posix(), where, stat.st_size, stat.st_mtime_ns
+            )
 
 
 def _is_left_out(name: str) -> bool:
@@ -137,7 +160,11 @@ def _unfinished_steps(folder: Path, found: Sequence[LocalFile]) -> set[str]:
     of_steps = [file for file in found if run_files.step(file.path) is not None]
     for step_folder, group in groupby(of_steps, key=lambda file: _step_folder(file.path)):
         latest = folder / step_folder / ".." / "latest"
-        named = run_files.step(latest.read_text(errors="replace").strip() + "/x") if latest.is_file() else None
+        named = (
+            run_files.step(latest.read_text(errors="replace").strip() + "/x")
+            if latest.is_file()
+            else None
+        )
         if named is not None:
             late = (run_files.step(f"{step_folder}/x") or 0) > named
         else:
@@ -149,7 +176,12 @@ def _unfinished_steps(folder: Path, found: Sequence[LocalFile]) -> set[str]:
 
 def _step_folder(path: str) -> str:
     parts = path.split("/")
-    return "/".join(parts[: max(i for i, part in enumerate(parts[:-1]) if run_files.step(f"{part}/x") is not None) + 1])
+    return "/".join(
+        parts[
+            : max(i for i, part in enumerate(parts[:-1]) if run_files.step(f"{part}/x") is not None)
+            + 1
+        ]
+    )
 
 
 def _batches(changed: Sequence[LocalFile]) -> Iterator[list[LocalFile]]:

@@ -34,7 +34,9 @@ def digest(bootstrap: str, name: str) -> str:
     if bootstrap == "localimage":
         return _of_file(Path(name))
     if bootstrap != "docker":
-        raise DataError(f"cannot tell the digest of a base of kind {bootstrap}", "use docker or localimage")
+        raise DataError(
+            f"cannot tell the digest of a base of kind {bootstrap}", "use docker or localimage"
+        )
     return _of_tag(name)
 
 
@@ -46,7 +48,9 @@ def pinned(name: str, found: str) -> str:
 
 def _of_file(image: Path) -> str:
     if not image.is_file():
-        raise EncoreError(f"the base {image} is not there", "give another with --build-arg base=FILE")
+        raise EncoreError(
+            f"the base {image} is not there", "give another with --build-arg base=FILE"
+        )
     if (found := architecture(image)) != "amd64":
         raise DataError(f"the base {image} is for {found}", "the images are for amd64 (x86-64)")
     return f"sha256:{files.sha256(image)}"
@@ -73,7 +77,8 @@ def _of_tag(name: str) -> str:
     except (OSError, ValueError) as error:  # urllib's errors are OSErrors
         reason = getattr(error, "reason", None) or error
         raise EncoreError(
-            f"the base {name} cannot be pulled: {reason}", "check its name and the network, or give --build-arg base="
+            f"the base {name} cannot be pulled: {reason}",
+            "check its name and the network, or give --build-arg base=",
         ) from None
     found = headers.get("Docker-Content-Digest", "")
     if not _DIGEST.fullmatch(found):
@@ -92,7 +97,9 @@ def _ask(url: str) -> Message:
         if error.code != 401 or not challenge.startswith("Bearer "):
             raise
     wanted = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-    query = urllib.parse.urlencode({key: wanted[key] for key in ("service", "scope") if key in wanted})
+    query = urllib.parse.urlencode(
+        {key: wanted[key] for key in ("service", "scope") if key in wanted}
+    )
     with urllib.request.urlopen(f"{wanted.get('realm', '')}?{query}", timeout=_TIMEOUT_S) as answer:
         given = json.load(answer)
     request.add_header("Authorization", f"Bearer {given.get('token') or given.get('access_token')}")

@@ -78,9 +78,13 @@ def check(order: Order) -> Base:
         if name not in valid:
             raise UnknownNameError(f"build argument of {definition.path.name}", name, valid)
     if order.tag is not None and not order.tag.replace("-", "").replace(".", "").isalnum():
-        raise UsageError(f"{order.tag!r} cannot be part of a file's name", "use letters, digits, - and .")
+        raise UsageError(
+            f"{order.tag!r} cannot be part of a file's name", "use letters, digits, - and ."
+        )
     if platform.machine() != "x86_64":
-        raise EncoreError(f"this machine is {platform.machine()}, the images are for x86_64", "build on x86_64")
+        raise EncoreError(
+            f"this machine is {platform.machine()}, the images are for x86_64", "build on x86_64"
+        )
     return _base(order, definition)
 
 
@@ -93,7 +97,9 @@ def _base(order: Order, definition: definitions.Definition) -> Base:
         return Base(base.bootstrap, base.name, base.digest)
     name = given or definition.arguments["base"]
     is_file = name.startswith("/") or name.endswith(".sif")
-    bootstrap = order.arguments.get("bootstrap") or ("localimage" if is_file else definition.arguments["bootstrap"])
+    bootstrap = order.arguments.get("bootstrap") or (
+        "localimage" if is_file else definition.arguments["bootstrap"]
+    )
     return Base(bootstrap, name, next((b.digest for b in known if b.name == name), None))
 
 
@@ -109,7 +115,9 @@ def runtime(wanted: str) -> str:
     )
 
 
-def command(order: Order, base: Base, digest: str, wheel_folder: Path | str, image: Path) -> list[str]:
+def command(
+    order: Order, base: Base, digest: str, wheel_folder: Path | str, image: Path
+) -> list[str]:
     """The build's options, without the runtime's name: as an ordinary user, untested, with all arguments."""
     found = base.name if base.bootstrap == "localimage" else base_digest.pinned(base.name, digest)
     arguments = {"wheels": str(wheel_folder)} | order.arguments
@@ -166,7 +174,9 @@ def _wheels(order: Order, say: Say) -> Path:
     return wheels.fetch(str(profile.python), profile.requirements, order.cache)
 
 
-def _run_build(program: str, order: Order, given: list[str], image: Path, work: Path, say: Say) -> None:
+def _run_build(
+    program: str, order: Order, given: list[str], image: Path, work: Path, say: Say
+) -> None:
     """Through spython's client, which puts the command together; the process is ours, so that it ends with us."""
     from spython.main import get_client
 
@@ -174,12 +184,18 @@ def _run_build(program: str, order: Order, given: list[str], image: Path, work: 
     client._init_command = lambda action, flags=None: [program, *(flags or []), action]
     client._run_command = lambda cmd, **_: _run(cmd, work, f"{order.image}.def does not build", say)
     recipe = str(definitions.of(order.image).path)
-    client.build(recipe, image=str(image), sandbox=order.sandbox, sudo=False, options=given, quiet=True)
+    client.build(
+        recipe, image=str(image), sandbox=order.sandbox, sudo=False, options=given, quiet=True
+    )
 
 
 def _run(cmd: Sequence[str], work: Path, failure: str, say: Say) -> None:
     """Run in the kit's folder, which %files is relative to; pass the output on; end the process when we end."""
-    variables = {name: str(work) for name in ("APPTAINER_TMPDIR", "SINGULARITY_TMPDIR") if name not in os.environ}
+    variables = {
+        name: str(work)
+        for name in ("APPTAINER_TMPDIR", "SINGULARITY_TMPDIR")
+        if name not in os.environ
+    }
     process = subprocess.Popen(
         cmd,
         cwd=KIT,

@@ -15,7 +15,14 @@ FOLDER = Path(__file__).resolve().parents[3] / "containers"
 _SECTION = re.compile(r"^%([a-z]+)\b[^\n]*\n", re.MULTILINE)
 # sif.h: after 32 bytes of launch script and 10 of magic, 3 of version, then the architecture
 _SIF_MAGIC, _MAGIC_AT, _ARCHITECTURE_AT = b"SIF_MAGIC\0", 32, 45
-_ARCHITECTURES = {"01": "386", "02": "amd64", "03": "arm", "04": "arm64", "05": "ppc64", "06": "ppc64le"}
+_ARCHITECTURES = {
+    "01": "386",
+    "02": "amd64",
+    "03": "arm",
+    "04": "arm64",
+    "05": "ppc64",
+    "06": "ppc64le",
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,9 @@ def read(path: Path) -> Definition:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: %{twice[0]} stands twice", "keep one of them")
-    lines = (line.split(":", 1) for line in head.splitlines() if ":" in line and not line.startswith("#"))
+    lines = (
+        line.split(":", 1) for line in head.splitlines() if ":" in line and not line.startswith("#")
+    )
     header = {key.strip().lower(): value.strip() for key, value in lines}
     return Definition(path, header, dict(zip(names, rest[1::2], strict=True)))
 

@@ -28,7 +28,11 @@ class Inspection:
     def rows(self) -> list[tuple[str, str]]:
         """For people: names and values."""
         versions = {part["name"]: part["version"] for part in self.software}
-        rows = [("image", str(self.image)), ("kind", self.identity.name), ("digest", self.identity.digest)]
+        rows = [
+            ("image", str(self.image)),
+            ("kind", self.identity.name),
+            ("digest", self.identity.digest),
+        ]
         rows += [
             (name.removeprefix("org.opencontainers.image."), value)
             for name, value in sorted(self.labels.items())
@@ -37,7 +41,11 @@ class Inspection:
         if self.record:
             rows += [("built", f"{self.record.built} with {self.record.runtime}")]
         rows += [(name, versions[name]) for name in _SHOWN if name in versions]
-        rows += [(part["name"], part["version"]) for part in self.software if part["purl"].startswith("pkg:github/")]
+        rows += [
+            (part["name"], part["version"])
+            for part in self.software
+            if part["purl"].startswith("pkg:github/")
+        ]
         return [*rows, ("components", str(len(self.software))), ("registry", self.identity.reason)]
 
     def as_json(self) -> dict[str, Any]:
@@ -58,7 +66,9 @@ def inspect(image: Path, runtime: str = "auto") -> Inspection:
     identity = images.identify(image)
     program = build.runtime(runtime)
     software = _ask([program, "exec", str(image), "cat", _SOFTWARE], image)
-    return Inspection(image, identity, images.read_record(image), _labels(program, image), software["components"])
+    return Inspection(
+        image, identity, images.read_record(image), _labels(program, image), software["components"]
+    )
 
 
 def _labels(program: str, image: Path) -> dict[str, str]:
@@ -73,5 +83,6 @@ def _ask(command: list[str], image: Path) -> dict[str, Any]:
     except ValueError:
         why = (done.stderr.strip().splitlines() or ["no answer"])[-1]
         raise DataError(
-            f"{image} cannot be read: {why}", "is it an image of this kit, and can this user run it?"
+            f"{image} cannot be read: {why}",
+            "is it an image of this kit, and can this user run it?",
         ) from None

@@ -71,20 +71,31 @@ def identify(image: Path, name: str | None = None) -> Identity:
         raise DataError(f"{image} is for {found}", "the jobs run on amd64 (x86-64); build it there")
     record = read_record(image)
     known = load_images()
-    name = name or (record.image if record else next((n for n in known if known[n].file == image.name), None))
+    name = name or (
+        record.image if record else next((n for n in known if known[n].file == image.name), None)
+    )
     if name not in known:
-        raise DataError(f"{image} is none of the kit's images by its record or name", f"known: {', '.join(known)}")
+        raise DataError(
+            f"{image} is none of the kit's images by its record or name",
+            f"known: {', '.join(known)}",
+        )
     digest = f"sha256:{files.sha256(image)}"
     named = known[name].digest
     if record and record.digest != digest:
-        return Identity(name, digest, False, "the file is not the one that the record beside it describes")
+        return Identity(
+            name, digest, False, "the file is not the one that the record beside it describes"
+        )
     if named is None:
         return Identity(name, digest, None, f"registry/images.yml names no digest for {name} yet")
     reason = "is" if named == digest else f"is not ({named})"
-    return Identity(name, digest, named == digest, f"the file {reason} the one that registry/images.yml names")
+    return Identity(
+        name, digest, named == digest, f"the file {reason} the one that registry/images.yml names"
+    )
 
 
-def write_digests(name: str, base: str, base_digest: str, digest: str, registry: Path = REGISTRY_FILE) -> None:
+def write_digests(
+    name: str, base: str, base_digest: str, digest: str, registry: Path = REGISTRY_FILE
+) -> None:
     """Set an image's and its base's `digest:` in the registry's text, which keeps everything else as it stands."""
     block: str | None = None
     last_name = ""
@@ -101,7 +112,8 @@ def write_digests(name: str, base: str, base_digest: str, digest: str, registry:
                 lines[i] = f'{match[1]}digest: "{wanted.pop(part)}"\n'
     if wanted:
         raise RegistryError(
-            f"{registry}: {name} has no line `digest:` for its {' and '.join(wanted)}", "add it, as null"
+            f"{registry}: {name} has no line `digest:` for its {' and '.join(wanted)}",
+            "add it, as null",
         )
     files.write_text(registry, "".join(lines))
     load_images.cache_clear()

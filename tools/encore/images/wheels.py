@@ -35,7 +35,10 @@ def fetch(python: str, names: tuple[str, ...], cache: Path) -> Path:
         if problem and name == _TORCH:
             problem = _download(python, name, folder, ["--index-url", _TORCH_INDEX])
         if problem:
-            raise EncoreError(f"containers/requirements/{name}.txt cannot be fetched: {problem}", "check pip's index")
+            raise EncoreError(
+                f"containers/requirements/{name}.txt cannot be fetched: {problem}",
+                "check pip's index",
+            )
     files.write_text(done, "\n".join(names) + "\n")
     return folder
 
@@ -47,9 +50,26 @@ def _fingerprint(names: tuple[str, ...]) -> str:
 
 def _download(python: str, name: str, folder: Path, index: list[str]) -> str:
     """Run pip; its last error, empty when it went well."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", *index]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+        *index,
+    ]
     command += ["--implementation", "cp", "--python-version", python, "--dest", str(folder)]
     command += [part for platform in _PLATFORMS for part in ("--platform", platform)]
-    done = subprocess.run([*command, "-r", str(REQUIREMENTS / f"{name}.txt")], capture_output=True, text=True)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-    return (lines or [f"pip exit {done.returncode}"])[-1].removeprefix("ERROR: ") if done.returncode else ""
+    done = subprocess.run(
+        [*command, "-r", str(REQUIREMENTS / f"{name}.txt")], capture_output=True, text=True
+    )
+    lines = [
+        line for line in done.stderr.splitlines() if line.startswith("ERROR")
+    ] or done.stderr.splitlines()
+    return (
+        (lines or [f"pip exit {done.returncode}"])[-1].removeprefix("ERROR: ")
+        if done.returncode
+        else ""
+    )

@@ -55,7 +55,9 @@ def doctor_script(plan: Plan, origin: Origin) -> str:
 
 def _rendered(template: str, plan: Plan, origin: Origin, **values: object) -> str:
     image = plan.software.image
-    folders = dict.fromkeys([plan.paths.workspace, *_outside(plan), *(image.binds if image else ())])
+    folders = dict.fromkeys(
+        [plan.paths.workspace, *_outside(plan), *(image.binds if image else ())]
+    )
     mounts = ",".join(f"{folder}:{folder}" for folder in folders)
     pyxis = f' --container-image="$IMAGE" --container-mounts={shlex.quote(mounts)}'
     known = {
@@ -94,7 +96,8 @@ def image_path(plan: Plan) -> str | None:
         return f"{plan.paths.images}/{image.file}"
     if image.squashfs is None:
         raise UsageError(
-            f"image {plan.software.image_name} has no squashfs form, which pyxis needs", "choose --set image"
+            f"image {plan.software.image_name} has no squashfs form, which pyxis needs",
+            "choose --set image",
         )
     return f"{plan.paths.images}/{image.squashfs}"
 
@@ -110,7 +113,11 @@ def _program(plan: Plan) -> str:
 
 def _outside(plan: Plan) -> list[str]:
     """The user's own folders, which the bind of the workspace does not cover."""
-    return [folder for _, folder in plan.paths.folders if not folder.startswith(f"{plan.paths.workspace}/")]
+    return [
+        folder
+        for _, folder in plan.paths.folders
+        if not folder.startswith(f"{plan.paths.workspace}/")
+    ]
 
 
 def _threads_per_rank(plan: Plan) -> int:

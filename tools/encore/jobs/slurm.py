@@ -27,13 +27,21 @@ class PartitionState:
 def ask(*command: str, script: str | None = None, timeout_s: float | None = _ASK_TIMEOUT_S) -> str:
     """The output of one of Slurm's commands, its errors appended; raises SlurmError with its last line."""
     if shutil.which(command[0]) is None:
-        raise SlurmError(f"{command[0]} is not on this machine", "run this on a login node of the cluster")
+        raise SlurmError(
+            f"{command[0]} is not on this machine", "run this on a login node of the cluster"
+        )
     try:
-        done = subprocess.run(command, input=script, capture_output=True, text=True, check=False, timeout=timeout_s)
+        done = subprocess.run(
+            command, input=script, capture_output=True, text=True, check=False, timeout=timeout_s
+        )
     except subprocess.TimeoutExpired:
-        raise SlurmError(f"{command[0]} did not answer in {timeout_s:g} s", "the controller may be down") from None
+        raise SlurmError(
+            f"{command[0]} did not answer in {timeout_s:g} s", "the controller may be down"
+        ) from None
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit code {done.returncode}"]
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [
+            f"exit code {done.returncode}"
+        ]
         raise SlurmError(f"{command[0]}: {said[-1]}", "see its message")
     return done.stdout + done.stderr
 
@@ -52,7 +60,15 @@ def accounts(user: str) -> set[str] | None:
     """The accounts that a user may charge; None where the cluster keeps no accounting."""
     try:
         return set(
-            ask("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={user}", "format=account").split()
+            ask(
+                "sacctmgr",
+                "--noheader",
+                "--parsable2",
+                "show",
+                "assoc",
+                f"user={user}",
+                "format=account",
+            ).split()
         )
     except SlurmError:
         return None
@@ -83,7 +99,8 @@ def run_job(script: str, timeout_s: float) -> int:
             if job is not None:
                 ask("scancel", str(job))
             raise SlurmError(
-                f"job {job} was not done after {timeout_s:g} s and is cancelled", "try a quieter hour"
+                f"job {job} was not done after {timeout_s:g} s and is cancelled",
+                "try a quieter hour",
             ) from None
     job = _job_id(said)
     if job is None:

@@ -22,7 +22,11 @@ def drop_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
     """
     count = math.prod(shape)
     dropped = round(probability * _LEVELS)
-    bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:count]
+    bits = (
+        torch.empty((count + 3) // 4, dtype=torch.int64)
+        .random_(-(2**63), None)
+        .view(torch.int16)[:count]
+    )
     return (bits < dropped - _LEVELS // 2).view(shape), _LEVELS / (_LEVELS - dropped)
 
 
@@ -73,8 +77,14 @@ class CausalAttention(torch.autograd.Function):
             block = gradient[:, start:end]
             dropped = (weights * ctx.scale).masked_fill_(drop, 0.0)
             dv[:, :end].baddbmm_(dropped.transpose(1, 2), block)
-            dweights = torch.bmm(block, v[:, :end].transpose(1, 2), out=dropped).mul_(ctx.scale).masked_fill_(drop, 0.0)
-            dscores = torch._softmax_backward_data(dweights, weights, -1, weights.dtype).mul_(q.shape[-1] ** -0.5)
+            dweights = (
+                torch.bmm(block, v[:, :end].transpose(1, 2), out=dropped)
+                .mul_(ctx.scale)
+                .masked_fill_(drop, 0.0)
+            )
+            dscores = torch._softmax_backward_data(dweights, weights, -1, weights.dtype).mul_(
+                q.shape[-1] ** -0.5
+            )
             torch.bmm(dscores, k[:, :end], out=dq[:, start:end])
             dk[:, :end].baddbmm_(dscores.transpose(1, 2), q[:, start:end])
         return dq, dk, dv, None

@@ -18,7 +18,12 @@ from encore.errors import CheckpointError
 from encore.model.cpu_kernels import CausalAttention, DropoutAdd
 from encore.model.loss import ProjectedCrossEntropy
 
-_NOT_THIS_MODEL = ("glu_activation", "embed_layernorm", "apply_residual_connection_post_layernorm", "onnx_safe")
+_NOT_THIS_MODEL = (
+    "glu_activation",
+    "embed_layernorm",
+    "apply_residual_connection_post_layernorm",
+    "onnx_safe",
+)
 _OTHER = "take a checkpoint of a GPT with learned positions and GELU"
 
 
@@ -37,7 +42,9 @@ class ModelConfig:
     init_method_std: float = 0.02
     attention_dropout: float = 0.1
     hidden_dropout: float = 0.1
-    bias_gelu_fusion: bool = True  # Megatron's GELU is tanh-approximated only where it is fused with the bias
+    bias_gelu_fusion: bool = (
+        True  # Megatron's GELU is tanh-approximated only where it is fused with the bias
+    )
     checkpoint_activations: bool = False
     checkpoint_num_layers: int = 1
 
@@ -50,7 +57,13 @@ class ModelConfig:
         foreign = [f"{name} {arguments[name]}" for name in _NOT_THIS_MODEL if arguments.get(name)]
         if foreign:
             raise CheckpointError(f"the checkpoint's model has {', '.join(foreign)}", _OTHER)
-        return cls(**{field.name: arguments[field.name] for field in fields(cls) if field.name in arguments})
+        return cls(
+            **{
+                field.name: arguments[field.name]
+                for field in fields(cls)
+                if field.name in arguments
+            }
+        )
 
 
 class SelfAttention(nn.Module):
@@ -71,10 +84,14 @@ class SelfAttention(nn.Module):
         q, k, v = fused.permute(3, 0, 2, 1, 4)
         if self.training and self.dropout and x.device.type == "cpu":
             rows = (t.reshape(batch * self.heads, length, self.channels) for t in (q, k, v))
-            context = CausalAttention.apply(*rows, self.dropout).view(batch, self.heads, length, self.channels)
+            context = CausalAttention.apply(*rows, self.dropout).view(
+                batch, self.heads, length, self.channels
+            )
         else:
             dropout = self.dropout if self.training else 0.0
-            context = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+            context = functional.scaled_dot_product_attention(
+                q, k, v, dropout_p=dropout, is_causal=True
+            )
         return self.dense(context.transpose(1, 2).reshape(batch, length, -1))
 
 
@@ -149,7 +166,9 @@ class GPT(nn.Module):
         x = self.final_layernorm(x)
         if labels is None:
             return functional.linear(x, self.embedding.word_embeddings.weight)
-        return ProjectedCrossEntropy.apply(x.flatten(0, 1), self.embedding.word_embeddings.weight, labels.flatten())
+        return ProjectedCrossEntropy.apply(
+            x.flatten(0, 1), self.embedding.word_embeddings.weight, labels.flatten()
+        )
 
     def _recomputes(self) -> bool:
         return self.config.checkpoint_activations and self.training
@@ -165,20 +184,26 @@ class GPT(nn.Module):
         """Take weights by layer number; raises CheckpointError where they do not fit exactly."""
         modules = self.layer_modules()
         if set(layers) != set(modules):
-            raise CheckpointError(f"the checkpoint has layers {sorted(layers)}, the model {sorted(modules)}", _OTHER)
+            raise CheckpointError(
+                f"the checkpoint has layers {sorted(layers)}, the model {sorted(modules)}", _OTHER
+            )
         for number, module in modules.items():
             try:
                 module.load_state_dict(layers[number])
             except RuntimeError as error:
                 reason = " ".join(str(error).split())
-                raise CheckpointError(f"layer {number} of the checkpoint does not fit: {reason}", _OTHER) from None
+                raise CheckpointError(
+                    f"layer {number} of the checkpoint does not fit: {reason}", _OTHER
+                ) from None
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw weights as Megatron does: N(0, std), for the layers that feed the residual std/√(2·layers); biases 0."""
         std = self.config.init_method_std
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
-                feeds_residual = name.endswith(("self_attention.dense.weight", "dense_4h_to_h.weight"))
+                feeds_residual = name.endswith(
+                    ("self_attention.dense.weight", "dense_4h_to_h.weight")
+                )
                 scale = 1 / math.sqrt(2 * self.config.num_layers) if feeds_residual else 1.0
                 nn.init.normal_(parameter, std=std * scale, generator=generator)
             else:
@@ -186,7 +211,9 @@ class GPT(nn.Module):
 
     def parameters_without_embeddings(self) -> int:
         """How many parameters there are beside the words' and positions'."""
-        return sum(p.numel() for p in self.parameters()) - sum(p.numel() for p in self.embedding.parameters())
+        return sum(p.numel() for p in self.parameters()) - sum(
+            p.numel() for p in self.embedding.parameters()
+        )
 
     def layer_modules(self) -> dict[int, nn.Module]:
         """Megatron-DeepSpeed's layer numbers: 1 embedding, from 3 the blocks, then one is skipped, final layernorm.

@@ -23,7 +23,11 @@ class ProjectedCrossEntropy(torch.autograd.Function):
         """hidden (tokens, hidden_size), weight (vocabulary, hidden_size), labels (tokens,); returns a scalar."""
         tokens, chunk = len(hidden), min(len(hidden), _CHUNK_TOKENS[hidden.device.type])
         logits = hidden.new_empty(chunk, len(weight))
-        wide = logits if logits.dtype == torch.float32 else torch.empty_like(logits, dtype=torch.float32)
+        wide = (
+            logits
+            if logits.dtype == torch.float32
+            else torch.empty_like(logits, dtype=torch.float32)
+        )
         total = wide.new_zeros(())
         if any(ctx.needs_input_grad):
             ctx.gradients = torch.empty_like(hidden), torch.zeros_like(weight, dtype=torch.float32)

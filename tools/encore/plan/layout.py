@@ -24,11 +24,17 @@ class Devices:
     largest_micro_batch: int
 
 
-ModelAt = Callable[[int], sizing.Dimensions]  # the model at a tensor-parallel degree (its vocabulary is padded by it)
+ModelAt = Callable[
+    [int], sizing.Dimensions
+]  # the model at a tensor-parallel degree (its vocabulary is padded by it)
 
 
 def choose_layout(
-    model_at: ModelAt, devices: Devices, global_batch_size: int, sequence_length: int, settings: Settings
+    model_at: ModelAt,
+    devices: Devices,
+    global_batch_size: int,
+    sequence_length: int,
+    settings: Settings,
 ) -> tuple[sizing.Layout, bool]:
     """The layout and whether it fits the memory.
 
@@ -57,17 +63,37 @@ def fits(model_at: ModelAt, layout: sizing.Layout, devices: Devices, sequence_le
     return need <= _USABLE_SHARE * devices.memory_gib * _GIB
 
 
-def _candidates(model_at: ModelAt, devices: Devices, batch: int, settings: Settings) -> list[sizing.Layout]:
+def _candidates(
+    model_at: ModelAt, devices: Devices, batch: int, settings: Settings
+) -> list[sizing.Layout]:
     pipeline = choose(settings.pipeline_parallel, 1)
-    degrees = [settings.tensor_parallel] if settings.tensor_parallel else _powers_of_two(devices.per_node)
-    recompute = [False, True] if settings.activation_checkpointing is None else [settings.activation_checkpointing]
-    micro = [settings.micro_batch_size] if settings.micro_batch_size else _powers_of_two(devices.largest_micro_batch)
+    degrees = (
+        [settings.tensor_parallel] if settings.tensor_parallel else _powers_of_two(devices.per_node)
+    )
+    recompute = (
+        [False, True]
+        if settings.activation_checkpointing is None
+        else [settings.activation_checkpointing]
+    )
+    micro = (
+        [settings.micro_batch_size]
+        if settings.micro_batch_size
+        else _powers_of_two(devices.largest_micro_batch)
+    )
     found = []
     for tensor, checkpointing, size in itertools.product(degrees, recompute, reversed(micro)):
         model = model_at(tensor)
         ranks = tensor * pipeline
-        whole = devices.count % ranks == 0 and model.heads % tensor == 0 and model.ffw_size % tensor == 0
-        if whole and model.layers % pipeline == 0 and batch % (size * (devices.count // ranks)) == 0:
+        whole = (
+            devices.count % ranks == 0
+            and model.heads % tensor == 0
+            and model.ffw_size % tensor == 0
+        )
+        if (
+            whole
+            and model.layers % pipeline == 0
+            and batch % (size * (devices.count // ranks)) == 0
+        ):
             data = devices.count // ranks
             found.append(sizing.Layout(tensor, pipeline, data, size, checkpointing, devices.bf16))
     return found

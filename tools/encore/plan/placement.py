@@ -39,7 +39,9 @@ class Site(NamedTuple):
         """Hours that one job trains: its limit less start-up and save."""
         margins = self.cluster.margins
         return (
-            math.inf if self.time is None else (clusters.seconds(self.time) - margins.startup_s - margins.save_s) / 3600
+            math.inf
+            if self.time is None
+            else (clusters.seconds(self.time) - margins.startup_s - margins.save_s) / 3600
         )
 
     @property
@@ -49,7 +51,9 @@ class Site(NamedTuple):
         if speed.sustained_flops is not None:
             return speed.sustained_flops
         if peak is None or speed.mfu is None:
-            raise UsageError(f"the peak of {self.accelerator.name} is not known", "choose --set accelerator=NAME")
+            raise UsageError(
+                f"the peak of {self.accelerator.name} is not known", "choose --set accelerator=NAME"
+            )
         return peak * speed.mfu
 
 
@@ -85,7 +89,10 @@ def site(name: str, settings: Settings, time: str | None) -> Site:
     if partition and not partition.replace("-", "").replace("_", "").isalnum():
         raise UsageError(f"{partition!r} is not a partition", "use letters, digits, - and _")
     node = cluster.node
-    gpus, cores = choose(settings.gpus_per_node, node.gpus), choose(settings.cores_per_node, node.cores)
+    gpus, cores = (
+        choose(settings.gpus_per_node, node.gpus),
+        choose(settings.cores_per_node, node.cores),
+    )
     if cluster.partitions and gpus > node.gpus:
         raise UsageError(f"{gpus} GPUs are more than a node of {name} has", f"at most {node.gpus}")
     memory = None if node.memory_gib is None else node.memory_gib * gpus // node.gpus
@@ -104,7 +111,9 @@ def site(name: str, settings: Settings, time: str | None) -> Site:
     return found._replace(time=_time(found, time))
 
 
-def _launch(cluster: clusters.Cluster, settings: Settings, gpus: int, cores: int) -> clusters.Launch:
+def _launch(
+    cluster: clusters.Cluster, settings: Settings, gpus: int, cores: int
+) -> clusters.Launch:
     launch, whole_nodes = cluster.launch, gpus == cluster.node.gpus
     if cluster.scheduler == "none":
         # one process needs no launcher, several need torchrun
@@ -140,7 +149,8 @@ def _time(where: Site, requested: str | None) -> str | None:
     if clusters.seconds(time) < margins.startup_s + margins.save_s + 60:
         least = (margins.startup_s + margins.save_s) // 60 + 1
         raise UsageError(
-            f"--time {time} leaves no time to train between start-up and save", f"give at least {least} minutes"
+            f"--time {time} leaves no time to train between start-up and save",
+            f"give at least {least} minutes",
         )
     return time
 
@@ -157,7 +167,9 @@ def spread(work: Workload, where: Site, nodes: int | None) -> Spread:
         return _spread_on(nodes, work, where)
     most_gpus = work.training.global_batch_size // work.batch.least_sequences_per_gpu
     most_nodes = (
-        1 if where.time is None else min(limit or _MOST_NODES, _MOST_NODES, most_gpus // where.cluster.node.gpus)
+        1
+        if where.time is None
+        else min(limit or _MOST_NODES, _MOST_NODES, most_gpus // where.cluster.node.gpus)
     )
     chosen = _spread_on(1, work, where)
     while chosen.nodes * 2 <= most_nodes and not (chosen.fits and chosen.hours <= where.job_hours):
@@ -171,7 +183,9 @@ def _spread_on(nodes: int, work: Workload, where: Site) -> Spread:
         return dataclasses.replace(work.model, vocabulary=padded)
 
     # bf16 on a CPU is several times slower than fp32
-    precision = choose(work.settings.precision, "fp32" if where.accelerator.vendor == "cpu" else "bf16")
+    precision = choose(
+        work.settings.precision, "fp32" if where.accelerator.vendor == "cpu" else "bf16"
+    )
     devices = layouts.Devices(
         count=nodes * where.cluster.node.gpus,
         per_node=where.cluster.node.gpus,
@@ -213,7 +227,9 @@ def cost(work: Workload, where: Site, on: Spread) -> Cost:
     gpu_hours = on.hours * on.nodes * cluster.node.gpus
     billing = cluster.billing
     # where nodes are given whole, a part of one is billed as the whole
-    billed_gpus = where.node_gpus if where.partition and where.partition.exclusive else cluster.node.gpus
+    billed_gpus = (
+        where.node_gpus if where.partition and where.partition.exclusive else cluster.node.gpus
+    )
     billed_hours = on.hours * on.nodes * billed_gpus
     checkpoint = sizing.checkpoint_bytes(parameters, on.layout.bf16)
     return Cost(
@@ -226,6 +242,8 @@ def cost(work: Workload, where: Site, on: Spread) -> Cost:
         billing_units=billed_hours * billing.units_per_gpu_hour if billing else None,
         checkpoint_bytes=checkpoint,
         checkpoints_kept_bytes=checkpoint * math.ceil(training.steps / training.save_interval),
-        memory_per_device_bytes=sizing.training_memory(on.model, on.layout, training.sequence_length).total,
+        memory_per_device_bytes=sizing.training_memory(
+            on.model, on.layout, training.sequence_length
+        ).total,
         memory_fits=on.fits,
     )

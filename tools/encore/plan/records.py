@@ -48,7 +48,10 @@ class Request:
             "--tokens": self.choice.tokens,
             "--unique": self.choice.unique,
         }
-        words = [self.name, *(str(word) for pair in options.items() if pair[1] is not None for word in pair)]
+        words = [
+            self.name,
+            *(str(word) for pair in options.items() if pair[1] is not None for word in pair),
+        ]
         words += ["--as-released"] * self.as_released
         assignments = as_assignments(self.settings)
         words += ["--set", *assignments] if assignments else []
@@ -154,7 +157,11 @@ class Data:
     @property
     def prefixes(self) -> list[str]:
         """Every .bin/.idx prefix that is read, once."""
-        return list(dict.fromkeys(part.prefix for group in (self.train, *self.valid) for part in group.parts))
+        return list(
+            dict.fromkeys(
+                part.prefix for group in (self.train, *self.valid) for part in group.parts
+            )
+        )
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,9 @@ def as_json(plan: Plan) -> dict[str, Any]:
 
 def as_table(plan: Plan) -> str:
     """The plan as aligned lines."""
-    return human.table([("run", f"{plan.name} on {plan.cluster_name}"), *_what(plan), *_where(plan), *_price(plan)])
+    return human.table(
+        [("run", f"{plan.name} on {plan.cluster_name}"), *_what(plan), *_where(plan), *_price(plan)]
+    )
 
 
 def _what(plan: Plan) -> list[tuple[str, str]]:
@@ -55,12 +57,23 @@ def _what(plan: Plan) -> list[tuple[str, str]]:
     schedule = f"{training.lr:g} → {training.min_lr:g} {training.lr_decay_style}"
     return [
         ("model", f"{plan.parameters:,} parameters, shape {plan.shape.name}"),
-        ("data", f"{plan.tokens:,} tokens, {plan.unique_tokens:,} unique, {epochs} of {plan.data.corpus.title}"),
-        ("steps", f"{training.steps:,} of {training.global_batch_size} × {training.sequence_length} tokens"),
+        (
+            "data",
+            f"{plan.tokens:,} tokens, {plan.unique_tokens:,} unique, {epochs} of {plan.data.corpus.title}",
+        ),
+        (
+            "steps",
+            f"{training.steps:,} of {training.global_batch_size} × {training.sequence_length} tokens",
+        ),
         ("learning rate", f"{schedule}, {training.warmup_samples:,} samples of warm-up"),
         (
             "trainer",
-            " ".join(filter(None, (software.trainer.name, (software.pin.commit or "")[:7], software.objective))),
+            " ".join(
+                filter(
+                    None,
+                    (software.trainer.name, (software.pin.commit or "")[:7], software.objective),
+                )
+            ),
         ),
     ]
 
@@ -68,11 +81,19 @@ def _what(plan: Plan) -> list[tuple[str, str]]:
 def _where(plan: Plan) -> list[tuple[str, str]]:
     layout, job, needed = plan.layout, plan.job, human.byte_size(plan.cost.memory_per_device_bytes)
     parallel = f"data {layout.data_parallel} × tensor {layout.tensor_parallel} × pipeline {layout.pipeline_parallel}"
-    recomputation = "recomputed activations" if layout.activation_checkpointing else "no recomputation"
+    recomputation = (
+        "recomputed activations" if layout.activation_checkpointing else "no recomputation"
+    )
     precision = "bf16" if layout.bf16 else "fp32"
     return [
-        ("devices", f"{job.nodes} × {job.gpus_per_node} {plan.cluster.accelerator}, launch mode {job.launch}"),
-        ("layout", f"{parallel}, micro-batch {layout.micro_batch_size}, {recomputation}, {precision}"),
+        (
+            "devices",
+            f"{job.nodes} × {job.gpus_per_node} {plan.cluster.accelerator}, launch mode {job.launch}",
+        ),
+        (
+            "layout",
+            f"{parallel}, micro-batch {layout.micro_batch_size}, {recomputation}, {precision}",
+        ),
         ("memory", f"{needed} per device{'' if plan.cost.memory_fits else ': does not fit'}"),
         ("workspace", plan.paths.workspace),
     ]
@@ -80,9 +101,17 @@ def _where(plan: Plan) -> list[tuple[str, str]]:
 
 def _price(plan: Plan) -> list[tuple[str, str]]:
     cost, speed = plan.cost, plan.cluster.speed
-    assumed = f"MFU {speed.mfu:.1%}" if speed.mfu is not None else f"{speed.sustained_flops:.2g} FLOP/s per device"
+    assumed = (
+        f"MFU {speed.mfu:.1%}"
+        if speed.mfu is not None
+        else f"{speed.sustained_flops:.2g} FLOP/s per device"
+    )
     jobs = f"{cost.jobs} job{'s' * (cost.jobs > 1)} of {plan.job.time or 'any length'}"
-    billed = f" = {_count(cost.billing_units)} {cost.billing_unit}" if cost.billing_units is not None else ""
+    billed = (
+        f" = {_count(cost.billing_units)} {cost.billing_unit}"
+        if cost.billing_units is not None
+        else ""
+    )
     kept = f"{human.byte_size(cost.checkpoints_kept_bytes)} if all are kept"
     return [
         ("FLOPs", f"{cost.flops_exact:.3g} (6ND: {cost.flops_6nd:.3g})"),

@@ -37,7 +37,9 @@ def resolve(request: Request, config: UserConfig) -> Plan:
     regime = load_regimes()[shape.regime]
     software = _software(request, site.cluster)
     data = _data(run, regime, software)
-    model = _model(shape, data.tokenizer, choose(settings.sequence_length, regime.data.sequence_length))
+    model = _model(
+        shape, data.tokenizer, choose(settings.sequence_length, regime.data.sequence_length)
+    )
     released = _released(run.name, model.positions)
     training = _training(request, regime, run, model, released)
     work = placement.Workload(model, data.tokenizer.vocabulary, training, regime.batch, settings)
@@ -59,8 +61,14 @@ def resolve(request: Request, config: UserConfig) -> Plan:
         parameters=sizing.parameters(model),
         tokens=run.tokens if _trains_the_name(request) else training.tokens,
         unique_tokens=run.unique_tokens,
-        paths=RunPaths(_workspace(request, config, site.cluster), run.name, tuple(sorted(config.folders.items()))),
-        environment=_active(site.cluster.environment + (image.environment if image else ()), on.nodes, settings),
+        paths=RunPaths(
+            _workspace(request, config, site.cluster),
+            run.name,
+            tuple(sorted(config.folders.items())),
+        ),
+        environment=_active(
+            site.cluster.environment + (image.environment if image else ()), on.nodes, settings
+        ),
         rank_environment=image.rank_environment if image else (),
         released=released,
     )
@@ -76,8 +84,13 @@ def _named(kind: str, name: str, records: dict[str, Any]) -> Any:
 def _run_name(request: Request) -> run_name.RunName:
     corpora = load_corpora()
     words = run_name.Vocabulary(
-        labels={label: record.parameters for label, record in registry.load_models().labels.items()},
-        known={name: (run.parameters, run.tokens, run.unique_tokens) for name, run in load_runs().items()},
+        labels={
+            label: record.parameters for label, record in registry.load_models().labels.items()
+        },
+        known={
+            name: (run.parameters, run.tokens, run.unique_tokens)
+            for name, run in load_runs().items()
+        },
         corpora=corpora,
         variants={variant for corpus in corpora.values() for variant in corpus.variants},
     )
@@ -96,7 +109,8 @@ def _software(request: Request, cluster: clusters.Cluster) -> Software:
     if pin is None:
         able = [t.name for t in load_trainers().values() if request.objective in t.commits]
         raise UsageError(
-            f"trainer {trainer.name} has no {request.objective} objective", f"choose --trainer {' or '.join(able)}"
+            f"trainer {trainer.name} has no {request.objective} objective",
+            f"choose --trainer {' or '.join(able)}",
         )
     image_name = choose(request.settings.image, cluster.image)
     image = _named("image", image_name, load_images()) if image_name else None
@@ -107,7 +121,9 @@ def _data(run: run_name.RunName, regime: Regime, software: Software) -> Data:
     trainer, suffix, corpora = software.trainer, run.suffix, load_corpora()
     corpus = suffix.corpus or regime.data.corpus
     mix = ("python", 100 - suffix.corpus_share) if suffix.corpus_share else None
-    spec = run_data.DataSpec(corpus, run.unique_tokens if run.unique_label else None, suffix.variant, mix)
+    spec = run_data.DataSpec(
+        corpus, run.unique_tokens if run.unique_label else None, suffix.variant, mix
+    )
     train, valid = run_data.train_group(spec, corpora), run_data.valid_groups(spec, corpora)
     parts = [part for group in (train, *valid) for part in group.parts]
     reads_ranges = trainer.ranges and not software.pin.ignores_ranges
@@ -117,7 +133,9 @@ def _data(run: run_name.RunName, regime: Regime, software: Software) -> Data:
             "choose --trainer turkunlp",
         )
     if not trainer.several_validation_sets and len(valid) > 1:
-        raise UsageError(f"trainer {trainer.name} has one validation set only", "choose --trainer turkunlp")
+        raise UsageError(
+            f"trainer {trainer.name} has one validation set only", "choose --trainer turkunlp"
+        )
     tokenizer = load_tokenizers()[regime.data.tokenizer]
     return Data(corpora[corpus], tokenizer, train, valid, *run_data.file_names(spec, corpora))
 
@@ -133,7 +151,9 @@ def _released(name: str, sequence_length: int) -> Released | None:
     if record is None or record.global_step is None or record.global_batch_size is None:
         return None
     samples = choose(record.train_samples, record.global_step * record.global_batch_size)
-    return Released(record.global_step, record.global_batch_size, samples, samples * sequence_length)
+    return Released(
+        record.global_step, record.global_batch_size, samples, samples * sequence_length
+    )
 
 
 def _trains_the_name(request: Request) -> bool:
@@ -157,23 +177,30 @@ def _training(
     released: Released | None,
 ) -> Training:
     s = request.settings
-    batch, samples = _batch_size(regime, sizing.parameters(model)), sizing.train_samples(run.tokens, model.positions)
+    batch, samples = (
+        _batch_size(regime, sizing.parameters(model)),
+        sizing.train_samples(run.tokens, model.positions),
+    )
     if request.as_released:
         if released is None:
             raise UsageError(
-                f"what ran as {run.name} is not known", "leave --as-released out: the plan then trains the name"
+                f"what ran as {run.name} is not known",
+                "leave --as-released out: the plan then trains the name",
             )
         batch, samples = released.global_batch_size, released.train_samples
     batch, samples = choose(s.global_batch_size, batch), choose(s.train_samples, samples)
     steps = samples // batch
     if steps == 0:
         raise UsageError(
-            f"{samples:,} samples do not fill one batch of {batch}", "train more tokens or --set global_batch_size"
+            f"{samples:,} samples do not fill one batch of {batch}",
+            "train more tokens or --set global_batch_size",
         )
     chosen = {key: choose(getattr(s, key), getattr(regime.optimizer, key)) for key in _OPTIMIZER}
     chosen |= {key: choose(getattr(s, key), getattr(regime.cadence, key)) for key in _CADENCE}
     if chosen["min_lr"] > chosen["lr"]:
-        raise UsageError(f"min_lr {chosen['min_lr']} is above lr {chosen['lr']}", "--set min_lr below lr")
+        raise UsageError(
+            f"min_lr {chosen['min_lr']} is above lr {chosen['lr']}", "--set min_lr below lr"
+        )
     return Training(
         sequence_length=model.positions,
         global_batch_size=batch,
@@ -191,13 +218,23 @@ def _workspace(request: Request, config: UserConfig, cluster: clusters.Cluster) 
     workspace = choose(request.workspace, config.workspace)
     if workspace is None:
         account = choose(request.account, config.account)
-        pattern = "~/encore" if "{account}" in cluster.workspace and account is None else cluster.workspace
+        pattern = (
+            "~/encore"
+            if "{account}" in cluster.workspace and account is None
+            else cluster.workspace
+        )
         workspace = pattern.replace("{account}", account or "")
     return safe_path(workspace, "workspace")
 
 
-def _active(variables: tuple[Variable, ...], nodes: int, settings: Settings) -> tuple[Variable, ...]:
-    conditions = {"always": True, "multi-node": nodes > 1, "large-scale": bool(settings.large_scale)}
+def _active(
+    variables: tuple[Variable, ...], nodes: int, settings: Settings
+) -> tuple[Variable, ...]:
+    conditions = {
+        "always": True,
+        "multi-node": nodes > 1,
+        "large-scale": bool(settings.large_scale),
+    }
     return tuple(variable for variable in variables if conditions[variable.when])
 
 
@@ -214,14 +251,26 @@ def _warnings(plan: Plan, request: Request) -> list[str]:
             f" {plan.cluster.accelerator} has; add nodes or --set tensor_parallel"
         )
     trained = plan.training.tokens
-    if plan.released and not request.as_released and abs(plan.released.tokens - trained) > 0.01 * trained:
+    if (
+        plan.released
+        and not request.as_released
+        and abs(plan.released.tokens - trained) > 0.01 * trained
+    ):
         found.append(
             f"the released {plan.name} is global_step{plan.released.global_step} at batch"
             f" {plan.released.global_batch_size}, {plan.released.tokens / 1e9:.1f}B tokens; this plan trains"
             f" {trained / 1e9:.1f}B as the name says; --as-released repeats what ran"
         )
-    if request.as_released and plan.tokens != plan.unique_tokens and plan.tokens < plan.unique_tokens:
-        found.append(f"the {plan.tokens:,} tokens trained on are fewer than the {plan.unique_tokens:,} unique ones")
+    if (
+        request.as_released
+        and plan.tokens != plan.unique_tokens
+        and plan.tokens < plan.unique_tokens
+    ):
+        found.append(
+            f"the {plan.tokens:,} tokens trained on are fewer than the {plan.unique_tokens:,} unique ones"
+        )
     if plan.job.nodes >= _LARGE_SCALE_HINT_NODES and not request.settings.large_scale:
-        found.append(f"{plan.job.nodes} nodes: consider --set large_scale=true for the fabric's settings at scale")
+        found.append(
+            f"{plan.job.nodes} nodes: consider --set large_scale=true for the fabric's settings at scale"
+        )
     return found

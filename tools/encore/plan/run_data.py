@@ -31,7 +31,9 @@ def train_group(spec: DataSpec, corpora: Mapping[str, Corpus]) -> Group:
     if not 0 < percent < 100:
         raise UsageError(f"{percent}% of {added} cannot be mixed in", "a share is 1 to 99 percent")
     first = _train_part((100 - percent) / 100, spec, corpora)
-    return Group("train", (first, _train_part(percent / 100, DataSpec(added, spec.unique_tokens), corpora)))
+    return Group(
+        "train", (first, _train_part(percent / 100, DataSpec(added, spec.unique_tokens), corpora))
+    )
 
 
 def _train_part(weight: float, spec: DataSpec, corpora: Mapping[str, Corpus]) -> Part:
@@ -49,9 +51,13 @@ def prefix(spec: DataSpec, corpora: Mapping[str, Corpus]) -> str:
     if files.whole and (spec.unique_tokens is None or everything or not files.subset):
         return files.whole
     if not files.subset:
-        raise UsageError(f"{what} has no tokenized files", f"add them to registry/corpora/{corpus.name}.yml")
+        raise UsageError(
+            f"{what} has no tokenized files", f"add them to registry/corpora/{corpus.name}.yml"
+        )
     if spec.unique_tokens is None:
-        raise UsageError(f"{what} is not tokenized as a whole", "name the unique tokens, as in 146m14b400m")
+        raise UsageError(
+            f"{what} is not tokenized as a whole", "name the unique tokens, as in 146m14b400m"
+        )
     return files.subset.replace("{subset}", subset_label(spec.unique_tokens))
 
 
@@ -67,7 +73,11 @@ def file_names(spec: DataSpec, corpora: Mapping[str, Corpus]) -> tuple[str, str]
     if spec.mix:
         trained = f"{100 - spec.mix[1]}{spec.corpus}{_word(spec.mix[0], corpora)}"
     first, *others = _measured(spec, corpora)
-    valid = first + "".join(_word(name, corpora) for name in others) if others else _word(first, corpora)
+    valid = (
+        first + "".join(_word(name, corpora) for name in others)
+        if others
+        else _word(first, corpora)
+    )
     return f"train{amount}{trained}{spec.variant or ''}.txt", f"val{valid}.txt"
 
 
@@ -88,7 +98,9 @@ def valid_groups(spec: DataSpec, corpora: Mapping[str, Corpus]) -> tuple[Group, 
     groups = []
     for name, validation in sets:
         if validation is None:
-            raise UsageError(f"corpus {name} has no validation set", f"add one to registry/corpora/{name}.yml")
+            raise UsageError(
+                f"corpus {name} has no validation set", f"add one to registry/corpora/{name}.yml"
+            )
         title = validation.group or ("validation" if len(nameless) == 1 else f"validation_{name}")
         groups.append(Group(title, (Part(1.0, validation.start, validation.end, validation.file),)))
     return tuple(groups)
@@ -100,13 +112,19 @@ def line(groups: Sequence[Group], data_folder: str) -> str:
 
 
 def _below(folder: str, group: Group) -> Group:
-    return Group(group.name, tuple(replace(part, prefix=f"{folder}/{part.prefix}") for part in group.parts))
+    return Group(
+        group.name, tuple(replace(part, prefix=f"{folder}/{part.prefix}") for part in group.parts)
+    )
 
 
 def _measured(spec: DataSpec, corpora: Mapping[str, Corpus]) -> list[str]:
     """The corpora that a run is validated on, in order."""
     trained_on = [spec.corpus] + ([spec.mix[0]] if spec.mix else [])
-    return list(dict.fromkeys(n for name in trained_on for n in (_corpus(name, corpora).validated_on or (name,))))
+    return list(
+        dict.fromkeys(
+            n for name in trained_on for n in (_corpus(name, corpora).validated_on or (name,))
+        )
+    )
 
 
 def _corpus(name: str, corpora: Mapping[str, Corpus]) -> Corpus:

@@ -118,9 +118,13 @@ def parse(name: str, words: Vocabulary, choice: Choice | None = None) -> RunName
     readings = _possible(name, words, choice or Choice())
     if len(readings) > 1:
         triples = set(words.known.values())
-        readings = [r for r in readings if (r.parameters, r.tokens, r.unique_tokens) in triples] or readings
+        readings = [
+            r for r in readings if (r.parameters, r.tokens, r.unique_tokens) in triples
+        ] or readings
     if len(readings) > 1:
-        listed = " or ".join(f"{r.label} / {r.tokens:,} tokens / {r.unique_tokens:,} unique" for r in readings)
+        listed = " or ".join(
+            f"{r.label} / {r.tokens:,} tokens / {r.unique_tokens:,} unique" for r in readings
+        )
         first = readings[0]
         raise UsageError(
             f"{name!r} has {len(readings)} readings: {listed}",
@@ -129,7 +133,9 @@ def parse(name: str, words: Vocabulary, choice: Choice | None = None) -> RunName
         )
     if name in words.known and choice in (None, Choice()):
         parameters, tokens, unique_tokens = words.known[name]
-        return replace(readings[0], parameters=parameters, tokens=tokens, unique_tokens=unique_tokens)
+        return replace(
+            readings[0], parameters=parameters, tokens=tokens, unique_tokens=unique_tokens
+        )
     return readings[0]
 
 
@@ -162,7 +168,17 @@ def _splits(name: str, words: Vocabulary) -> list[RunName]:
                     continue
                 tokens = amount(tokens_label)
                 unique = amount(unique_label) if unique_label else tokens
-                found.append(RunName(name, label, words.labels.get(label, 0), tokens, unique, unique_label, suffix))
+                found.append(
+                    RunName(
+                        name,
+                        label,
+                        words.labels.get(label, 0),
+                        tokens,
+                        unique,
+                        unique_label,
+                        suffix,
+                    )
+                )
     return found
 
 
@@ -181,7 +197,9 @@ def _suffix(text: str, words: Vocabulary) -> Suffix | None:
         return None
     percent = int(share) if share else 100 - int(mixed_share) if mixed_share else None
     seed = int(match["seed"]) if match["seed"] else None
-    return Suffix(match["corpus"], percent, match["variant"], match["version"], match["optimum"], seed)
+    return Suffix(
+        match["corpus"], percent, match["variant"], match["version"], match["optimum"], seed
+    )
 
 
 def _chosen(reading: RunName, choice: Choice) -> bool:

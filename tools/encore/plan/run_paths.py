@@ -63,4 +63,13 @@ class RunPaths:
         return f"{self._folder('tensorboard')}/{self.run}"
 
 
-FOLDER_KINDS = ("data", "tokenizers", "images", "caches", "logs", "runs", "checkpoints", "tensorboard")
+FOLDER_KINDS = (
+    "data",
+    "tokenizers",
+    "images",
+    "caches",
+    "logs",
+    "runs",
+    "checkpoints",
+    "tensorboard",
+)

@@ -57,7 +57,9 @@ def parse(assignments: Iterable[str]) -> Settings:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
-            raise UsageError(f"--set {assignment!r} has no value", "write key=value, as in --set lr=1.0e-4")
+            raise UsageError(
+                f"--set {assignment!r} has no value", "write key=value, as in --set lr=1.0e-4"
+            )
         if key not in hints:
             raise UnknownNameError("setting", key, hints)
         if key in chosen:
@@ -79,7 +81,14 @@ def _value(key: str, text: str, wanted: Any) -> Any:
     except ValueError:
         name = "whole number" if kind is int else "number"
         raise UsageError(f"--set {key}={text} is not a {name}", f"write {key}=N") from None
-    least_excluded = key not in {"dropout", "weight_decay", "warmup_fraction", "seed", "min_lr", "clip_grad"}
+    least_excluded = key not in {
+        "dropout",
+        "weight_decay",
+        "warmup_fraction",
+        "seed",
+        "min_lr",
+        "clip_grad",
+    }
     if not 0 <= value < float("inf") or (value == 0 and least_excluded):
         raise UsageError(f"--set {key}={text} is out of range", "it has to be positive and finite")
     return value
@@ -99,4 +108,6 @@ def choose(override: Any, default: Any) -> Any:
 def as_assignments(settings: Settings) -> list[str]:
     """The `key=value` texts that give these settings."""
     pairs = dataclasses.asdict(settings).items()
-    return [f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in pairs if v is not None]
+    return [
+        f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in pairs if v is not None
+    ]

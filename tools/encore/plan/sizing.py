@@ -124,7 +124,11 @@ def _activations(model: Dimensions, layout: Layout, sequence_length: int) -> int
     layer = 5 * hidden + inner + scores
     layers = math.ceil(model.layers / layout.pipeline_parallel)
     in_flight = layout.pipeline_parallel
-    body = layers * hidden * in_flight + layer if layout.activation_checkpointing else layers * layer * in_flight
+    body = (
+        layers * hidden * in_flight + layer
+        if layout.activation_checkpointing
+        else layers * layer * in_flight
+    )
     # logits in the compute type, their fp32 copy and its gradient
     logits = tokens * model.vocabulary // t * (value_bytes + 4 + 4)
     return body + logits

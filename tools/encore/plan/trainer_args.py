@@ -5,7 +5,9 @@ import json
 from encore.plan.records import Plan
 from encore.registry import trainer_rules
 
-_DEEPSPEED_STEPS_PER_PRINT = 2000  # DeepSpeed's own lines; the trainer logs every --log-interval steps
+_DEEPSPEED_STEPS_PER_PRINT = (
+    2000  # DeepSpeed's own lines; the trainer logs every --log-interval steps
+)
 
 
 def trainer_args(plan: Plan) -> list[str]:

@@ -56,7 +56,8 @@ def safe_path(text: str, what: str) -> str:
     absolute = os.path.abspath(Path(text).expanduser())
     if not _SAFE_PATH.fullmatch(absolute):
         raise UsageError(
-            f"{what}: {text!r} cannot stand in a job script", "use letters, digits and . _ / + @ = - only, no blanks"
+            f"{what}: {text!r} cannot stand in a job script",
+            "use letters, digits and . _ / + @ = - only, no blanks",
         )
     return absolute
 
@@ -89,7 +90,9 @@ def _slurm_conf_places() -> list[Path]:
 def _slurm_conf_cluster() -> str | None:
     for place in _slurm_conf_places():
         try:
-            match = re.search(r"(?im)^\s*ClusterName\s*=\s*(\S+)", place.read_text(errors="replace"))
+            match = re.search(
+                r"(?im)^\s*ClusterName\s*=\s*(\S+)", place.read_text(errors="replace")
+            )
         except OSError:
             continue
         if match:

@@ -15,7 +15,9 @@ from encore.errors import UnknownNameError
 from encore.registry import strict_yaml
 from encore.registry.folder import FOLDER, Variable
 
-_DURATION = re.compile(r"(?:(?P<days>[0-9]+)-)?(?P<hours>[0-9]{1,3}):(?P<minutes>[0-5][0-9]):(?P<seconds>[0-5][0-9])")
+_DURATION = re.compile(
+    r"(?:(?P<days>[0-9]+)-)?(?P<hours>[0-9]{1,3}):(?P<minutes>[0-5][0-9]):(?P<seconds>[0-5][0-9])"
+)
 
 
 def seconds(duration: str) -> int:
@@ -23,7 +25,9 @@ def seconds(duration: str) -> int:
     match = _DURATION.fullmatch(duration)
     if not match:
         raise ValueError(f"{duration!r} is not a time; write D-HH:MM:SS or HH:MM:SS")
-    days, hours, minutes, secs = (int(match[part] or 0) for part in ("days", "hours", "minutes", "seconds"))
+    days, hours, minutes, secs = (
+        int(match[part] or 0) for part in ("days", "hours", "minutes", "seconds")
+    )
     return ((days * 24 + hours) * 60 + minutes) * 60 + secs
 
 
@@ -125,9 +129,13 @@ class Cluster:
     environment: tuple[Variable, ...] = ()
     rank_environment: tuple[Variable, ...] = ()
     sbatch_options: tuple[str, ...] = ()
-    runtime_versions: dict[str, str] = field(default_factory=dict)  # product → the least version that works
+    runtime_versions: dict[str, str] = field(
+        default_factory=dict
+    )  # product → the least version that works
     slingshot: bool = False
-    all_reduce_gb_s: float | None = None  # bus bandwidth below which something is wrong; None: not known
+    all_reduce_gb_s: float | None = (
+        None  # bus bandwidth below which something is wrong; None: not known
+    )
     note: str = ""
 
     def __post_init__(self) -> None:

@@ -73,4 +73,7 @@ class Corpus:
 @functools.cache
 def load_corpora(folder: Path = FOLDER) -> dict[str, Corpus]:
     """corpora/*.yml, by file stem."""
-    return {path.stem: strict_yaml.load(path, Corpus) for path in sorted((folder / "corpora").glob("*.yml"))}
+    return {
+        path.stem: strict_yaml.load(path, Corpus)
+        for path in sorted((folder / "corpora").glob("*.yml"))
+    }

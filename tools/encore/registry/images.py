@@ -35,7 +35,9 @@ class Image:
     squashfs: str | None = None  # the same image as enroot and pyxis read it
     python: str | None = None  # of its base; what its requirements are pinned for
     requirements: tuple[str, ...] = ()  # containers/requirements/NAME.txt
-    bases: tuple[ImageBase, ...] = ()  # the first that this machine has, else the first that is pulled
+    bases: tuple[
+        ImageBase, ...
+    ] = ()  # the first that this machine has, else the first that is pulled
     digest: str | None = None  # of the file; None: not built yet
     options: tuple[str, ...] = ()
     binds: tuple[str, ...] = ()

@@ -69,7 +69,9 @@ def _repositories(folder: Path) -> dict[str, Repository]:
     return found
 
 
-def repositories(kind: str | None = None, corpus: str | None = None, folder: Path = FOLDER) -> dict[str, Repository]:
+def repositories(
+    kind: str | None = None, corpus: str | None = None, folder: Path = FOLDER
+) -> dict[str, Repository]:
     """repositories.csv by name, all or of a kind and corpus; raises RegistryError for a kind that the Hub has not."""
     return {
         name: entry
@@ -88,7 +90,11 @@ def runs(folder: Path = FOLDER) -> dict[str, tuple[Place, ...]]:
     """released_runs.csv: every place of a run, by the run's name; raises RegistryError for an unknown repository."""
     found: dict[str, tuple[Place, ...]] = {}
     for place in strict_csv.rows(folder / "released_runs.csv", Place):
-        known = place.repository in _repositories(folder) if place.repository else place.attribution == "unknown"
+        known = (
+            place.repository in _repositories(folder)
+            if place.repository
+            else place.attribution == "unknown"
+        )
         if not known or place.attribution not in ATTRIBUTIONS:
             raise RegistryError(
                 f"{folder / 'released_runs.csv'}: {place.run}: {place.repository!r}, {place.attribution!r}",
@@ -99,7 +105,10 @@ def runs(folder: Path = FOLDER) -> dict[str, tuple[Place, ...]]:
 
 
 def matching_runs(
-    match: str = "", kind: str | None = None, corpus: str | None = None, repository: str | None = None
+    match: str = "",
+    kind: str | None = None,
+    corpus: str | None = None,
+    repository: str | None = None,
 ) -> list[Place]:
     """The places of runs whose name holds `match`, in such repositories; those of no known repository unless filtered.
 
@@ -110,7 +119,9 @@ def matching_runs(
     kept = [name for name in repositories(kind, corpus) if repository in (None, name)]
     unstated = (kind, corpus, repository) == (None, None, None)
     found = [place for known in runs().values() for place in known if match in place.run]
-    return [place for place in found if (place.repository in kept if place.repository else unstated)]
+    return [
+        place for place in found if (place.repository in kept if place.repository else unstated)
+    ]
 
 
 def places(run: str) -> tuple[Place, ...]:
@@ -129,15 +140,23 @@ def place(run: str, repository: str | None = None) -> Place:
     chosen = [place for place in known if repository in (None, place.repository)]
     if len(chosen) > 1:
         listed = ", ".join(str(place.repository) for place in chosen)
-        raise UsageError(f"{run} stands in {len(chosen)} repositories: {listed}", "say which with --repo")
+        raise UsageError(
+            f"{run} stands in {len(chosen)} repositories: {listed}", "say which with --repo"
+        )
     if not chosen or chosen[0].repository is None:
         told = ", ".join(str(place.repository) for place in known if place.repository)
-        hint = f"it stands in {told}" if told else "name one with --repo; tools/hub.py list shows them"
-        raise UsageError(f"no source states that {run} is in {repository or 'any repository'}", hint)
+        hint = (
+            f"it stands in {told}" if told else "name one with --repo; tools/hub.py list shows them"
+        )
+        raise UsageError(
+            f"no source states that {run} is in {repository or 'any repository'}", hint
+        )
     return chosen[0]
 
 
 def is_whole_repository(run: str, repository: str) -> bool:
     """Whether the repository holds this run alone, so that the run's files may lie at its root."""
-    held = {place.run for known in runs().values() for place in known if place.repository == repository}
+    held = {
+        place.run for known in runs().values() for place in known if place.repository == repository
+    }
     return held in ({run}, set())

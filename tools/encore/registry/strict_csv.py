@@ -26,17 +26,23 @@ def rows(path: Path, record: type[Record]) -> list[Record]:
     return [made for _, made in _read(path, record, unique_cells=None)]
 
 
-def _read(path: Path, record: type[Record], unique_cells: int | None) -> list[tuple[list[str], Record]]:
+def _read(
+    path: Path, record: type[Record], unique_cells: int | None
+) -> list[tuple[list[str], Record]]:
     try:
         with open(path, encoding="utf-8", newline="") as stream:
             return _records(path, csv.reader(stream, strict=True), record, unique_cells)
     except FileNotFoundError:
         raise RegistryError(f"{path}: no such file", "check the path") from None
     except UnicodeDecodeError as error:
-        raise RegistryError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})", "save it as UTF-8") from None
+        raise RegistryError(
+            f"{path}: not UTF-8 ({error.reason} at byte {error.start})", "save it as UTF-8"
+        ) from None
 
 
-def _records(path: Path, reader: Any, record: type[Record], unique_cells: int | None) -> list[tuple[list[str], Record]]:
+def _records(
+    path: Path, reader: Any, record: type[Record], unique_cells: int | None
+) -> list[tuple[list[str], Record]]:
     hints = typing.get_type_hints(record)
     columns = [(column.name, hints[column.name]) for column in dataclasses.fields(record)]  # type: ignore[arg-type]
     names = [name for name, _ in columns]
@@ -44,19 +50,27 @@ def _records(path: Path, reader: Any, record: type[Record], unique_cells: int | 
     try:
         header = next(reader, [])
         if header != names:
-            raise RegistryError(f"{path}:1: the columns are {', '.join(header)}", f"they must be {', '.join(names)}")
+            raise RegistryError(
+                f"{path}:1: the columns are {', '.join(header)}", f"they must be {', '.join(names)}"
+            )
         for row in reader:
             where = f"{path}:{reader.line_num}"
             if len(row) != len(columns):
-                raise RegistryError(f"{where}: {len(row)} cells, not {len(columns)}", "mend that line")
+                raise RegistryError(
+                    f"{where}: {len(row)} cells, not {len(columns)}", "mend that line"
+                )
             key = tuple(row[:unique_cells])
             if key in found:
                 raise RegistryError(f"{where}: {row[0]!r} stands twice", "keep one of them")
             cells = zip(columns, row, strict=True)
-            made = record(*(_cell(text, wanted, f"{where}: {name}") for (name, wanted), text in cells))
+            made = record(
+                *(_cell(text, wanted, f"{where}: {name}") for (name, wanted), text in cells)
+            )
             found[key] = (row, made)
     except csv.Error as error:
-        raise RegistryError(f"{path}:{reader.line_num}: not valid CSV: {error}", "mend that line") from None
+        raise RegistryError(
+            f"{path}:{reader.line_num}: not valid CSV: {error}", "mend that line"
+        ) from None
     return list(found.values())
 
 

@@ -56,11 +56,15 @@ class _Loader(_Base):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node in self.constructed_objects or node in self.recursive_objects:
-            raise self.refused(node, "what has an anchor (&) is used again (*)", "write it out in each place")
+            raise self.refused(
+                node, "what has an anchor (&) is used again (*)", "write it out in each place"
+            )
         try:
             return super().construct_object(node, deep)
         except ValueError as error:  # 2026-02-30
-            raise self.refused(node, f"{node.value!r}: {error}", "mend the value, or quote it if it is text") from None
+            raise self.refused(
+                node, f"{node.value!r}: {error}", "mend the value, or quote it if it is text"
+            ) from None
 
     def construct_mapping_strictly(self, node: yaml.MappingNode) -> _Mapping:
         mapping = _Mapping()
@@ -83,26 +87,36 @@ class _Loader(_Base):
     def construct_whole(self, node: yaml.ScalarNode) -> int:
         if not _WHOLE.fullmatch(node.value):
             raise self.refused(
-                node, f"YAML reads {node.value} as a number of another base", f'quote it if it is text: "{node.value}"'
+                node,
+                f"YAML reads {node.value} as a number of another base",
+                f'quote it if it is text: "{node.value}"',
             )
         return int(node.value)
 
     def construct_decimal(self, node: yaml.ScalarNode) -> float:
         value = float(node.value) if _DECIMAL.fullmatch(node.value) else math.inf
         if not math.isfinite(value):
-            raise self.refused(node, f"{node.value} is not a finite decimal number", "write it like 3.0e-4")
+            raise self.refused(
+                node, f"{node.value} is not a finite decimal number", "write it like 3.0e-4"
+            )
         return value
 
     def construct_flag(self, node: yaml.ScalarNode) -> bool:
         if node.value not in ("true", "false"):
             raise self.refused(
-                node, f"YAML reads {node.value} as a flag", f'write true or false, or quote it: "{node.value}"'
+                node,
+                f"YAML reads {node.value} as a flag",
+                f'write true or false, or quote it: "{node.value}"',
             )
         return bool(node.value == "true")
 
 
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _Loader.construct_mapping_strictly)
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_SEQUENCE_TAG, _Loader.construct_sequence_strictly)
+_Loader.add_constructor(
+    yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _Loader.construct_mapping_strictly
+)
+_Loader.add_constructor(
+    yaml.resolver.BaseResolver.DEFAULT_SEQUENCE_TAG, _Loader.construct_sequence_strictly
+)
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_decimal)
 _Loader.add_constructor("tag:yaml.org,2002:bool", _Loader.construct_flag)
@@ -124,11 +138,16 @@ def _extended(value: _Mapping, path: Path) -> _Mapping:
     line, name = value.lines["extends"], value.pop("extends")
     siblings = {sibling.stem: sibling for sibling in path.parent.glob("*.yml")}
     if not isinstance(name, str) or name not in siblings:
-        raise RegistryError(f"{path}:{line}: extends {name!r}, which is not a file beside it", "name a sibling's stem")
+        raise RegistryError(
+            f"{path}:{line}: extends {name!r}, which is not a file beside it",
+            "name a sibling's stem",
+        )
     base_path = siblings[name]
     base = _parse(base_path)
     if not isinstance(base, _Mapping) or "extends" in base:
-        raise RegistryError(f"{path}:{line}: {base_path} cannot be extended", "extend a file that extends nothing")
+        raise RegistryError(
+            f"{path}:{line}: {base_path} cannot be extended", "extend a file that extends nothing"
+        )
     for key in base.keys() - value.keys():
         value[key] = base[key]
         value.lines[key] = line
@@ -141,9 +160,16 @@ def _parse(path: Path) -> Any:
     except FileNotFoundError:
         raise RegistryError(f"{path}: no such file", "check the path") from None
     except UnicodeDecodeError as error:
-        raise RegistryError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})", "save it as UTF-8") from None
-    if text.count("[") + text.count("{") + max(map(len, text.splitlines()), default=0) > _MOST_NESTING:
-        raise RegistryError(f"{path}: too many brackets or too long a line", "split the file or the line")
+        raise RegistryError(
+            f"{path}: not UTF-8 ({error.reason} at byte {error.start})", "save it as UTF-8"
+        ) from None
+    if (
+        text.count("[") + text.count("{") + max(map(len, text.splitlines()), default=0)
+        > _MOST_NESTING
+    ):
+        raise RegistryError(
+            f"{path}: too many brackets or too long a line", "split the file or the line"
+        )
     try:
         loader = _Loader(text)
         loader.path = path
@@ -185,7 +211,10 @@ def _build(value: Any, wanted: Any, path: str, line: int, key: str) -> Any:
     if origin is tuple:
         if not isinstance(value, _Sequence):
             raise _mistyped(value, "a list", path, line, key)
-        return tuple(_build(item, arguments[0], path, value.lines[i], f"{key}[{i}]") for i, item in enumerate(value))
+        return tuple(
+            _build(item, arguments[0], path, value.lines[i], f"{key}[{i}]")
+            for i, item in enumerate(value)
+        )
     if origin is dict:
         if not isinstance(value, _Mapping):
             raise _mistyped(value, "a mapping", path, line, key)
@@ -213,7 +242,8 @@ def _build_record(value: Any, record: Any, path: str, line: int, key: str, name:
     given = {"name": name} if name is not None and fields.pop("name", None) else {}
     for unknown in (found for found in value if found not in fields):
         raise RegistryError(
-            f"{path}:{value.lines[unknown]}: unknown key {unknown!r}", f"valid keys: {', '.join(sorted(fields))}"
+            f"{path}:{value.lines[unknown]}: unknown key {unknown!r}",
+            f"valid keys: {', '.join(sorted(fields))}",
         )
     missing = [field for field, (_, required) in fields.items() if required and field not in value]
     if missing:
@@ -223,13 +253,17 @@ def _build_record(value: Any, record: Any, path: str, line: int, key: str, name:
             "add " + ("them" if len(missing) > 1 else "it"),
         )
     built = {
-        field: _build(item, fields[field][0], path, value.lines[field], f"{key}.{field}" if key else field)
+        field: _build(
+            item, fields[field][0], path, value.lines[field], f"{key}.{field}" if key else field
+        )
         for field, item in value.items()
     }
     try:
         return record(**given, **built)
     except ValueError as error:  # what a record's own __post_init__ finds wrong
-        raise RegistryError(f"{path}:{line}: {key + ': ' if key else ''}{error}", "mend the value") from None
+        raise RegistryError(
+            f"{path}:{line}: {key + ': ' if key else ''}{error}", "mend the value"
+        ) from None
 
 
 def _build_scalar(value: Any, wanted: Any, path: str, line: int, key: str) -> Any:
@@ -240,7 +274,9 @@ def _build_scalar(value: Any, wanted: Any, path: str, line: int, key: str) -> An
     if type(value) is not wanted:
         raise _mistyped(
             value,
-            {str: "text", int: "a whole number", float: "a number"}.get(wanted, str(wanted.__name__)),
+            {str: "text", int: "a whole number", float: "a number"}.get(
+                wanted, str(wanted.__name__)
+            ),
             path,
             line,
             key,
@@ -254,4 +290,6 @@ def _mistyped(value: Any, wanted: str, path: str, line: int, key: str) -> Regist
         hint = "write 3.0e-4 or 3.0e+10, not 3e-4 or 3e10; YAML reads the latter as text"
     elif wanted == "text":
         hint = f'quote it: "{value}"'
-    return RegistryError(f"{path}:{line}: {key or 'the file'} must be {wanted}, not {reprlib.repr(value)}", hint)
+    return RegistryError(
+        f"{path}:{line}: {key or 'the file'} must be {wanted}, not {reprlib.repr(value)}", hint
+    )

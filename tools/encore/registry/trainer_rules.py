@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from encore.errors import UnknownNameError, UsageError
 from encore.registry.trainers import Pin, Trainer
 
-_REQUIRED = ("--num-layers", "--hidden-size", "--num-attention-heads", "--micro-batch-size", "--seq-length", "--lr")
+_REQUIRED = (
+    "--num-layers",
+    "--hidden-size",
+    "--num-attention-heads",
+    "--micro-batch-size",
+    "--seq-length",
+    "--lr",
+)
 _TOKENIZER_FILES = {
     "GPT2BPETokenizer": ("--vocab-file", "--merge-file"),
     "BertWordPieceLowerCase": ("--vocab-file",),
@@ -57,12 +64,16 @@ def check_arguments(trainer: Trainer, pin: Pin, args: Sequence[str], world_size:
     """Raise UsageError for the first thing in `args` that the trainer, at this commit and on so many ranks, refuses."""
     given = Given(_taken_apart(trainer, pin, args), world_size)
     for broken in _broken_rules(trainer, pin, given):
-        raise UsageError(f"trainer {trainer.name} would refuse this: {broken}", "change that setting")
+        raise UsageError(
+            f"trainer {trainer.name} would refuse this: {broken}", "change that setting"
+        )
 
 
 def _taken_apart(trainer: Trainer, pin: Pin, args: Sequence[str]) -> dict[str, tuple[str, ...]]:
     values: dict[str, tuple[str, ...]] = {}
-    valid = pin.with_value | pin.without_value  # empty for the built-in trainer, whose own parser knows
+    valid = (
+        pin.with_value | pin.without_value
+    )  # empty for the built-in trainer, whose own parser knows
     current = ""
     for text in args:
         if not text.startswith("--"):
@@ -74,11 +85,17 @@ def _taken_apart(trainer: Trainer, pin: Pin, args: Sequence[str]) -> dict[str, t
         if valid and current not in valid:
             raise UnknownNameError(f"argument of trainer {trainer.name}", current, valid)
         if current in values:
-            raise UsageError(f"{current} is given twice", "give it once; the trainer would take the last")
+            raise UsageError(
+                f"{current} is given twice", "give it once; the trainer would take the last"
+            )
         values[current] = ()
     for argument, found in values.items():
         if valid and bool(found) != (argument in pin.with_value):
-            what = "needs a value" if argument in pin.with_value else f"takes no value, not {' '.join(found)}"
+            what = (
+                "needs a value"
+                if argument in pin.with_value
+                else f"takes no value, not {' '.join(found)}"
+            )
             raise UsageError(f"{argument} {what}", f"see the arguments of trainer {trainer.name}")
     return values
 

@@ -46,7 +46,9 @@ def read(path: Path, one_group: bool = False) -> tuple[Group, ...]:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", f"write one line into it: {_GROUP}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}", "a data-path file is one line of UTF-8 text") from None
+        raise DataError(
+            f"{path} cannot be read: {error}", "a data-path file is one line of UTF-8 text"
+        ) from None
     groups = parse(text, str(path))
     if one_group and len(groups) > 1:
         names = ", ".join(group.name for group in groups)
@@ -60,16 +62,25 @@ def read(path: Path, one_group: bool = False) -> tuple[Group, ...]:
 def parse(text: str, where: str) -> tuple[Group, ...]:
     """The groups of a data-path file's whole text; `where` names the file in a DataError."""
     if not text.endswith("\n"):
-        raise DataError(f"{where} does not end with a newline", "Megatron-DeepSpeed needs one after the last quote")
+        raise DataError(
+            f"{where} does not end with a newline",
+            "Megatron-DeepSpeed needs one after the last quote",
+        )
     line = text[:-1]
     if "\n" in line:
-        raise DataError(f"{where} must be exactly one line, with every group on it", f"write {_GROUP} {_GROUP}")
+        raise DataError(
+            f"{where} must be exactly one line, with every group on it", f"write {_GROUP} {_GROUP}"
+        )
     if len(line) < 2 or line[0] != '"' or line[-1] != '"':
-        raise DataError(f"{where}: {line!r} does not begin and end with a double quote", f"write {_GROUP}")
+        raise DataError(
+            f"{where}: {line!r} does not begin and end with a double quote", f"write {_GROUP}"
+        )
     groups = tuple(_group(quoted, where) for quoted in line[1:-1].split('" "'))
     name, times = Counter(group.name for group in groups).most_common(1)[0]
     if times > 1:
-        raise DataError(f"{where}: {times} groups are named {name!r}", "give each group its own name")
+        raise DataError(
+            f"{where}: {times} groups are named {name!r}", "give each group its own name"
+        )
     return groups
 
 
@@ -90,13 +101,21 @@ def _part_text(part: Part) -> str:
 
 def _group(text: str, where: str) -> Group:
     if '"' in text:
-        raise DataError(f"{where}: {text!r} holds a double quote", f"put one blank between groups: {_GROUP} {_GROUP}")
+        raise DataError(
+            f"{where}: {text!r} holds a double quote",
+            f"put one blank between groups: {_GROUP} {_GROUP}",
+        )
     name, colon, rest = text.partition(":")
     if not colon or not name or name != name.strip() or "/" in name:
-        raise DataError(f"{where}: {text!r} does not begin with a name and a colon", f"write {_GROUP}")
+        raise DataError(
+            f"{where}: {text!r} does not begin with a name and a colon", f"write {_GROUP}"
+        )
     parts = tuple(_part(part, name, where) for part in rest.split(","))
     if sum(part.weight for part in parts) <= 0:
-        raise DataError(f"{where}: the weights of {name!r} are all zero", "give at least one part a positive weight")
+        raise DataError(
+            f"{where}: the weights of {name!r} are all zero",
+            "give at least one part a positive weight",
+        )
     return Group(name, parts)
 
 
@@ -104,10 +123,15 @@ def _part(text: str, name: str, where: str) -> Part:
     fields = text.split()
     if len(fields) != 3:
         hint = f'write "{name}: 1.0 0:1 {fields[0]}"' if len(fields) == 1 else f"write {_GROUP}"
-        raise DataError(f"{where}: {text.strip()!r} in group {name!r} is not WEIGHT START:END PREFIX", hint)
+        raise DataError(
+            f"{where}: {text.strip()!r} in group {name!r} is not WEIGHT START:END PREFIX", hint
+        )
     weight = _number(fields[0])
     if not (math.isfinite(weight) and weight >= 0):
-        raise DataError(f"{where}: {fields[0]!r} in group {name!r} is not a weight", "write a number, zero or more")
+        raise DataError(
+            f"{where}: {fields[0]!r} in group {name!r} is not a weight",
+            "write a number, zero or more",
+        )
     start, _, end = fields[1].partition(":")
     part = Part(weight, _number(start), _number(end), fields[2])
     if not 0 <= part.start < part.end <= 1:

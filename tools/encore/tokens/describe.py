@@ -42,7 +42,12 @@ def _distribution(lengths: npt.NDArray[np.int64]) -> dict[str, float | None]:
         return dict.fromkeys(("shortest", *_PERCENTILES, "longest", "mean"))
     places = np.percentile(lengths, list(_PERCENTILES.values()), method="inverted_cdf")
     middle = dict(zip(_PERCENTILES, map(int, places), strict=True))
-    return {"shortest": int(lengths.min()), **middle, "longest": int(lengths.max()), "mean": float(lengths.mean())}
+    return {
+        "shortest": int(lengths.min()),
+        **middle,
+        "longest": int(lengths.max()),
+        "mean": float(lengths.mean()),
+    }
 
 
 def document(prefix: Path, number: int) -> Tokens:
@@ -50,10 +55,15 @@ def document(prefix: Path, number: int) -> Tokens:
     dataset = IndexedDataset(prefix)
     documents = len(dataset.doc_idx) - 1
     if not 0 <= number < documents:
-        raise UsageError(f"{prefix} has no document {number:,}", f"its {documents:,} documents are counted from 0")
+        raise UsageError(
+            f"{prefix} has no document {number:,}",
+            f"its {documents:,} documents are counted from 0",
+        )
     first, end = map(int, dataset.doc_idx[number : number + 2])
     if not 0 <= first <= end <= len(dataset):
-        raise DataError(f"{idx_path(prefix)} is wrong about document {number:,}", "write the pair again")
+        raise DataError(
+            f"{idx_path(prefix)} is wrong about document {number:,}", "write the pair again"
+        )
     return np.concatenate([dataset.get(i) for i in range(first, end)] or [dataset.tokens[:0]])
 
 

@@ -89,7 +89,9 @@ class _UnprovedError(Exception):
     """gigatoken does not know this tokenizer, or disagrees with tokenizers on a text."""
 
 
-def encoding(tokenizer: Tokenizer, append_eod: bool, warn: Callable[[str], None], work: Callable[[Encode], T]) -> T:
+def encoding(
+    tokenizer: Tokenizer, append_eod: bool, warn: Callable[[str], None], work: Callable[[Encode], T]
+) -> T:
     """Do `work` with the fastest encoder that is proved right; it is called again if the proof fails halfway."""
     if append_eod and tokenizer.eod is None:
         raise DataError(
@@ -115,9 +117,13 @@ class _SlowEncoder:
 
     def __call__(self, texts: list[bytes]) -> Encoded:
         ids, lengths = [np.empty(0, np.uint32)], []
-        for first in range(0, len(texts), _SLOW_DOCUMENTS):  # an Encoding takes a hundred times an id's memory
+        for first in range(
+            0, len(texts), _SLOW_DOCUMENTS
+        ):  # an Encoding takes a hundred times an id's memory
             some = [text.decode() for text in texts[first : first + _SLOW_DOCUMENTS]]
-            encoded = [np.array(one.ids, np.uint32) for one in self._backend.encode_batch_fast(some)]
+            encoded = [
+                np.array(one.ids, np.uint32) for one in self._backend.encode_batch_fast(some)
+            ]
             ids += encoded
             lengths += map(len, encoded)
         return self._frame.around(np.concatenate(ids), np.array(lengths, np.int64))
@@ -137,7 +143,11 @@ class _FastEncoder:
         self._json = tokenizer.backend.to_str()
         self._local = threading.local()
         added = (token.content for token in tokenizer.backend.get_added_tokens_decoder().values())
-        self._probes = [probe.encode() for probe in (*_PROBES, "".join(f" x{content}y" for content in added)) if probe]
+        self._probes = [
+            probe.encode()
+            for probe in (*_PROBES, "".join(f" x{content}y" for content in added))
+            if probe
+        ]
 
     def __call__(self, texts: list[bytes]) -> Encoded:
         batches = self._local.batches = getattr(self._local, "batches", -1) + 1
@@ -149,7 +159,9 @@ class _FastEncoder:
 
     def _encode(self, texts: list[bytes]) -> Encoded:
         layout = self._backend(sum(map(len, texts))).encode_batch(texts, parallel=False).layout
-        return self._frame.around(np.asarray(layout.content.data), np.diff(np.asarray(layout.offsets.data)))
+        return self._frame.around(
+            np.asarray(layout.content.data), np.diff(np.asarray(layout.offsets.data))
+        )
 
     def _backend(self, size: int) -> Any:
         """This thread's backend, for so many bytes of text."""

@@ -18,14 +18,18 @@ COPIERS = 2  # threads that each copy a range: as one hashes, the other reads or
 _SPAN_BYTES = 32 << 20  # that the disk is told to begin with at once
 _CHUNK_BYTES = 1 << 20  # between reading, hashing and writing it stays in the processor's cache
 
-Progress = Callable[[int], object]  # told each number of bytes as they are done, from several threads
+Progress = Callable[
+    [int], object
+]  # told each number of bytes as they are done, from several threads
 
 
 def silent(count: int) -> None:
     """The Progress of who does not show any."""
 
 
-def copy(source: Path, start: int, count: int, target: Path, at: int, progress: Progress = silent) -> str:
+def copy(
+    source: Path, start: int, count: int, target: Path, at: int, progress: Progress = silent
+) -> str:
     """Copy `count` bytes from `start` of one file to `at` of another; returns their XXH3 as hex.
 
     Each byte is read once. Raises DataError when the source ends before.
@@ -37,7 +41,9 @@ def copy(source: Path, start: int, count: int, target: Path, at: int, progress: 
         while count:
             got = os.preadv(reading, [buffer[:count]], start)
             if not got:
-                raise DataError(f"{source} became shorter while it was read", "fetch or write it again")
+                raise DataError(
+                    f"{source} became shorter while it was read", "fetch or write it again"
+                )
             digest.update(buffer[:got])
             _write_all(writing, buffer[:got], at, target)
             progress(got)

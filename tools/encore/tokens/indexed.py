@@ -24,7 +24,10 @@ _MAGIC = b"MMIDIDX\x00\x00"
 _HEADER = struct.Struct("<9sQBQQ")
 _VERSION = 1
 # The codes of token ids; 6 and 7 are floating point, and which is which differs between forks.
-_DTYPES = {code: np.dtype(kind) for code, kind in {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}.items()}
+_DTYPES = {
+    code: np.dtype(kind)
+    for code, kind in {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}.items()
+}
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 _UINT16_BELOW_VOCABULARY = 65500
 _INDEX_CHUNK = 1 << 18
@@ -77,7 +80,9 @@ class Index:
     @property
     def bin_bytes(self) -> int:
         """How many bytes the .bin has to have."""
-        return int(self.pointers[-1]) + int(self.sizes[-1]) * self.dtype.itemsize if len(self) else 0
+        return (
+            int(self.pointers[-1]) + int(self.sizes[-1]) * self.dtype.itemsize if len(self) else 0
+        )
 
     def problem(self) -> str | None:
         """The first thing in it that cannot be right, None when documents lie end to end in the .bin and nothing else.
@@ -86,7 +91,10 @@ class Index:
         """
         first = 0
         for told in _pointers(_chunks([self]), self.dtype.itemsize):
-            sizes, pointers = self.sizes[first : first + len(told)], self.pointers[first : first + len(told)]
+            sizes, pointers = (
+                self.sizes[first : first + len(told)],
+                self.pointers[first : first + len(told)],
+            )
             if (sizes < 0).any():
                 at = int((sizes < 0).argmax())
                 return f"sequence {first + at:,} has {int(sizes[at]):,} tokens"
@@ -116,7 +124,9 @@ class IndexedDataset(Index):
         found, told = _size(path), self.bin_bytes
         if found != told:
             what = "truncated" if found < told else "too long"
-            raise DataError(f"{path} is {what}: {found:,} bytes where its .idx says {told:,}", _AGAIN)
+            raise DataError(
+                f"{path} is {what}: {found:,} bytes where its .idx says {told:,}", _AGAIN
+            )
         return _map(path, self.dtype)
 
     def __reduce__(self) -> tuple[type["IndexedDataset"], tuple[str]]:
@@ -153,13 +163,20 @@ class IndexedWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> bool | None:
         return self._whole.__exit__(kind, error, trace)
 
     @contextlib.contextmanager
     def _files(self) -> Iterator[None]:
-        with new_pair(self.prefix) as (tokens, idx), open(idx, "w+b") as self._idx, open(tokens, "wb") as self._bin:
+        with (
+            new_pair(self.prefix) as (tokens, idx),
+            open(idx, "w+b") as self._idx,
+            open(tokens, "wb") as self._bin,
+        ):
             self._idx.write(bytes(_HEADER.size))
             yield
             self._finish_index()
@@ -181,7 +198,9 @@ class IndexedWriter:
         """
         sizes = np.asarray(lengths, dtype=np.int64)
         if sizes.size and int(sizes.max()) > _INT32_MAX:
-            raise DataError(f"a document has {int(sizes.max()):,} tokens; an .idx holds at most {_INT32_MAX:,}")
+            raise DataError(
+                f"a document has {int(sizes.max()):,} tokens; an .idx holds at most {_INT32_MAX:,}"
+            )
         flat = np.ascontiguousarray(flat_tokens, dtype=self.dtype)
         if int(sizes.sum()) != flat.size:
             raise ValueError(f"lengths add up to {int(sizes.sum())}, there are {flat.size} tokens")
@@ -200,15 +219,21 @@ class IndexedWriter:
             first += len(pointers)
         self._idx.seek(_HEADER.size + 12 * self.documents)
         for first in range(0, self.documents + 1, _INDEX_CHUNK):
-            self._idx.write(np.arange(first, min(first + _INDEX_CHUNK, self.documents + 1), dtype="<i8").data)
+            self._idx.write(
+                np.arange(first, min(first + _INDEX_CHUNK, self.documents + 1), dtype="<i8").data
+            )
         self._idx.seek(0)
-        self._idx.write(_HEADER.pack(_MAGIC, _VERSION, self._code, self.documents, self.documents + 1))
+        self._idx.write(
+            _HEADER.pack(_MAGIC, _VERSION, self._code, self.documents, self.documents + 1)
+        )
 
     def _sizes(self) -> Iterator[npt.NDArray[np.int32]]:
         """What the temporary .idx holds already, in chunks."""
         for first in range(0, self.documents, _INDEX_CHUNK):
             self._idx.seek(_HEADER.size + 4 * first)
-            yield np.frombuffer(self._idx.read(4 * min(_INDEX_CHUNK, self.documents - first)), dtype="<i4")
+            yield np.frombuffer(
+                self._idx.read(4 * min(_INDEX_CHUNK, self.documents - first)), dtype="<i4"
+            )
 
 
 @contextlib.contextmanager
@@ -246,7 +271,9 @@ def _chunks(indices: Sequence[Index]) -> Iterator[npt.NDArray[np.int32]]:
             yield index.sizes[first : first + _INDEX_CHUNK]
 
 
-def _pointers(sizes: Iterable[npt.NDArray[np.int32]], itemsize: int) -> Iterator[npt.NDArray[np.int64]]:
+def _pointers(
+    sizes: Iterable[npt.NDArray[np.int32]], itemsize: int
+) -> Iterator[npt.NDArray[np.int64]]:
     """The byte offset of each sequence; in int64, unlike Megatron-LM's merge (its issue 1672), so that none wraps."""
     start = 0
     for some in sizes:
@@ -262,9 +289,13 @@ def _read_header(path: Path) -> tuple[np.dtype, int]:
     with open(path, "rb") as handle:
         head = handle.read(_HEADER.size)
     if not head.startswith(_MAGIC):
-        raise DataError(f"{path} is not a Megatron .idx: it does not begin with MMIDIDX", "check the path")
+        raise DataError(
+            f"{path} is not a Megatron .idx: it does not begin with MMIDIDX", "check the path"
+        )
     if len(head) < _HEADER.size:
-        raise DataError(f"{path} is truncated: {found} bytes, its header alone has {_HEADER.size}", _AGAIN)
+        raise DataError(
+            f"{path} is truncated: {found} bytes, its header alone has {_HEADER.size}", _AGAIN
+        )
     _, version, code, count, documents = _HEADER.unpack(head)
     if version != _VERSION:
         raise DataError(f"{path} has version {version}; this reader knows version {_VERSION}")
@@ -282,7 +313,9 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist", "give the prefix that a .bin and an .idx share") from None
+        raise DataError(
+            f"{path} does not exist", "give the prefix that a .bin and an .idx share"
+        ) from None
 
 
 def _map(path: Path, dtype: np.dtype) -> npt.NDArray[np.generic]:

@@ -33,7 +33,9 @@ def merge(prefixes: Sequence[Path], output: Path, progress: Progress = silent) -
         _concatenate(prefixes, tokens, progress)
         write_index(idx, inputs)
         for stale in (".json", ".parts.json"):
-            Path(f"{output}{stale}").unlink(missing_ok=True)  # from here on they would describe other files
+            Path(f"{output}{stale}").unlink(
+                missing_ok=True
+            )  # from here on they would describe other files
     return Index(output)
 
 

@@ -63,27 +63,48 @@ def find(prefix: Path) -> list[Part]:
     """The parts that lie beside `prefix`, in order. Raises DataError when the first or one in between is missing."""
     target = bin_path(prefix)
     present = _present(target)
-    sets = [(alphabet, len(s)) for alphabet in _ALPHABETS for s in present if not s.strip(alphabet[0])]
+    sets = [
+        (alphabet, len(s)) for alphabet in _ALPHABETS for s in present if not s.strip(alphabet[0])
+    ]
     if not sets:
-        raise DataError(f"{target}.aa does not exist", "give the prefix that the parts' names have before .bin.aa")
+        raise DataError(
+            f"{target}.aa does not exist",
+            "give the prefix that the parts' names have before .bin.aa",
+        )
     if len(sets) > 1:
-        firsts = " and ".join(sorted(f"{target.name}.{alphabet[0] * width}" for alphabet, width in sets))
-        raise DataError(f"{target.parent} holds two sets of parts, from {firsts} on", "move one of them away")
+        firsts = " and ".join(
+            sorted(f"{target.name}.{alphabet[0] * width}" for alphabet, width in sets)
+        )
+        raise DataError(
+            f"{target.parent} holds two sets of parts, from {firsts} on", "move one of them away"
+        )
     ((alphabet, width),) = sets
     growing = width == 2 and alphabet[-1] + alphabet[0] * 3 in present
     ordered = list(itertools.takewhile(present.__contains__, _suffixes(alphabet, width, growing)))
-    beyond = sorted(s for s in present if s > ordered[-1] and s[0] in alphabet and (growing or len(s) == width))
+    beyond = sorted(
+        s for s in present if s > ordered[-1] and s[0] in alphabet and (growing or len(s) == width)
+    )
     if beyond:
         missing = next(itertools.islice(_suffixes(alphabet, width, growing), len(ordered), None))
-        raise DataError(f"{target}.{missing} does not exist, {target.name}.{beyond[0]} does", "fetch the missing part")
-    return [Part(f"{target.name}.{suffix}", Path(f"{target}.{suffix}").stat().st_size) for suffix in ordered]
+        raise DataError(
+            f"{target}.{missing} does not exist, {target.name}.{beyond[0]} does",
+            "fetch the missing part",
+        )
+    return [
+        Part(f"{target.name}.{suffix}", Path(f"{target}.{suffix}").stat().st_size)
+        for suffix in ordered
+    ]
 
 
 def _present(target: Path) -> set[str]:
     """The suffixes of what could be parts of `target`."""
     pattern = re.compile(re.escape(target.name) + _SUFFIX)
     entries = target.parent.iterdir() if target.parent.is_dir() else ()
-    return {match[1] for entry in entries if (match := pattern.fullmatch(entry.name)) and entry.is_file()}
+    return {
+        match[1]
+        for entry in entries
+        if (match := pattern.fullmatch(entry.name)) and entry.is_file()
+    }
 
 
 def present(prefix: Path) -> set[str]:
@@ -105,7 +126,9 @@ def read_manifest(prefix: Path) -> list[Part] | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError):
-        raise DataError(f"{path} is not a list of parts", "fetch it again, or take it away to join unchecked") from None
+        raise DataError(
+            f"{path} is not a list of parts", "fetch it again, or take it away to join unchecked"
+        ) from None
 
 
 def write_journal(path: Path, parts: Iterable[Part], done: int) -> None:
@@ -123,7 +146,9 @@ def read_journal(path: Path, prefix: Path) -> tuple[list[Part], int]:
 
 
 def _write(path: Path, head: dict[str, Any], parts: Iterable[Part]) -> None:
-    files.write_text(path, json.dumps(head | {"parts": [asdict(part) for part in parts]}, indent=2) + "\n")
+    files.write_text(
+        path, json.dumps(head | {"parts": [asdict(part) for part in parts]}, indent=2) + "\n"
+    )
 
 
 def _read(found: Any, prefix: Path) -> list[Part]:

@@ -92,7 +92,11 @@ def _check(prefix: Path, parts: Sequence[Part], done: int) -> str:
     for part in parts[done:]:
         path = bin_path(prefix).with_name(part.name)
         if (found := _size(path)) != part.bytes:
-            wrong = f"has {found:,} bytes, the manifest says {part.bytes:,}" if found >= 0 else "does not exist"
+            wrong = (
+                f"has {found:,} bytes, the manifest says {part.bytes:,}"
+                if found >= 0
+                else "does not exist"
+            )
             raise DataError(f"{path} {wrong}", "fetch it again")
     if idx_path(prefix).exists() and _total(parts) != (told := Index(prefix).bin_bytes):
         raise DataError(
@@ -110,29 +114,47 @@ def _check_disk(target: Path, parts: Sequence[Part], remove_parts: bool) -> None
     under_way = max((sum(sizes[i : i + COPIERS + 1]) for i in range(len(sizes))), default=0)
     needed, free = under_way if remove_parts else sum(sizes), shutil.disk_usage(target.parent).free
     if needed > free:
-        hint = "" if remove_parts else f", or remove the parts on the way: {under_way:,} are enough then"
-        raise OutputError(f"{target} needs {needed:,} bytes of disk, {free:,} are free", f"free some disk{hint}")
+        hint = (
+            ""
+            if remove_parts
+            else f", or remove the parts on the way: {under_way:,} are enough then"
+        )
+        raise OutputError(
+            f"{target} needs {needed:,} bytes of disk, {free:,} are free", f"free some disk{hint}"
+        )
 
 
-def _append(prefix: Path, parts: Sequence[Part], done: int, remove_parts: bool, progress: Progress) -> None:
+def _append(
+    prefix: Path, parts: Sequence[Part], done: int, remove_parts: bool, progress: Progress
+) -> None:
     """Write the parts from number `done` on behind what the unfinished whole holds of those before."""
     target = bin_path(prefix)
     paths = [target.with_name(part.name) for part in parts]
     ends = list(accumulate((part.bytes for part in parts), initial=0))
 
     def write(number: int) -> None:
-        found = hashed_copy.copy(paths[number], 0, parts[number].bytes, _unfinished(target), ends[number], progress)
+        found = hashed_copy.copy(
+            paths[number], 0, parts[number].bytes, _unfinished(target), ends[number], progress
+        )
         if parts[number].xxh3_128 not in (None, found):
-            raise DataError(f"{paths[number]} is damaged: its XXH3 is not the manifest's", "fetch it again")
+            raise DataError(
+                f"{paths[number]} is damaged: its XXH3 is not the manifest's", "fetch it again"
+            )
 
     safe = done
     with open(_unfinished(target), "r+b" if done else "wb") as whole:
         whole.truncate(ends[done])
         progress(ends[done])
-        _unlink(paths[:done] if remove_parts else [])  # the kill came between their commit and their removal
+        _unlink(
+            paths[:done] if remove_parts else []
+        )  # the kill came between their commit and their removal
         with contextlib.closing(mapped(write, range(done, len(parts)), COPIERS)) as written:
             for number, _ in enumerate(written, done + 1):
-                if remove_parts or ends[number] - ends[safe] >= _COMMIT_BYTES or number == len(parts):
+                if (
+                    remove_parts
+                    or ends[number] - ends[safe] >= _COMMIT_BYTES
+                    or number == len(parts)
+                ):
                     os.fsync(whole.fileno())
                     part_manifest.write_journal(_journal(target), parts, number)
                     _unlink(paths[safe:number] if remove_parts else [])
@@ -154,16 +176,24 @@ def _joined_before(prefix: Path, remove_parts: bool) -> Joined:
         parts = part_manifest.read_manifest(prefix) or (part_manifest.find(prefix) if there else [])
         told, checked = _total(parts) if parts else found, "nothing"
     if found != told:
-        raise OutputError(f"{target} exists, with {found:,} bytes instead of {told:,}", "move it away")
+        raise OutputError(
+            f"{target} exists, with {found:,} bytes instead of {told:,}", "move it away"
+        )
     if remove_parts and there:
-        raise OutputError(f"{target} is there, and so are its parts", "remove one of the two; the .bin to join again")
+        raise OutputError(
+            f"{target} is there, and so are its parts",
+            "remove one of the two; the .bin to join again",
+        )
     for left in (_unfinished(target), _journal(target)):
         left.unlink(missing_ok=True)
     return Joined(target, told, 0, checked)
 
 
 def split(
-    prefix: Path, count: int | None = None, part_bytes: int | None = None, progress: Progress = silent
+    prefix: Path,
+    count: int | None = None,
+    part_bytes: int | None = None,
+    progress: Progress = silent,
 ) -> list[Part]:
     """Cut PREFIX.bin, which stays, into `count` parts of nearly one size, or into parts of at most `part_bytes`.
 
@@ -190,16 +220,23 @@ def split(
     return parts
 
 
-def _cut(dataset: IndexedDataset, prefix: Path, count: int | None, part_bytes: int | None) -> list[Part]:
+def _cut(
+    dataset: IndexedDataset, prefix: Path, count: int | None, part_bytes: int | None
+) -> list[Part]:
     tokens, width = len(dataset.tokens), dataset.dtype.itemsize
     if part_bytes is not None:
         if part_bytes < width:
-            raise UsageError(f"parts of {part_bytes} bytes cannot hold a token of {width}", "give a larger size")
+            raise UsageError(
+                f"parts of {part_bytes} bytes cannot hold a token of {width}", "give a larger size"
+            )
         most = part_bytes // width
         lengths = [min(most, tokens - first) for first in range(0, tokens, most)] or [0]
     else:
         if count is None or not 1 <= count <= max(tokens, 1):
-            raise UsageError(f"{tokens:,} tokens cannot be cut into {count} parts", f"give 1 to {max(tokens, 1):,}")
+            raise UsageError(
+                f"{tokens:,} tokens cannot be cut into {count} parts",
+                f"give 1 to {max(tokens, 1):,}",
+            )
         lengths = [tokens // count + (number < tokens % count) for number in range(count)]
     names = part_manifest.names(prefix, len(lengths))
     return [Part(name, length * width) for name, length in zip(names, lengths, strict=True)]
@@ -221,7 +258,8 @@ def _make_room(prefix: Path, plan: Sequence[Part], marker: Path) -> None:
     others = part_manifest.present(prefix) - {part.name for part in left}
     if others:
         raise OutputError(
-            f"{prefix} has parts already, {min(others)} among them", "move them away, with their .parts.json if any"
+            f"{prefix} has parts already, {min(others)} among them",
+            "move them away, with their .parts.json if any",
         )
     _remove(bin_path(prefix), left)
     part_manifest.write_journal(marker, plan, 0)
@@ -233,17 +271,25 @@ def _remove(target: Path, parts: Sequence[Part]) -> None:
 
 
 def _write_parts(target: Path, plan: Sequence[Part], progress: Progress) -> list[Part]:
-    written = [(target.with_name(f".{part.name}.tmp"), target.with_name(part.name)) for part in plan]
+    written = [
+        (target.with_name(f".{part.name}.tmp"), target.with_name(part.name)) for part in plan
+    ]
     starts = list(accumulate((part.bytes for part in plan), initial=0))
 
     def write(number: int) -> Part:
         part = plan[number]
         return replace(
-            part, xxh3_128=hashed_copy.copy(target, starts[number], part.bytes, written[number][0], 0, progress)
+            part,
+            xxh3_128=hashed_copy.copy(
+                target, starts[number], part.bytes, written[number][0], 0, progress
+            ),
         )
 
     parts = list(mapped(write, range(len(plan)), COPIERS))
-    for temporary, _ in written:  # all of them first: a rename between would make each fsync wait for it
+    for (
+        temporary,
+        _,
+    ) in written:  # all of them first: a rename between would make each fsync wait for it
         files.fsync(temporary)
     for temporary, path in written:
         os.replace(temporary, path)

@@ -30,7 +30,9 @@ _MOST_USEFUL_THREADS = 4  # one thread reads JSON about as fast as these encode
 
 def _threads(asked: int | None) -> int:
     """How many threads to encode with: as asked or all cores but the reader's, and no more than are of use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return max(1, min(asked or cores - 1, _MOST_USEFUL_THREADS))
 
 
@@ -47,7 +49,9 @@ class Job:
 
     def __post_init__(self) -> None:
         if self.exact and self.tokens is None:
-            raise UsageError("--exact-tokens stops at a number of tokens", "give --tokens N with it")
+            raise UsageError(
+                "--exact-tokens stops at a number of tokens", "give --tokens N with it"
+            )
 
     @property
     def target(self) -> str:
@@ -62,7 +66,12 @@ def write(
     if job.workers:
         os.environ["RAYON_NUM_THREADS"] = str(job.workers)  # tokenizers has threads of its own
     with files.exclusive(bin_path(job.target)):
-        return encoding(tokenizer, job.append_eod, warn, lambda encode: _write(open_stream(), encode, tokenizer, job))
+        return encoding(
+            tokenizer,
+            job.append_eod,
+            warn,
+            lambda encode: _write(open_stream(), encode, tokenizer, job),
+        )
 
 
 def _write(stream: Batches, encode: Encode, tokenizer: Tokenizer, job: Job) -> dict[str, Any]:
@@ -70,7 +79,9 @@ def _write(stream: Batches, encode: Encode, tokenizer: Tokenizer, job: Job) -> d
     sources: dict[int, Source] = {}
     skipped: Counter[str] = Counter()
     manifest = Path(f"{job.target}.json")
-    encoded = mapped(lambda batch: (batch, *encode(batch.texts)), ahead(stream), _threads(job.workers))
+    encoded = mapped(
+        lambda batch: (batch, *encode(batch.texts)), ahead(stream), _threads(job.workers)
+    )
     with IndexedWriter(job.target, tokenizer.dtype) as writer, contextlib.closing(encoded):
         for batch, ids, lengths in encoded:
             count = budget.take(lengths)

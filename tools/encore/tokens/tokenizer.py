@@ -83,14 +83,22 @@ def load(name: str) -> Tokenizer:
 
 def _from_gpt2_files(name: str, vocabulary: Path, merges: Path) -> Tokenizer:
     try:
-        backend = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(vocabulary), str(merges)))
+        backend = tokenizers.Tokenizer(
+            tokenizers.models.BPE.from_file(str(vocabulary), str(merges))
+        )
     except Exception as error:  # tokenizers raises nothing narrower
-        raise DataError(f"tokenizer {name} cannot be read: {error}", "fetch its files again") from None
+        raise DataError(
+            f"tokenizer {name} cannot be read: {error}", "fetch its files again"
+        ) from None
     backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = tokenizers.decoders.ByteLevel()
-    missing = [c for c in tokenizers.pre_tokenizers.ByteLevel.alphabet() if backend.token_to_id(c) is None]
+    missing = [
+        c for c in tokenizers.pre_tokenizers.ByteLevel.alphabet() if backend.token_to_id(c) is None
+    ]
     if missing:
-        raise DataError(f"{vocabulary} lacks {len(missing)} of the 256 bytes, so that text would be lost")
+        raise DataError(
+            f"{vocabulary} lacks {len(missing)} of the 256 bytes, so that text would be lost"
+        )
     eod = backend.token_to_id(_END_OF_TEXT)
     return Tokenizer(name, "GPT2BPETokenizer", (vocabulary, merges), backend, eod)
 
@@ -99,11 +107,19 @@ def _from_json(name: str, path: Path, folder: Path) -> Tokenizer:
     try:
         backend = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # as above
-        raise DataError(f"tokenizer {name} cannot be read: {error}", "fetch its files again") from None
+        raise DataError(
+            f"tokenizer {name} cannot be read: {error}", "fetch its files again"
+        ) from None
     backend.no_truncation()
     backend.no_padding()
-    extra = [p for n in ("tokenizer_config.json", "special_tokens_map.json") if (p := folder / n).is_file()]
-    return Tokenizer(name, "PretrainedFromHF", (path, *extra), backend, _declared_eod(backend, extra))
+    extra = [
+        p
+        for n in ("tokenizer_config.json", "special_tokens_map.json")
+        if (p := folder / n).is_file()
+    ]
+    return Tokenizer(
+        name, "PretrainedFromHF", (path, *extra), backend, _declared_eod(backend, extra)
+    )
 
 
 def _declared_eod(backend: tokenizers.Tokenizer, configs: list[Path]) -> int | None:

@@ -24,4 +24,6 @@ def train(jsonl: Path, folder: Path, vocabulary: int) -> None:
     ids = model["vocab"] | {END_OF_DOCUMENT: tokenizer.token_to_id(END_OF_DOCUMENT)}
     merges = "".join(f"{' '.join(pair)}\n" for pair in model["merges"])
     files.write_text(folder / "merges.txt", f"#version: 0.2\n{merges}")
-    files.write_text(folder / "vocab.json", json.dumps(dict(sorted(ids.items(), key=lambda item: item[1]))))
+    files.write_text(
+        folder / "vocab.json", json.dumps(dict(sorted(ids.items(), key=lambda item: item[1])))
+    )

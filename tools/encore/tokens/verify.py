@@ -44,7 +44,9 @@ class _Extent:
     xxh3_128: str | None
 
 
-def verify(prefix: Path, vocabulary: int | None = None, progress: Progress = silent) -> list[Verdict]:
+def verify(
+    prefix: Path, vocabulary: int | None = None, progress: Progress = silent
+) -> list[Verdict]:
     """All that can be checked of PREFIX, wrong or right; that ids are below `vocabulary` only where that is given.
 
     Every token is read once. Where there is no .bin its parts are read instead.
@@ -55,14 +57,20 @@ def verify(prefix: Path, vocabulary: int | None = None, progress: Progress = sil
     except DataError as error:
         return [Verdict("files", False, str(error))]
     problem = index.problem()
-    verdicts = [Verdict("index", problem is None, problem or f"{len(index):,} sequences, end to end")]
+    verdicts = [
+        Verdict("index", problem is None, problem or f"{len(index):,} sequences, end to end")
+    ]
     verdicts += _sizes(index, extents)
     manifest, complaint = _read_manifest(prefix)
     if complaint:
         verdicts.append(complaint)
     sha256 = hashlib.sha256() if manifest else None
     ids = _Ids(index, vocabulary)
-    damaged = _read_once(extents, [*([sha256.update] if sha256 else []), *([ids.look] if ids.wanted else [])], progress)
+    damaged = _read_once(
+        extents,
+        [*([sha256.update] if sha256 else []), *([ids.look] if ids.wanted else [])],
+        progress,
+    )
     known = sum(extent.xxh3_128 is not None for extent in extents)
     if known:
         found = (
@@ -80,10 +88,17 @@ def _extents(prefix: Path) -> list[_Extent]:
     target, manifest = bin_path(prefix), part_manifest.read_manifest(prefix)
     if not target.is_file():
         parts = manifest or part_manifest.find(prefix)
-        return [_Extent(part.name, target.with_name(part.name), 0, part.bytes, part.xxh3_128) for part in parts]
+        return [
+            _Extent(part.name, target.with_name(part.name), 0, part.bytes, part.xxh3_128)
+            for part in parts
+        ]
     extents, at = [], 0
     for part in manifest or [part_manifest.Part(target.name, target.stat().st_size)]:
-        name = part.name if part.name == target.name else f"the range of {target.name} that was {part.name}"
+        name = (
+            part.name
+            if part.name == target.name
+            else f"the range of {target.name} that was {part.name}"
+        )
         extents.append(_Extent(name, target, at, part.bytes, part.xxh3_128))
         at += part.bytes
     return extents
@@ -99,10 +114,18 @@ def _sizes(index: Index, extents: Sequence[_Extent]) -> Iterator[Verdict]:
         if found[path] is None:
             yield Verdict("bytes", False, f"{path} does not exist")
         elif found[path] != told:
-            yield Verdict("bytes", False, f"{path} has {found[path]:,} bytes, the manifest of its parts says {told:,}")
+            yield Verdict(
+                "bytes",
+                False,
+                f"{path} has {found[path]:,} bytes, the manifest of its parts says {told:,}",
+            )
     total = sum(size or 0 for size in found.values())
     if total != index.bin_bytes:
-        yield Verdict("bytes", False, f"{total:,} bytes of tokens are there, the .idx says {index.bin_bytes:,}")
+        yield Verdict(
+            "bytes",
+            False,
+            f"{total:,} bytes of tokens are there, the .idx says {index.bin_bytes:,}",
+        )
     else:
         yield Verdict("bytes", True, f"{total:,} bytes of tokens, as the .idx says")
 
@@ -154,7 +177,10 @@ class _Ids:
         """The next bytes of the .bin."""
         data = self._rest + chunk if self._rest else chunk
         whole = len(data) - len(data) % self._index.dtype.itemsize
-        ids, self._rest = np.frombuffer(data[:whole] if whole < len(data) else data, self._index.dtype), data[whole:]
+        ids, self._rest = (
+            np.frombuffer(data[:whole] if whole < len(data) else data, self._index.dtype),
+            data[whole:],
+        )
         if not len(ids):
             return
         largest = int(ids.max())
@@ -170,11 +196,18 @@ class _Ids:
         """What came of it."""
         allowed = "0 or more" if self._vocabulary is None else f"below {self._vocabulary:,}"
         if self._first is None:
-            return Verdict("ids", True, f"the largest is {self._largest:,}, all are to be {allowed}")
+            return Verdict(
+                "ids", True, f"the largest is {self._largest:,}, all are to be {allowed}"
+            )
         token, value = self._first
-        sequence = int(np.searchsorted(self._index.pointers, token * self._index.dtype.itemsize, "right")) - 1
+        sequence = (
+            int(np.searchsorted(self._index.pointers, token * self._index.dtype.itemsize, "right"))
+            - 1
+        )
         document = int(np.searchsorted(self._index.doc_idx, sequence, "right")) - 1
-        what = f"{self._wrong:,} ids are not {allowed}: the first is {value:,}, token {token:,} of all"
+        what = (
+            f"{self._wrong:,} ids are not {allowed}: the first is {value:,}, token {token:,} of all"
+        )
         return Verdict("ids", False, f"{what}, in document {document:,}")
 
 
@@ -202,7 +235,11 @@ def _against_manifest(index: Index, manifest: dict[str, Any], bin_sha256: str) -
         "tokens": int(np.sum(index.sizes, dtype=np.int64)),
         "dtype": index.dtype.name,
     }
-    wrong = [f"{key} {manifest[key]}, here {value}" for key, value in there.items() if manifest[key] != value]
+    wrong = [
+        f"{key} {manifest[key]}, here {value}"
+        for key, value in there.items()
+        if manifest[key] != value
+    ]
     idx = idx_path(index.prefix)
     for name, digest in ((bin_path(index.prefix).name, bin_sha256), (idx.name, files.sha256(idx))):
         if manifest["sha256"].get(name) != digest:

@@ -45,9 +45,13 @@ class Choices:
 
     def __init__(self, weights: Sequence[float], n_samples: int) -> None:
         share = np.array(weights, dtype=np.float64)
-        share /= np.sum(share)  # of weights that `shares` has divided already: Megatron does both, to the last bit
+        share /= np.sum(
+            share
+        )  # of weights that `shares` has divided already: Megatron does both, to the last bit
         self._lane_samples = max(_MIN_LANE_SAMPLES, -(-n_samples // _LANES))
-        self._datasets, self._taken_before = _walk(share, self._lane_samples, -(-n_samples // self._lane_samples))
+        self._datasets, self._taken_before = _walk(
+            share, self._lane_samples, -(-n_samples // self._lane_samples)
+        )
         self._n_samples = n_samples
 
     def __len__(self) -> int:
@@ -63,7 +67,9 @@ class Choices:
         return dataset, int(self._taken_before[dataset, lane]) + in_lane
 
 
-def _walk(share: Float64s, lane_samples: int, n_lanes: int) -> tuple[npt.NDArray[np.uint8], Float64s]:
+def _walk(
+    share: Float64s, lane_samples: int, n_lanes: int
+) -> tuple[npt.NDArray[np.uint8], Float64s]:
     """datasets (lanes, samples of a lane), and taken (weights, lanes): the counts at each lane's start."""
     first_samples = np.arange(n_lanes, dtype=np.float64) * lane_samples
     weights = share[:, None]
@@ -75,7 +81,9 @@ def _walk(share: Float64s, lane_samples: int, n_lanes: int) -> tuple[npt.NDArray
     while lanes.size:
         counts = taken[:, lanes]
         for step in range(lane_samples):
-            chosen = (weights * np.maximum(first_samples[lanes] + step, 1.0) - counts).argmax(axis=0)
+            chosen = (weights * np.maximum(first_samples[lanes] + step, 1.0) - counts).argmax(
+                axis=0
+            )
             counts[chosen, np.arange(lanes.size)] += 1
             datasets[lanes, step] = chosen
         taken_at_end[:, lanes] = counts

@@ -23,12 +23,16 @@ class Datasets:
 
 def build(args: argparse.Namespace) -> Datasets:
     """Raises DataError where a file or corpus is not what it should be."""
-    counts = samples.sample_counts(args.train_samples, args.global_batch_size, args.eval_interval, args.eval_iters)
+    counts = samples.sample_counts(
+        args.train_samples, args.global_batch_size, args.eval_interval, args.eval_iters
+    )
 
     def named(path: Path | None, n_samples: int) -> Named:
         if path is None or n_samples == 0:
             return []
-        return samples.build_valid(data_paths.read(path), n_samples, args.seq_length, args.seed, args.vocab_size)
+        return samples.build_valid(
+            data_paths.read(path), n_samples, args.seq_length, args.seed, args.vocab_size
+        )
 
     groups = data_paths.read(args.train_weighted_split_paths_path, one_group=True)
     return Datasets(
@@ -42,7 +46,9 @@ def dump(args: argparse.Namespace) -> tuple[int, Path]:
     """Write what --dump-samples asks for; returns the number of samples and the file."""
     text, path = args.dump_samples[0], Path(args.dump_samples[1])
     if not text.isdigit() or path.suffix != ".npz":
-        raise UsageError(f"--dump-samples {text} {path} is not a number and a .npz file", "write 8 samples.npz")
+        raise UsageError(
+            f"--dump-samples {text} {path} is not a number and a .npz file", "write 8 samples.npz"
+        )
     built = build(args)
     samples.dump(path, int(text), built.train, built.valid)
     return int(text), path

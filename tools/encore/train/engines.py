@@ -55,8 +55,12 @@ class _Flat:
         self.master = torch.cat([p.detach().flatten().float() for p in parameters])
         self.master.grad = torch.zeros_like(self.master)
         sizes = [p.numel() for p in parameters]
-        self.views = [v.view_as(p) for v, p in zip(self.master.split(sizes), parameters, strict=True)]
-        for p, weights, gradient in zip(parameters, self.views, self.master.grad.split(sizes), strict=True):
+        self.views = [
+            v.view_as(p) for v, p in zip(self.master.split(sizes), parameters, strict=True)
+        ]
+        for p, weights, gradient in zip(
+            parameters, self.views, self.master.grad.split(sizes), strict=True
+        ):
             if p.dtype == torch.float32:
                 p.data, p.grad = weights, gradient.view_as(p)
             else:
@@ -98,7 +102,9 @@ class TorchEngine:
             total += loss.detach()
         for gradient in gradients:
             self._world.mean_(gradient)
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        norm = torch.linalg.vector_norm(
+            torch.stack([torch.linalg.vector_norm(g) for g in gradients])
+        )
         if self._clip:
             torch._foreach_mul_(gradients, (self._clip / (norm + 1e-6)).clamp(max=1.0))
         _set_rate(self._optimizer, lr)
@@ -111,13 +117,18 @@ class TorchEngine:
     def state(self) -> dict[str, Any]:
         """See Engine; keys as DeepSpeed's."""
         masters = [flat.master.detach() for flat in self._flats]
-        return {"base_optimizer_state": self._optimizer.state_dict(), "single_partition_of_fp32_groups": masters}
+        return {
+            "base_optimizer_state": self._optimizer.state_dict(),
+            "single_partition_of_fp32_groups": masters,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """See Engine."""
         self._optimizer.load_state_dict(state["base_optimizer_state"])
         with torch.no_grad():
-            for flat, master in zip(self._flats, state["single_partition_of_fp32_groups"], strict=True):
+            for flat, master in zip(
+                self._flats, state["single_partition_of_fp32_groups"], strict=True
+            ):
                 flat.master.copy_(master)
                 flat.spread()
 
@@ -128,10 +139,16 @@ class DeepSpeedEngine:
     name = "deepspeed"
 
     def __init__(
-        self, model: GPT, hyperparameters: Hyperparameters, world: World, configuration: dict[str, Any]
+        self,
+        model: GPT,
+        hyperparameters: Hyperparameters,
+        world: World,
+        configuration: dict[str, Any],
     ) -> None:
         if world.device.type == "cpu":
-            os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or it warns that it found nothing better
+            os.environ.setdefault(
+                "DS_ACCELERATOR", "cpu"
+            )  # or it warns that it found nothing better
         import deepspeed  # takes seconds, and is not needed without --deepspeed
 
         deepspeed.utils.logger.setLevel(logging.WARNING)
@@ -157,7 +174,10 @@ class DeepSpeedEngine:
     def state(self) -> dict[str, Any]:
         """See Engine."""
         state = self._engine.optimizer.state_dict()
-        kept = ("base_optimizer_state", "single_partition_of_fp32_groups")  # the rest follows from the configuration
+        kept = (
+            "base_optimizer_state",
+            "single_partition_of_fp32_groups",
+        )  # the rest follows from the configuration
         return {key: state[key] for key in kept}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -174,10 +194,15 @@ def _groups(model: GPT) -> list[list[Tensor]]:
     return [matrices, [p for p in model.parameters() if p.ndim != 2]]
 
 
-def _adamw(groups: Sequence[Sequence[Tensor]], hyperparameters: Hyperparameters) -> torch.optim.AdamW:
+def _adamw(
+    groups: Sequence[Sequence[Tensor]], hyperparameters: Hyperparameters
+) -> torch.optim.AdamW:
     decays, others = groups
     return torch.optim.AdamW(
-        [{"params": decays, "weight_decay": hyperparameters.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        [
+            {"params": decays, "weight_decay": hyperparameters.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
         lr=hyperparameters.lr,
         betas=hyperparameters.betas,
         eps=hyperparameters.eps,

@@ -44,13 +44,17 @@ class _Epochs:
     samples_before_last: int | None
 
 
-def build(sizes: Int32s, documents: range, n_samples: int, sequence_length: int, seed: int) -> IndexMaps:
+def build(
+    sizes: Int32s, documents: range, n_samples: int, sequence_length: int, seed: int
+) -> IndexMaps:
     """The maps for at least `n_samples` samples of `sequence_length` + 1 tokens from `documents` of a corpus.
 
     sizes: int32 (n,), tokens of every document of the corpus. The maps cover whole epochs, so they hold more samples
     than asked for. Raises DataError when the documents hold no whole sample.
     """
-    sizes = np.require(sizes, requirements="A")  # as an .idx maps them they are unaligned, which numpy gathers slowly
+    sizes = np.require(
+        sizes, requirements="A"
+    )  # as an .idx maps them they are unaligned, which numpy gathers slowly
     tokens = int(sizes[documents.start : documents.stop].sum(dtype=np.int64))
     if tokens <= sequence_length:
         raise DataError(
@@ -97,7 +101,9 @@ def _doc_idx(documents: range, epochs: _Epochs, random: np.random.RandomState) -
 
 def _sample_idx(sizes: Int32s, doc_idx: Int32s, sequence_length: int, n_samples: int) -> Int32s:
     """Block by block over the documents: a sample starts in the first document that ends after its first token."""
-    sample_idx = np.zeros((n_samples + 1, 2), np.int32)  # the first row is 0, 0 even where the first document is empty
+    sample_idx = np.zeros(
+        (n_samples + 1, 2), np.int32
+    )  # the first row is 0, 0 even where the first document is empty
     placed, tokens_before = 1, 0
     for block in range(0, len(doc_idx), _BLOCK_DOCUMENTS):
         block_sizes = sizes[doc_idx[block : block + _BLOCK_DOCUMENTS]]

@@ -37,16 +37,22 @@ class Step:
 class Logs:
     """Prints through `say` and writes TensorBoard events, from the one rank that is given a Logs."""
 
-    def __init__(self, args: argparse.Namespace, parameters: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, args: argparse.Namespace, parameters: int, say: Callable[[str], None]
+    ) -> None:
         """parameters: without the embeddings."""
         self._args, self._say, self._parameters = args, say, parameters
         self._writer = None
         self._losses: list[Tensor] = []
         self._since = time.monotonic()
         if args.tensorboard_dir:
-            from torch.utils.tensorboard import SummaryWriter  # not needed without --tensorboard-dir
+            from torch.utils.tensorboard import (
+                SummaryWriter,
+            )  # not needed without --tensorboard-dir
 
-            self._writer = SummaryWriter(str(args.tensorboard_dir), max_queue=args.tensorboard_queue_size)
+            self._writer = SummaryWriter(
+                str(args.tensorboard_dir), max_queue=args.tensorboard_queue_size
+            )
 
     def close(self) -> None:
         """Flush the events."""
@@ -59,7 +65,9 @@ class Logs:
         if self._writer:
             for name, value in vars(self._args).items():
                 self._writer.add_text(name, str(value), global_step=progress.iteration)
-            self._writer.add_scalar("iteration-time/world_size", self._args.world_size, progress.iteration)
+            self._writer.add_scalar(
+                "iteration-time/world_size", self._args.world_size, progress.iteration
+            )
             self._writer.add_scalar("iteration-time/world_size", 0, progress.iteration + 1)
 
     def step(self, step: Step, progress: Progress) -> None:
@@ -75,7 +83,10 @@ class Logs:
     def check(self) -> None:
         """Raise EncoreError when a loss since the last line is not finite."""
         if self._losses and not bool(torch.stack(self._losses).isfinite().all()):
-            raise EncoreError("the loss is not a finite number", "go on from the last checkpoint with a lower --lr")
+            raise EncoreError(
+                "the loss is not a finite number",
+                "go on from the last checkpoint with a lower --lr",
+            )
 
     def _line(self, step: Step, progress: Progress) -> str:
         self.check()
@@ -113,7 +124,9 @@ class Logs:
     def validation(self, name: str, where: str, loss: float, progress: Progress) -> None:
         """A validation or test loss; `where` says at which point of the run."""
         perplexity = math.exp(min(20, loss))
-        line = f"{name} loss at {where} | lm loss value: {loss:.6E} | lm loss PPL: {perplexity:.6E} | "
+        line = (
+            f"{name} loss at {where} | lm loss value: {loss:.6E} | lm loss PPL: {perplexity:.6E} | "
+        )
         rule = "-" * (len(line) + 1)
         self._say(f"{rule}\n{line}\n{rule}")
         tag = tags.VALIDATION_LOSS.format(name)
@@ -130,7 +143,9 @@ class Logs:
         if self._args.log_learning_rate_to_tensorboard:
             self._scalars("learning-rate/learning-rate", step.learning_rate, progress)
         if self._args.log_batch_size_to_tensorboard:
-            self._scalars("batch-size/batch-size", self._args.global_batch_size, progress, tokens=False)
+            self._scalars(
+                "batch-size/batch-size", self._args.global_batch_size, progress, tokens=False
+            )
         self._scalars(tags.TRAINING_LOSS, step.loss.item(), progress, flops=True)
         self._scalars("grad-norm/grad-norm", step.gradient_norm.item(), progress)
         self._scalars("num-zeros/num-zeros", 0, progress)
@@ -149,7 +164,9 @@ class Logs:
         for name, rate in rates.items():
             self._writer.add_scalar(f"iteration-time/{name}", rate, progress.iteration)
 
-    def _scalars(self, tag: str, value: float, progress: Progress, tokens: bool = True, flops: bool = False) -> None:
+    def _scalars(
+        self, tag: str, value: float, progress: Progress, tokens: bool = True, flops: bool = False
+    ) -> None:
         """One value against steps, samples and, where Megatron does, tokens and FLOPs."""
         if not self._writer:
             return
@@ -157,7 +174,9 @@ class Logs:
         self._writer.add_scalar(tag, value, progress.iteration)
         self._writer.add_scalar(tag + tags.SUFFIXES["samples"], value, samples)
         if tokens:
-            self._writer.add_scalar(tag + tags.SUFFIXES["tokens"], value, samples * self._args.seq_length)
+            self._writer.add_scalar(
+                tag + tags.SUFFIXES["tokens"], value, samples * self._args.seq_length
+            )
         if flops:
             gigaflops = 6 * samples * self._args.seq_length * self._parameters / 1e9
             self._writer.add_scalar(tag + tags.FLOPS_SUFFIX, value, gigaflops)

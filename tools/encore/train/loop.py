@@ -40,7 +40,9 @@ def pretrain(args: argparse.Namespace, started: float, talk: Talk) -> None:
     """
     with contextlib.ExitStack() as stack:
         stops = stack.enter_context(Stops(args, started).listening())
-        joined = stack.enter_context(world.joined(args.distributed_backend, group_even_alone=args.deepspeed))
+        joined = stack.enter_context(
+            world.joined(args.distributed_backend, group_even_alone=args.deepspeed)
+        )
         first = joined.rank == 0
         say, warn = (talk.say, talk.warn) if first else (_silent, _silent)
         if words := stops.kill_switch():
@@ -61,20 +63,30 @@ def _silent(line: str) -> None:
     pass
 
 
-def _checkpoint(args: argparse.Namespace, say: Callable[[str], None], warn: Callable[[str], None]) -> Path | None:
+def _checkpoint(
+    args: argparse.Namespace, say: Callable[[str], None], warn: Callable[[str], None]
+) -> Path | None:
     if args.load is None:
         return None
     found = step_folder.newest(args.load, optimizer=not (args.finetune or args.no_load_optim))
     for problem in found.passed_over:
         warn(problem)
     if found.step is None and args.load != args.save:
-        raise CheckpointError(f"no complete checkpoint in {args.load}", "check the path, or leave --load out")
-    say(f"loading checkpoint {found.step}" if found.step else f"no checkpoint in {args.load}: starting at step 0")
+        raise CheckpointError(
+            f"no complete checkpoint in {args.load}", "check the path, or leave --load out"
+        )
+    say(
+        f"loading checkpoint {found.step}"
+        if found.step
+        else f"no checkpoint in {args.load}: starting at step 0"
+    )
     return found.step
 
 
 class _Loop:
-    def __init__(self, run: Run, data: Datasets, logs: Logs | None, stops: Stops, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, run: Run, data: Datasets, logs: Logs | None, stops: Stops, say: Callable[[str], None]
+    ) -> None:
         self._run, self._data, self._logs, self._stops, self._say = run, data, logs, stops, say
         args = self._args = run.args
         self._progress = run.progress
@@ -128,7 +140,9 @@ class _Loop:
     @torch.no_grad()
     def _evaluate(self, name: str, batches: Iterator[Tensor], where: str) -> None:
         args, run = self._args, self._run
-        count = args.eval_iters * (args.global_batch_size // (args.micro_batch_size * run.world.size))
+        count = args.eval_iters * (
+            args.global_batch_size // (args.micro_batch_size * run.world.size)
+        )
         run.model.eval()
         total = torch.zeros((), device=run.world.device)
         for batch in _exactly(count, batches, name):
@@ -152,7 +166,9 @@ class _Loop:
 
     def _batches(self, dataset: Dataset, consumed: int) -> Iterator[Tensor]:
         run = self._run
-        for batch in samples.batches(dataset, consumed, self._args.micro_batch_size, run.world.rank, run.world.size):
+        for batch in samples.batches(
+            dataset, consumed, self._args.micro_batch_size, run.world.rank, run.world.size
+        ):
             yield torch.from_numpy(batch).to(run.world.device, non_blocking=True)
 
 
@@ -162,7 +178,10 @@ def _exactly(count: int, batches: Iterator[Tensor], name: str) -> Iterator[Tenso
         taken += 1
         yield batch
     if taken < count:
-        raise DataError(f"the samples of {name} are used up", "keep --eval-interval and --eval-iters when resuming")
+        raise DataError(
+            f"the samples of {name} are used up",
+            "keep --eval-interval and --eval-iters when resuming",
+        )
 
 
 def _step_seed(seed: int, iteration: int, rank: int) -> int:

@@ -69,7 +69,9 @@ class Samples:
         sample = np.empty(self._tokens_per_sample, np.int64)
         filled = 0
         while filled < self._tokens_per_sample:
-            rest = self._data.get(int(self.maps.doc_idx[place]), offset)[: self._tokens_per_sample - filled]
+            rest = self._data.get(int(self.maps.doc_idx[place]), offset)[
+                : self._tokens_per_sample - filled
+            ]
             sample[filled : filled + len(rest)] = rest
             filled += len(rest)
             place, offset = place + 1, 0
@@ -79,7 +81,9 @@ class Samples:
     def _check(self, sample: Tokens) -> None:
         if self._vocabulary_size is None:
             return
-        wrong = sample[sample.view(np.uint64) >= self._vocabulary_size]  # seen as unsigned, a negative id is large
+        wrong = sample[
+            sample.view(np.uint64) >= self._vocabulary_size
+        ]  # seen as unsigned, a negative id is large
         if wrong.size:
             raise DataError(
                 f"{self._data.prefix}.bin holds token id {wrong[0]}, but the vocabulary has {self._vocabulary_size}",
@@ -90,7 +94,9 @@ class Samples:
 class Blend:
     """The first `n_samples` samples of several datasets mixed by weight."""
 
-    def __init__(self, datasets: Sequence[Dataset], weights: Sequence[float], n_samples: int) -> None:
+    def __init__(
+        self, datasets: Sequence[Dataset], weights: Sequence[float], n_samples: int
+    ) -> None:
         self._datasets = datasets
         self._choices = blending.Choices(weights, n_samples)
 
@@ -111,14 +117,22 @@ class SampleCounts:
     test: int
 
 
-def sample_counts(train_samples: int, global_batch_size: int, eval_interval: int, eval_iters: int) -> SampleCounts:
+def sample_counts(
+    train_samples: int, global_batch_size: int, eval_interval: int, eval_iters: int
+) -> SampleCounts:
     """The counts of a run with a constant batch size: an evaluation every `eval_interval` steps, and one at the end."""
     evaluations = train_samples // global_batch_size // eval_interval + 1
-    return SampleCounts(train_samples, evaluations * eval_iters * global_batch_size, eval_iters * global_batch_size)
+    return SampleCounts(
+        train_samples, evaluations * eval_iters * global_batch_size, eval_iters * global_batch_size
+    )
 
 
 def build_train(
-    groups: Sequence[Group], n_samples: int, sequence_length: int, seed: int, vocabulary_size: int | None = None
+    groups: Sequence[Group],
+    n_samples: int,
+    sequence_length: int,
+    seed: int,
+    vocabulary_size: int | None = None,
 ) -> Dataset:
     """The training dataset, from exactly one group; raises DataError where the data cannot give the samples."""
     ((_, dataset),) = build_valid(groups, n_samples, sequence_length, seed, vocabulary_size)
@@ -126,7 +140,11 @@ def build_train(
 
 
 def build_valid(
-    groups: Sequence[Group], n_samples: int, sequence_length: int, seed: int, vocabulary_size: int | None = None
+    groups: Sequence[Group],
+    n_samples: int,
+    sequence_length: int,
+    seed: int,
+    vocabulary_size: int | None = None,
 ) -> list[tuple[str, Dataset]]:
     """Each validation (or test) group's name and dataset, all for the same number of samples; raises DataError."""
     shape = Shape(n_samples, sequence_length, seed, vocabulary_size)
@@ -137,17 +155,26 @@ def _build(group: Group, shape: Shape) -> Dataset:
     if len(group.parts) == 1:
         return Samples(group.parts[0], shape)
     if len(group.parts) > _MAX_PARTS:
-        raise DataError(f"group {group.name!r} blends {len(group.parts)} parts", f"Megatron takes at most {_MAX_PARTS}")
+        raise DataError(
+            f"group {group.name!r} blends {len(group.parts)} parts",
+            f"Megatron takes at most {_MAX_PARTS}",
+        )
     weights = blending.shares([part.weight for part in group.parts])
     counts = [blending.part_samples(weight, shape.n_samples) for weight in weights]
-    datasets = [Samples(part, replace(shape, n_samples=n)) for part, n in zip(group.parts, counts, strict=True)]
+    datasets = [
+        Samples(part, replace(shape, n_samples=n))
+        for part, n in zip(group.parts, counts, strict=True)
+    ]
     return Blend(datasets, weights, shape.n_samples)
 
 
 def _documents(part: Part, total: int, where: str) -> range:
     documents = range(round(part.start * float(total)), round(part.end * float(total)))
     if not documents:
-        raise DataError(f"{where} is empty: none of the {total:,} documents lies in that range", "widen the range")
+        raise DataError(
+            f"{where} is empty: none of the {total:,} documents lies in that range",
+            "widen the range",
+        )
     return documents
 
 
@@ -174,7 +201,10 @@ def dump(path: Path, n: int, train: Dataset, valid: Sequence[tuple[str, Dataset]
     datasets = {"train": train} | dict(zip(names, (dataset for _, dataset in valid), strict=False))
     for name, dataset in datasets.items():
         if not 0 < n <= len(dataset):
-            raise UsageError(f"{n} samples cannot be dumped: {name} has {len(dataset)}", f"ask for 1 to {len(dataset)}")
+            raise UsageError(
+                f"{n} samples cannot be dumped: {name} has {len(dataset)}",
+                f"ask for 1 to {len(dataset)}",
+            )
     arrays = {name: np.stack([dataset[i] for i in range(n)]) for name, dataset in datasets.items()}
     with files.atomic(path) as temporary, open(temporary, "wb") as handle:
         np.savez(handle, **arrays)

@@ -37,7 +37,11 @@ class Schedule:
     def rate(self, samples: int) -> float:
         """The learning rate after so many samples."""
         if samples <= self.warmup_steps and self.warmup_steps > 0:
-            return self.max_lr if self.warmup_style == "constant" else self.max_lr * samples / self.warmup_steps
+            return (
+                self.max_lr
+                if self.warmup_style == "constant"
+                else self.max_lr * samples / self.warmup_steps
+            )
         if self.decay_style == "constant":
             return self.max_lr
         if self.decay_style == "inverse_sqrt":
@@ -45,7 +49,9 @@ class Schedule:
         if samples > self.decay_steps:
             return self.min_lr
         done = (samples - self.warmup_steps) / (self.decay_steps - self.warmup_steps)
-        left = 1.0 - done if self.decay_style == "linear" else 0.5 * (math.cos(math.pi * done) + 1.0)
+        left = (
+            1.0 - done if self.decay_style == "linear" else 0.5 * (math.cos(math.pi * done) + 1.0)
+        )
         return self.min_lr + left * (self.max_lr - self.min_lr)
 
     def state(self, samples: int, tokens: int) -> dict[str, Any]:
@@ -53,7 +59,9 @@ class Schedule:
         kept = {key: value for key, value in asdict(self).items() if key != "warmup_style"}
         return kept | {"num_steps": samples, "num_tokens": tokens, "warmup_tokens": 0}
 
-    def reconciled(self, state: Mapping[str, Any], override: bool, use_checkpoint: bool) -> "Schedule":
+    def reconciled(
+        self, state: Mapping[str, Any], override: bool, use_checkpoint: bool
+    ) -> "Schedule":
         """The schedule to go on with; raises CheckpointError where the saved one differs and neither is preferred."""
         own = {key: value for key, value in asdict(self).items() if key != "warmup_style"}
         saved = {key: state[key] for key in own}
@@ -61,7 +69,9 @@ class Schedule:
             return self
         if use_checkpoint:
             return Schedule(**saved, warmup_style=self.warmup_style)
-        wrong = ", ".join(f"{key} {saved[key]} (now {own[key]})" for key in own if saved[key] != own[key])
+        wrong = ", ".join(
+            f"{key} {saved[key]} (now {own[key]})" for key in own if saved[key] != own[key]
+        )
         raise CheckpointError(
             f"the checkpoint's learning-rate schedule differs: {wrong}",
             "say --override-lr-scheduler or --use-checkpoint-lr-scheduler, or give its values",

@@ -35,7 +35,9 @@ class Run:
     progress: Progress
 
 
-def start(args: argparse.Namespace, world: World, step: Path | None, configuration: dict[str, Any] | None) -> Run:
+def start(
+    args: argparse.Namespace, world: World, step: Path | None, configuration: dict[str, Any] | None
+) -> Run:
     """A run at its beginning, or where the checkpoint in folder `step` left it. Raises CheckpointError.
 
     configuration: DeepSpeed's; None to train without it.
@@ -47,7 +49,14 @@ def start(args: argparse.Namespace, world: World, step: Path | None, configurati
         _check_same_model(step, args)
         model.fill(step_folder.layers(step))
     model.to(world.device, torch.bfloat16 if args.bf16 else torch.float32).train()
-    run = Run(args, world, model, _engine(args, world, model, configuration), Schedule.of(vars(args)), Progress())
+    run = Run(
+        args,
+        world,
+        model,
+        _engine(args, world, model, configuration),
+        Schedule.of(vars(args)),
+        Progress(),
+    )
     if step is not None and not args.finetune:
         _go_on(run, step)
     if world.device.type == "cuda":
@@ -65,14 +74,18 @@ def _check_same_model(step: Path, args: argparse.Namespace) -> None:
         if saved.get(name) != getattr(args, name)
     ]
     if wrong:
-        raise CheckpointError(f"{step} is of another model: {', '.join(wrong)}", "give its values or another --load")
+        raise CheckpointError(
+            f"{step} is of another model: {', '.join(wrong)}", "give its values or another --load"
+        )
 
 
 def _go_on(run: Run, step: Path) -> None:
     """Take up the counters, the schedule and, unless --no-load-optim declines it, the optimizer's state."""
     args, states = run.args, safe_load.model_states(step)
     saved = safe_load.arguments(states)
-    run.progress = Progress(states["iteration"], saved["consumed_train_samples"], saved["consumed_valid_samples"])
+    run.progress = Progress(
+        states["iteration"], saved["consumed_train_samples"], saved["consumed_valid_samples"]
+    )
     run.schedule = run.schedule.reconciled(
         states["lr_scheduler"], args.override_lr_scheduler, args.use_checkpoint_lr_scheduler
     )
@@ -82,9 +95,13 @@ def _go_on(run: Run, step: Path) -> None:
         run.engine.restore(_fitting(path, run.engine, states["dp_world_size"]))
 
 
-def _engine(args: argparse.Namespace, world: World, model: GPT, configuration: dict[str, Any] | None) -> Engine:
+def _engine(
+    args: argparse.Namespace, world: World, model: GPT, configuration: dict[str, Any] | None
+) -> Engine:
     betas = (args.adam_beta1, args.adam_beta2)
-    hyperparameters = Hyperparameters(args.lr, betas, args.adam_eps, args.weight_decay, args.clip_grad)
+    hyperparameters = Hyperparameters(
+        args.lr, betas, args.adam_eps, args.weight_decay, args.clip_grad
+    )
     if configuration is None:
         return TorchEngine(model, hyperparameters, world)
     return DeepSpeedEngine(model, hyperparameters, world, configuration)
@@ -114,7 +131,9 @@ def save(run: Run) -> Path:
         step_folder.put(unfinished / file_names.optimizer_file(rank, args.bf16), state)
     if rank == 0:
         for number, module in run.model.layer_modules().items():
-            weights = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+            weights = {
+                name: value.detach().cpu().clone() for name, value in module.state_dict().items()
+            }
             step_folder.put(unfinished / file_names.layer_file(number), weights)
         step_folder.put(unfinished / file_names.MODEL_STATES.format(0), _model_states(run))
     run.world.barrier()
@@ -127,10 +146,19 @@ def save(run: Run) -> Path:
 def _model_states(run: Run) -> dict[str, Any]:
     """Under the keys that Megatron-DeepSpeed uses, as plain values; dp_world_size counts the optimizer's files."""
     progress, tokens = run.progress, run.progress.train_samples * run.args.seq_length
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in vars(run.args).items()}
+    plain = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(run.args).items()
+    }
     plain["iteration"], plain["consumed_train_tokens"] = progress.iteration, tokens
-    plain["consumed_train_samples"], plain["consumed_valid_samples"] = progress.train_samples, progress.valid_samples
-    sizes = {"padded_vocab_size": run.args.padded_vocab_size, "original_vocab_size": run.args.vocab_size}
+    plain["consumed_train_samples"], plain["consumed_valid_samples"] = (
+        progress.train_samples,
+        progress.valid_samples,
+    )
+    sizes = {
+        "padded_vocab_size": run.args.padded_vocab_size,
+        "original_vocab_size": run.args.vocab_size,
+    }
     return {
         "module": None,
         "optimizer": None,

@@ -32,7 +32,9 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all get the same answer."""
-        return flag if self.size == 1 else bool(self.sum_(torch.tensor(int(flag), device=self.device)))
+        return (
+            flag if self.size == 1 else bool(self.sum_(torch.tensor(int(flag), device=self.device)))
+        )
 
     def barrier(self) -> None:
         """Wait for all."""
@@ -49,7 +51,9 @@ def joined(backend: str | None, group_even_alone: bool) -> Iterator[World]:
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local_rank, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if backend == "nccl" and not gpus:
-        raise UsageError("--distributed-backend nccl needs GPUs, and there are none", "say gloo, or leave it out")
+        raise UsageError(
+            "--distributed-backend nccl needs GPUs, and there are none", "say gloo, or leave it out"
+        )
     device = torch.device("cuda", local_rank % gpus) if gpus else torch.device("cpu")
     if gpus:
         torch.cuda.set_device(device)
