@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from encore import cli
 from helpers.demo_home import Demo, run_demo
 from helpers.hub_bench import Bench
 from helpers.hub_server import running
@@ -71,3 +72,9 @@ def local_slurm() -> LocalSlurm:
         )
     name = "encore" if runs_as_root() else pwd.getpwuid(os.geteuid()).pw_name
     return LocalSlurm(User(name, Path(pwd.getpwnam(name).pw_dir)))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _talk() -> None:
+    """Commands that a test calls in its own process talk on stderr, as they do under cli.run."""
+    cli.show_log()

@@ -1,28 +1,28 @@
 """Errors become one line and an exit code; bugs keep their traceback; data and talk are kept apart."""
 
-import argparse
+import fcntl
+import os
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
-import pytest
-from encore import human
-
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
+PREFIX = f"import sys; sys.path.insert(0, {str(TOOLS)!r})\nfrom encore import cli, errors\n"
 
 
 def run_main(body: str) -> subprocess.CompletedProcess[str]:
-    code = f"import sys; sys.path.insert(0, {str(TOOLS)!r})\nfrom encore import cli, errors\n"
-    code += f"def main():\n    {body}\ncli.run(main)"
+    code = PREFIX + f"def main():\n    {body}\ncli.run(main)"
     return subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
 
 
 def test_a_user_error_is_one_line_with_its_hint() -> None:
-    ended = run_main("raise errors.DataError('a.jsonl:3: not JSON', 'mend that line')")
+    ended = run_main("raise errors.DataError('a.jsonl:3: not JSON', 'fix that line')")
     assert (ended.returncode, ended.stdout, ended.stderr) == (
         1,
         "",
-        "error: a.jsonl:3: not JSON; mend that line\n",
+        "error: a.jsonl:3: not JSON; fix that line\n",
     )
 
 
@@ -56,53 +56,37 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert (ended.stdout, ended.stderr) == ("line\n", "")
 
 
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("1.9B", 1_900_000_000),
-        ("400M", 400_000_000),
-        ("12k", 12_000),
-        ("1e6", 10**6),
-        ("7", 7),
-        ("1_000", 1000),
-    ],
-)
-def test_amounts_are_read_as_people_write_them(text: str, count: int) -> None:
-    assert human.amount(text) == count
+def test_a_missing_distribution_names_the_extra_to_install() -> None:
+    code = PREFIX + "def main():\n    import no_such_library.part\ncli.run(main, extra='convert')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    line = "error: no_such_library is not installed; in the kit's folder: pip install -e '.[convert]'\n"
+    assert (ended.returncode, ended.stderr) == (1, line)
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.9X", "many", "1 B", "0x10", "nan", "1e", "._"])
-def test_what_is_not_an_amount_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError):
-        human.amount(text)
+def test_a_missing_module_of_the_package_is_a_bug() -> None:
+    code = PREFIX + "def main():\n    import encore.nothing\ncli.run(main, extra='convert')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "Traceback" in ended.stderr
 
 
-def test_tables_align() -> None:
-    assert human.table([("a", 1), ("bcd", 22)], ("x", "yy")) == "x    yy\na    1\nbcd  22"
+def test_what_the_package_logs_is_talk_on_stderr_once() -> None:
+    body = "import logging; logging.basicConfig(); log = logging.getLogger('encore.x.y')"
+    body += "; log.debug('no'); log.info('50%'); log.warning('%d', 3); return 0"
+    ended = run_main(body)
+    assert (ended.stdout, ended.stderr) == ("", "50%\nwarning: 3\n")
 
 
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (1536, "1.5 KiB"), (121_500_000_000, "113 GiB")]
-)
-def test_byte_sizes_are_in_powers_of_1024(count: int, text: str) -> None:
-    assert human.byte_size(count) == text
+def test_without_a_terminal_progress_is_a_line_now_and_then() -> None:
+    body = "cli._PROGRESS_EVERY_S = 0.0"
+    body += "\n    with cli.byte_progress(4096, 'copying') as advance: advance(1024); advance(1024)"
+    ended = run_main(body + "\n    return 0")
+    assert ended.stderr == "copying: 1 KiB of 4 KiB\ncopying: 2 KiB of 4 KiB\n"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(63.4, "63.4 s"), (720, "12 min"), (76_800, "21.3 h")]
-)
-def test_durations_are_for_people(seconds: float, text: str) -> None:
-    assert human.duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("10m", 600), ("1.5h", 5400), ("2d", 172800), ("1s", 1)]
-)
-def test_intervals_are_read_as_people_write_them(text: str, seconds: float) -> None:
-    assert human.interval(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["10", "0s", "0.5s", "-1m", "m", "1w", "1 m", ""])
-def test_what_is_not_an_interval_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="write 30s, 10m or 1h"):
-        human.interval(text)
+def test_on_a_terminal_progress_is_a_bar() -> None:
+    code = PREFIX + "with cli.byte_progress(4, 'copying') as advance:\n    advance(4)"
+    terminal, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    subprocess.run([sys.executable, "-c", code], stderr=slave, check=True)
+    shown = os.read(terminal, 10_000).decode()
+    assert "copying" in shown and "100%" in shown

@@ -1,4 +1,4 @@
-"""Whole or absent: atomic writes, exclusive outputs, a run's paths."""
+"""Whole or absent: atomic writes, exclusive outputs, folders."""
 
 import errno
 import multiprocessing
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from encore import files
 from encore.errors import OutputError
-from encore.plan import run_paths
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +70,53 @@ def test_checksums_are_those_of_sha256sum(content: bytes) -> None:
         assert files.sha256(Path(file.name)) == hashlib.sha256(content).hexdigest()
 
 
-def test_a_users_folder_replaces_that_kind_only() -> None:
-    paths = run_paths.RunPaths("/w", "run", (("images", "/p/images"), ("checkpoints", "/flash/c")))
-    assert (paths.images, paths.checkpoints, paths.data) == ("/p/images", "/flash/c/run", "/w/data")
+def test_a_folder_appears_whole_and_replaces_an_older_one(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    for text in ("old", "new"):
+        with files.atomic_folder(target) as folder:
+            (folder / "weights").write_text(text)
+            assert not target.exists() or (target / "weights").read_text() == "old"
+        assert (target / "weights").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_that_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "weights").write_text("old")
+    with pytest.raises(KeyboardInterrupt), files.atomic_folder(target) as folder:
+        (folder / "weights").write_text("half")
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (target / "weights").read_text() == "old"
+
+
+def test_after_a_kill_between_the_renames_the_old_folder_comes_back(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    for name in (".model.unfinished", ".model.replaced"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text(name)
+    files.begin_folder(target)
+    assert (target / "weights").read_text() == ".model.replaced"
+    assert list(files.unfinished_folder(target).iterdir()) == []
+
+
+def test_a_removal_leaves_nothing_and_ends_what_a_killed_one_began(tmp_path: Path) -> None:
+    for name in ("model", ".model.removed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text("x")
+    files.remove_folder(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        (".global_step5.unfinished", ("global_step5", "unfinished")),
+        (".a.b.removed", ("a.b", "removed")),
+        ("global_step5", None),
+        (".global_step5.tmp", None),
+    ],
+)
+def test_leftovers_are_known_by_their_names(name: str, parts: tuple[str, str] | None) -> None:
+    assert files.leftover(name) == parts

@@ -15,7 +15,7 @@ examples:
 import argparse
 from pathlib import Path
 
-from encore import cli, files
+from encore import cli, files, kit
 from encore.jobs import render
 from encore.plan import report, resolve, run_name, settings, user_config
 from encore.plan.records import Request
@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         cli.warn(
             f"{plan.paths.logs} is not there on this machine; on the cluster: mkdir -p {plan.paths.logs}"
         )
-    script = render.train_script(plan, render.Origin(request.as_command(), str(render.KIT)))
+    script = render.train_script(plan, render.Origin(request.as_command(), str(kit.ROOT)))
     if args.check:
         same = args.out.is_file() and args.out.read_text(encoding="utf-8") == script
         cli.say(f"{args.out} is {'up to date' if same else 'not up to date'}")

@@ -281,7 +281,7 @@ def test_no_private_path_is_in_the_registry() -> None:
 
 def test_importing_the_registry_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from encore.registry import models; models.load_trainers();"
+        "import sys; from encore.registry.trainers import load_trainers; load_trainers();"
         " print(sorted({'torch', 'numpy', 'jinja2', 'transformers', 'datasets', 'deepspeed'} & set(sys.modules)))"
     )
     tools = Path(registry.__file__).parents[2]

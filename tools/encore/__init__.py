@@ -1,3 +1,3 @@
-"""The package behind the commands in tools/: rooms by floor, imported downward only (README, "Layout")."""
+"""The package behind the commands in tools/: a wing per noun (README, "Where things live")."""
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
-"""Files that are whole or absent: atomic writes, exclusive outputs, checksums; and where a run's files lie.
+"""Files and folders that are whole or absent: atomic writes, exclusive outputs, checksums.
 
-Outputs go to a temporary name in the same folder, are fsynced, then renamed; a killed command leaves at most a
-temporary file, which the next run of the same command replaces.
+Outputs go to a temporary name in the same folder, are fsynced, then renamed. What a killed command
+leaves has a temporary name, and the next run of the same command replaces it.
 """
 
 import contextlib
@@ -9,12 +9,16 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from encore.errors import OutputError
 
 _CHUNK_BYTES = 1 << 20
+LEFTOVER_STATES = ("unfinished", "replaced", "removed")
+_LEFTOVER = re.compile(rf"\.(.+)\.({'|'.join(LEFTOVER_STATES)})")
 
 
 @contextlib.contextmanager
@@ -43,6 +47,78 @@ def write_text(target: Path, text: str) -> None:
     """Write a whole text file, atomically."""
     with atomic(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target`; on success it becomes `target`, else it is removed."""
+    folder = begin_folder(target)
+    try:
+        yield folder
+        finish_folder(target)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def begin_folder(target: Path) -> Path:
+    """Make the folder that is to become `target`, after clearing away what killed runs left of it.
+
+    Its name is one that no reader takes for `target`; `finish_folder` gives it that name.
+    """
+    replaced = _beside(target, "replaced")
+    if replaced.exists() and not target.exists():
+        replaced.rename(target)  # a kill came between the two renames of finish_folder
+    for state in LEFTOVER_STATES:
+        shutil.rmtree(_beside(target, state), ignore_errors=True)
+    folder = unfinished_folder(target)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def unfinished_folder(target: Path) -> Path:
+    """The folder that `begin_folder` makes for `target`."""
+    return _beside(target, "unfinished")
+
+
+def finish_folder(target: Path) -> None:
+    """Give the finished folder its name; one that bears it already is replaced and removed.
+
+    After a kill between the renames the next `begin_folder` puts the old one back.
+    """
+    folder = unfinished_folder(target)
+    replaced = _beside(target, "replaced")
+    for path in folder.iterdir():
+        fsync(path)
+    fsync(folder)
+    if target.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        target.rename(replaced)
+    folder.rename(target)
+    fsync(target.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def remove_folder(target: Path) -> None:
+    """Remove a folder so that a kill never leaves half of it under its own name. Raises OSError."""
+    removed = _beside(target, "removed")
+    if removed.exists():
+        shutil.rmtree(removed)
+    target.rename(removed)
+    fsync(target.parent)
+    shutil.rmtree(removed)
+
+
+def leftover(name: str) -> tuple[str, str] | None:
+    """(target, state) where `name` is what a killed write or removal left: `.TARGET.STATE`."""
+    match = _LEFTOVER.fullmatch(name)
+    if match is None:
+        return None
+    return match[1], match[2]
+
+
+def _beside(target: Path, state: str) -> Path:
+    return target.with_name(f".{target.name}.{state}")
 
 
 def fsync(path: Path) -> None:

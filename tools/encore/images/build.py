@@ -18,14 +18,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from encore import __version__, files
+from encore import __version__, files, kit
 from encore.errors import DataError, EncoreError, UnknownNameError, UsageError
 from encore.images import base_digest, wheels
 from encore.images import definition as definitions
 from encore.images import record as images
 from encore.registry.images import load_images
 
-KIT = Path(__file__).resolve().parents[3]
 RUNTIMES = ("apptainer", "singularity")
 # set by the command itself, not by the user
 _OURS = {"version", "commit", "base_digest"}
@@ -134,7 +133,7 @@ def command(
 
 def _commit() -> str:
     """The kit's commit, `-dirty` where files differ from it; unknown outside a checkout."""
-    asked = ["git", "-C", str(KIT), "-c", f"safe.directory={KIT}"]
+    asked = ["git", "-C", str(kit.ROOT), "-c", f"safe.directory={kit.ROOT}"]
     asked += ["describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True)
@@ -198,7 +197,7 @@ def _run(cmd: Sequence[str], work: Path, failure: str, say: Say) -> None:
     }
     process = subprocess.Popen(
         cmd,
-        cwd=KIT,
+        cwd=kit.ROOT,
         env={**os.environ, **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

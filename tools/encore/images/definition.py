@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from encore import kit
 from encore.errors import DataError, UnknownNameError
 from encore.registry.images import load_images
 
-FOLDER = Path(__file__).resolve().parents[3] / "containers"
+FOLDER = kit.CONTAINERS
 
 _SECTION = re.compile(r"^%([a-z]+)\b[^\n]*\n", re.MULTILINE)
 # sif.h: after 32 bytes of launch script and 10 of magic, 3 of version, then the architecture

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import jinja2
 
-from encore import __version__
+from encore import __version__, kit
 from encore.errors import UsageError
 from encore.plan import trainer_args
 from encore.plan.records import Plan
 
-TEMPLATES = Path(__file__).resolve().parents[3] / "templates"
-KIT = Path(__file__).resolve().parents[3]
 _PROBE = Path(__file__).resolve().parents[1] / "doctor" / "probe.py"
 
 
@@ -76,7 +74,7 @@ def _rendered(template: str, plan: Plan, origin: Origin, **values: object) -> st
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader(kit.TEMPLATES),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

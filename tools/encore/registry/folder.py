@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-FOLDER = Path(__file__).resolve().parents[3] / "registry"
+from encore import kit
+
+FOLDER = kit.REGISTRY
 
 Vendor = Literal["amd", "nvidia", "cpu"]
 Objective = Literal["causal", "ul2"]

@@ -1,0 +1,79 @@
+"""Amounts, sizes, times and tables are read and written as people do."""
+
+import argparse
+
+import pytest
+from encore import human
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("1.9B", 1_900_000_000),
+        ("400M", 400_000_000),
+        ("12k", 12_000),
+        ("1e6", 10**6),
+        ("7", 7),
+        ("1_000", 1000),
+    ],
+)
+def test_amounts_are_read_as_people_write_them(text: str, count: int) -> None:
+    assert human.amount(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.9X", "many", "1 B", "0x10", "nan", "1e", "._"])
+def test_what_is_not_an_amount_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        human.amount(text)
+
+
+def test_tables_align() -> None:
+    assert human.table([("a", 1), ("bcd", 22)], ("x", "yy")) == "x    yy\na    1\nbcd  22"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1536, "1.5 KiB"), (121_500_000_000, "113 GiB")]
+)
+def test_byte_sizes_are_in_powers_of_1024(count: int, text: str) -> None:
+    assert human.byte_size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(63.4, "63.4 s"), (720, "12 min"), (76_800, "21.3 h")]
+)
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert human.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("10m", 600), ("1.5h", 5400), ("2d", 172800), ("1s", 1)]
+)
+def test_intervals_are_read_as_people_write_them(text: str, seconds: float) -> None:
+    assert human.interval(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["10", "0s", "0.5s", "-1m", "m", "1w", "1 m", ""])
+def test_what_is_not_an_interval_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="write 30s, 10m or 1h"):
+        human.interval(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("1.5GiB", 3 << 29), ("500MB", 500_000_000), ("4 KiB", 4096), ("7", 7), ("7B", 7)],
+)
+def test_sizes_are_read_as_people_write_them(text: str, count: int) -> None:
+    assert human.size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "-1", "GiB", "1XB", "1.5.2", "nan", "1 000"])
+def test_what_is_not_a_size_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="write 4GiB"):
+        human.size(text)
+
+
+@given(st.integers(0, 10**18))
+def test_a_plain_number_is_itself(count: int) -> None:
+    assert abs(human.amount(str(count)) - count) <= count * 2**-52
