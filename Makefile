@@ -3,9 +3,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest --numprocesses=auto --dist=loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster lint bench render
+.PHONY: help demo check test test-cluster lint bench render
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -23,15 +24,20 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 demo: $(VENV)/.train  ## real text to a trained model on this machine, in minutes
 	$(BIN)/python tools/run_demo.py
 
+check: lint  ## in 90 seconds: lint, and every test that needs no cluster, container, browser, kill or training
+	$(PYTEST) -m "not slow" --hypothesis-profile=quick --durations=10
+
 test: $(VENV)/.dev  ## every check that this machine can run
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-cluster: $(VENV)/.dev  ## of these, as root on Debian, all that need a real Slurm: it is set up and taken away
-	CI=true $(BIN)/python -m pytest tests/containers tests/cluster
+	CI=true $(PYTEST) tests/containers tests/cluster
 
-lint: $(VENV)/.dev  ## ruff, shellcheck, ansible-lint
+lint: $(VENV)/.dev  ## ruff, import-linter, mypy, shellcheck, ansible-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
 	$(BIN)/shellcheck .ci/run sbatch/*/* $$(git ls-files '*.sh')
 	$(BIN)/ansible-lint --offline -q --profile production playbooks
 

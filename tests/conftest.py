@@ -1,7 +1,8 @@
-"""Fixtures that several modules share: the finished demo, a hub on loopback, a real Slurm of two virtual nodes.
+"""Fixtures that several modules share: the finished demo, a hub on loopback, a real Slurm.
 
-Under CI the Slurm is set up by playbooks/setup_local.yml, as root, and a test that cannot run fails. Elsewhere a Slurm
-that the playbook has set up earlier is used as it is; without one the tests that need it are reported as not run.
+Under CI the Slurm is set up by playbooks/setup_local.yml, as root, and a test that cannot run fails.
+Elsewhere a Slurm that the playbook has set up earlier is used as it is; without one the tests that
+need it are reported as not run.
 """
 
 import os
@@ -27,10 +28,35 @@ from hypothesis import settings
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tools/pretrain_gpt.py sets it, and why
 
-settings.register_profile(
-    "untimed", deadline=None
-)  # machines are shared: no test may fail by the clock
+# machines are shared: no test may fail by the clock
+settings.register_profile("untimed", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=20)  # make check
 settings.load_profile("untimed")
+
+_SLOW_FOLDERS = {"cluster", "containers"}
+_SLOW_FIXTURES = {"demo", "local_slurm", "browser"}
+# Tests that share one Slurm, or one finished demo, run in one process and in their order.
+_GROUPS = {"local_slurm": "cluster", "demo": "demo"}
+_LAST = "test_what_was_set_up_is_taken_away"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make check` leaves out, and what has to share a process; the longest come first."""
+    slow_files = set()
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if _SLOW_FOLDERS & set(item.path.parts) or _SLOW_FIXTURES & fixtures:
+            item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("slow"):
+            slow_files.add(item.path)
+        group = str(item.path)  # the fixtures of a file are made once
+        for fixture, name in _GROUPS.items():
+            if fixture in fixtures or name in item.path.parts:
+                group = name
+        item.add_marker(pytest.mark.xdist_group(group))
+    # no process is left alone with a long file at the end; the tear-down of the Slurm is last
+    items.sort(key=lambda item: (item.name == _LAST, item.path not in slow_files))
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from helpers.local_machine import PYTHON, ROOT, LocalSlurm
 
-_LAST = "test_what_was_set_up_is_taken_away"
-
 
 @pytest.fixture
 def users_folder(local_slurm: LocalSlurm, tmp_path: Path) -> Iterator[Path]:
@@ -47,8 +45,3 @@ def users_kit(local_slurm: LocalSlurm) -> Iterator[Path]:
         assert done.returncode == 0, done.stderr
     yield kit
     shutil.rmtree(kit, ignore_errors=True)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes the Slurm away comes after all that need it."""
-    items.sort(key=lambda item: item.name == _LAST)
