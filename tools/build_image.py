@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         cli.print_json(found.as_json()) if args.json else print(human.table(found.rows()))
         return 1 if found.identity.is_named is False else 0
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "encore" / "wheels"
-    order = build.Order(
+    request = build.BuildRequest(
         image=args.what,
         out=out_folder(args.out),
         cache=cache,
@@ -111,12 +111,12 @@ def main(argv: list[str] | None = None) -> int:
         accept_moved_base=args.accept_moved_base,
     )
     if args.dry_run:
-        rows = build.as_rows(order)
+        rows = build.as_rows(request)
         cli.print_json(dict(rows)) if args.json else print(human.table(rows))
         return 0
-    record = build.build(order, cli.say)
-    cli.say(f"{order.target} is in place, {images.record_path(order.target).name} beside it")
-    cli.print_json(dataclasses.asdict(record)) if args.json else print(order.target)
+    record = build.build(request, cli.say)
+    cli.say(f"{request.target} is in place, {images.record_path(request.target).name} beside it")
+    cli.print_json(dataclasses.asdict(record)) if args.json else print(request.target)
     return 0
 
 

@@ -130,7 +130,7 @@ def test_an_image_is_known_by_its_digest(tmp_path: Path) -> None:
     path = place_image(found, sif())
     (finding,) = checks.image(found)
     assert finding.right is True and "names no digest for cuda yet" in finding.seen
-    record = {field.name: "" for field in dataclasses.fields(images.Record)} | {
+    record = {field.name: "" for field in dataclasses.fields(images.BuildRecord)} | {
         "digest": "sha256:0"
     }
     images.record_path(path).write_text(json.dumps(record))

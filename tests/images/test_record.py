@@ -108,8 +108,10 @@ def test_what_is_no_image_is_said_to_be_none(tmp_path: Path, content: bytes) -> 
         definition.architecture(path)
 
 
-def record(digest: str | None) -> images.Record:
-    return images.Record("cpu", "1", "c", "now", "apptainer", "docker", "b", DIGEST, {}, digest)
+def record(digest: str | None) -> images.BuildRecord:
+    return images.BuildRecord(
+        "cpu", "1", "c", "now", "apptainer", "docker", "b", DIGEST, {}, digest
+    )
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:

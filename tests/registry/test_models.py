@@ -43,7 +43,7 @@ def presets() -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def count(shape: registry.Shape, vocabulary: int, positions: int) -> int:
+def count(shape: registry.ModelShape, vocabulary: int, positions: int) -> int:
     sizes = (shape.layers, shape.d_model, shape.ffw_size, shape.kv_size, shape.heads)
     return sizing.parameters(sizing.Dimensions(*sizes, vocabulary, positions))
 

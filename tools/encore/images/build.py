@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Order:
+class BuildRequest:
     """What to build and how: the image's name, a tag for its file, the user's build arguments, …"""
 
     image: str
@@ -61,7 +61,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Base:
+class ResolvedBase:
     """What the build starts from; `known` is the registry's digest for it, None where it has none."""
 
     bootstrap: str
@@ -69,37 +69,37 @@ class Base:
     known: str | None
 
 
-def check(order: Order) -> Base:
+def check(request: BuildRequest) -> ResolvedBase:
     """Refuse what cannot be built here and choose the base; raises EncoreError's kinds, each with what to do."""
-    definition = definitions.of(order.image)
+    definition = definitions.of(request.image)
     valid = definition.arguments.keys() - _OURS
-    for name in order.arguments:
+    for name in request.arguments:
         if name not in valid:
             raise UnknownNameError(f"build argument of {definition.path.name}", name, valid)
-    if order.tag is not None and not order.tag.replace("-", "").replace(".", "").isalnum():
+    if request.tag is not None and not request.tag.replace("-", "").replace(".", "").isalnum():
         raise UsageError(
-            f"{order.tag!r} cannot be part of a file's name", "use letters, digits, - and ."
+            f"{request.tag!r} cannot be part of a file's name", "use letters, digits, - and ."
         )
     if platform.machine() != "x86_64":
         raise EncoreError(
             f"this machine is {platform.machine()}, the images are for x86_64", "build on x86_64"
         )
-    return _base(order, definition)
+    return _base(request, definition)
 
 
-def _base(order: Order, definition: definitions.Definition) -> Base:
-    known = load_images()[order.image].bases
-    given = order.arguments.get("base")
-    if given is None and "bootstrap" not in order.arguments:
+def _base(request: BuildRequest, definition: definitions.Definition) -> ResolvedBase:
+    known = load_images()[request.image].bases
+    given = request.arguments.get("base")
+    if given is None and "bootstrap" not in request.arguments:
         there = (b for b in known if b.bootstrap == "docker" or Path(b.name).is_file())
         base = next(there)
-        return Base(base.bootstrap, base.name, base.digest)
+        return ResolvedBase(base.bootstrap, base.name, base.digest)
     name = given or definition.arguments["base"]
     is_file = name.startswith("/") or name.endswith(".sif")
-    bootstrap = order.arguments.get("bootstrap") or (
+    bootstrap = request.arguments.get("bootstrap") or (
         "localimage" if is_file else definition.arguments["bootstrap"]
     )
-    return Base(bootstrap, name, next((b.digest for b in known if b.name == name), None))
+    return ResolvedBase(bootstrap, name, next((b.digest for b in known if b.name == name), None))
 
 
 def runtime(wanted: str) -> str:
@@ -115,15 +115,15 @@ def runtime(wanted: str) -> str:
 
 
 def command(
-    order: Order, base: Base, digest: str, wheel_folder: Path | str, image: Path
+    request: BuildRequest, base: ResolvedBase, digest: str, wheel_folder: Path | str, image: Path
 ) -> list[str]:
     """The build's options, without the runtime's name: as an ordinary user, untested, with all arguments."""
     found = base.name if base.bootstrap == "localimage" else base_digest.pinned(base.name, digest)
-    arguments = {"wheels": str(wheel_folder)} | order.arguments
+    arguments = {"wheels": str(wheel_folder)} | request.arguments
     arguments |= {"bootstrap": base.bootstrap, "base": found, "base_digest": digest}
     arguments |= {"version": __version__, "commit": _commit()}
     options = ["--notest", "--force"]
-    if runtime(order.runtime) == "apptainer":
+    if runtime(request.runtime) == "apptainer":
         # SingularityCE as on LUMI has neither: it builds through PRoot
         options += [*([] if os.geteuid() == 0 else ["--fakeroot"]), *_COMPRESSION]
     for name, value in sorted(arguments.items()):
@@ -142,49 +142,51 @@ def _commit() -> str:
     return done.stdout.strip() if done.returncode == 0 else "unknown"
 
 
-def build(order: Order, say: Say) -> images.Record:
+def build(request: BuildRequest, say: Say) -> images.BuildRecord:
     """Build, test, record and put in place; raises EncoreError and leaves nothing behind when something fails."""
-    base = check(order)
-    program = runtime(order.runtime)
-    with files.exclusive(order.target), _workplace(order) as work:
+    base = check(request)
+    program = runtime(request.runtime)
+    with files.exclusive(request.target), _workplace(request) as work:
         say(f"base {base.name}")
         digest = base_digest.digest(base.bootstrap, base.name)
-        if base.known not in (None, digest) and not order.accept_moved_base:
+        if base.known not in (None, digest) and not request.accept_moved_base:
             raise DataError(
                 f"the base {base.name} has moved: registry/images.yml names {base.known}, it is {digest} now",
                 "see what changed, then give --accept-moved-base",
             )
-        wheel_folder = order.arguments.get("wheels") or _wheels(order, say)
-        image = work / order.target.name
-        given = command(order, base, digest, wheel_folder, image)
-        _run_build(program, order, given, image, work, say)
+        wheel_folder = request.arguments.get("wheels") or _wheels(request, say)
+        image = work / request.target.name
+        given = command(request, base, digest, wheel_folder, image)
+        _run_build(program, request, given, image, work, say)
         say("testing")
         _run([program, "test", str(image)], work, "the image does not pass its test", say)
-        record = _record(order, base, digest, program, image)
-        _put_in_place(order, image, record)
-    if order.is_default and record.digest is not None:
-        images.write_digests(order.image, base.name, digest, record.digest)
+        record = _record(request, base, digest, program, image)
+        _put_in_place(request, image, record)
+    if request.is_default and record.digest is not None:
+        images.write_digests(request.image, base.name, digest, record.digest)
     return record
 
 
-def _wheels(order: Order, say: Say) -> Path:
-    profile = load_images()[order.image]
+def _wheels(request: BuildRequest, say: Say) -> Path:
+    profile = load_images()[request.image]
     say(f"fetching the requirements {', '.join(profile.requirements)} for Python {profile.python}")
-    return wheels.fetch(str(profile.python), profile.requirements, order.cache)
+    return wheels.fetch(str(profile.python), profile.requirements, request.cache)
 
 
 def _run_build(
-    program: str, order: Order, given: list[str], image: Path, work: Path, say: Say
+    program: str, request: BuildRequest, given: list[str], image: Path, work: Path, say: Say
 ) -> None:
     """Through spython's client, which puts the command together; the process is ours, so that it ends with us."""
     from spython.main import get_client
 
     client: Any = get_client(quiet=True)
     client._init_command = lambda action, flags=None: [program, *(flags or []), action]
-    client._run_command = lambda cmd, **_: _run(cmd, work, f"{order.image}.def does not build", say)
-    recipe = str(definitions.of(order.image).path)
+    client._run_command = lambda cmd, **_: _run(
+        cmd, work, f"{request.image}.def does not build", say
+    )
+    recipe = str(definitions.of(request.image).path)
     client.build(
-        recipe, image=str(image), sandbox=order.sandbox, sudo=False, options=given, quiet=True
+        recipe, image=str(image), sandbox=request.sandbox, sudo=False, options=given, quiet=True
     )
 
 
@@ -229,17 +231,17 @@ def _end(process: "subprocess.Popen[str]") -> None:
 
 
 @contextlib.contextmanager
-def _workplace(order: Order) -> Iterator[Path]:
+def _workplace(request: BuildRequest) -> Iterator[Path]:
     """A folder beside the image for all that is temporary, gone afterwards; an older one goes first."""
 
     def end(number: int, _: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)
 
-    order.out.mkdir(parents=True, exist_ok=True)
-    prefix = f".{order.target.name}."
-    for left in order.out.glob(f"{prefix}*.building"):
+    request.out.mkdir(parents=True, exist_ok=True)
+    prefix = f".{request.target.name}."
+    for left in request.out.glob(f"{prefix}*.building"):
         _remove(left)
-    work = Path(tempfile.mkdtemp(prefix=prefix, suffix=".building", dir=order.out))
+    work = Path(tempfile.mkdtemp(prefix=prefix, suffix=".building", dir=request.out))
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield work
@@ -256,10 +258,12 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _record(order: Order, base: Base, digest: str, program: str, image: Path) -> images.Record:
+def _record(
+    request: BuildRequest, base: ResolvedBase, digest: str, program: str, image: Path
+) -> images.BuildRecord:
     version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.strip()
-    return images.Record(
-        image=order.image,
+    return images.BuildRecord(
+        image=request.image,
         kit_version=__version__,
         kit_commit=_commit(),
         built=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -267,33 +271,33 @@ def _record(order: Order, base: Base, digest: str, program: str, image: Path) ->
         bootstrap=base.bootstrap,
         base=base.name,
         base_digest=digest,
-        arguments=dict(order.arguments),
-        digest=None if order.sandbox else f"sha256:{files.sha256(image)}",
+        arguments=dict(request.arguments),
+        digest=None if request.sandbox else f"sha256:{files.sha256(image)}",
     )
 
 
-def _put_in_place(order: Order, image: Path, record: images.Record) -> None:
-    images.write_record(order.target, record)
-    if order.sandbox and order.target.is_dir():
-        _remove(order.target)
-    if not order.sandbox:
+def _put_in_place(request: BuildRequest, image: Path, record: images.BuildRecord) -> None:
+    images.write_record(request.target, record)
+    if request.sandbox and request.target.is_dir():
+        _remove(request.target)
+    if not request.sandbox:
         files.fsync(image)
-    os.replace(image, order.target)
-    files.fsync(order.out)
+    os.replace(image, request.target)
+    files.fsync(request.out)
 
 
-def as_rows(order: Order) -> list[tuple[str, str]]:
+def as_rows(request: BuildRequest) -> list[tuple[str, str]]:
     """What `build` would do, as names and values; looks nothing up and writes nothing."""
-    base = check(order)
-    program = runtime(order.runtime)
+    base = check(request)
+    program = runtime(request.runtime)
     shown = base.known or "sha256:" + "?" * 64
-    placeholder = order.arguments.get("wheels") or f"{order.cache}/…"
-    given = command(dataclasses.replace(order), base, shown, placeholder, order.target)
+    placeholder = request.arguments.get("wheels") or f"{request.cache}/…"
+    given = command(dataclasses.replace(request), base, shown, placeholder, request.target)
     return [
-        ("image", str(order.target)),
-        ("definition", str(definitions.of(order.image).path)),
+        ("image", str(request.target)),
+        ("definition", str(definitions.of(request.image).path)),
         ("base", f"{base.bootstrap} {base.name}"),
         ("its digest", base.known or "not known yet: looked up and recorded by this build"),
-        ("requirements", ", ".join(load_images()[order.image].requirements)),
+        ("requirements", ", ".join(load_images()[request.image].requirements)),
         ("command", " ".join([program, "build", *given])),
     ]

@@ -21,7 +21,7 @@ class Inspection:
 
     image: Path
     identity: images.Identity
-    record: images.Record | None
+    record: images.BuildRecord | None
     labels: dict[str, str]
     software: list[dict[str, Any]]
 

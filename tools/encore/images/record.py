@@ -16,7 +16,7 @@ REGISTRY_FILE = FOLDER / "images.yml"
 
 
 @dataclass(frozen=True)
-class Record:
+class BuildRecord:
     """How an image came to be; lies beside it as FILE.json. digest: sha256:… of the file, null for a sandbox."""
 
     image: str
@@ -46,18 +46,18 @@ def record_path(image: Path) -> Path:
     return image.with_name(f"{image.name}.json")
 
 
-def write_record(image: Path, record: Record) -> None:
+def write_record(image: Path, record: BuildRecord) -> None:
     """Write the record beside the image."""
     files.write_text(record_path(image), json.dumps(dataclasses.asdict(record), indent=2) + "\n")
 
 
-def read_record(image: Path) -> Record | None:
+def read_record(image: Path) -> BuildRecord | None:
     """The record beside an image; None where there is none; raises DataError for one that is damaged."""
     path = record_path(image)
     if not path.is_file():
         return None
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        return BuildRecord(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
         raise DataError(
             f"{path} is not a record of a build", "build the image again with tools/build_image.py"

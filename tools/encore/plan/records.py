@@ -13,7 +13,7 @@ from encore.registry import clusters, models
 from encore.registry.corpora import Corpus
 from encore.registry.folder import Objective, Variable
 from encore.registry.images import Image
-from encore.registry.tokenizers import Tokenizer
+from encore.registry.tokenizers import TokenizerFacts
 from encore.registry.trainers import Pin, Trainer
 from encore.tokens import data_paths as datapaths
 
@@ -148,7 +148,7 @@ class Data:
     """What is trained and validated on; parts and groups name prefixes below the data folder."""
 
     corpus: Corpus
-    tokenizer: Tokenizer
+    tokenizer: TokenizerFacts
     train: datapaths.Group
     valid: tuple[datapaths.Group, ...]
     train_file: str
@@ -172,7 +172,7 @@ class Plan:
     cluster_name: str
     cluster: clusters.Cluster
     software: Software
-    shape: models.Shape
+    shape: models.ModelShape
     model: sizing.Dimensions
     layout: sizing.Layout
     training: Training

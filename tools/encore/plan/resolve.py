@@ -17,7 +17,7 @@ from encore.registry.folder import Variable
 from encore.registry.images import load_images
 from encore.registry.paper_runs import load_released_steps, load_runs
 from encore.registry.regimes import Regime, load_regimes
-from encore.registry.tokenizers import Tokenizer, load_tokenizers
+from encore.registry.tokenizers import TokenizerFacts, load_tokenizers
 from encore.registry.trainers import load_trainers
 
 _OPTIMIZER = (
@@ -97,7 +97,7 @@ def _run_name(request: Request) -> run_name.RunName:
     return run_name.parse(request.name, words, request.choice)
 
 
-def _shape(run: run_name.RunName) -> registry.Shape:
+def _shape(run: run_name.RunName) -> registry.ModelShape:
     models = registry.load_models()
     known = load_runs().get(run.name)
     return models.shapes[known.shape if known and known.shape else models.labels[run.label].shape]
@@ -140,7 +140,9 @@ def _data(run: run_name.RunName, regime: Regime, software: Software) -> Data:
     return Data(corpora[corpus], tokenizer, train, valid, *run_data.file_names(spec, corpora))
 
 
-def _model(shape: registry.Shape, tokenizer: Tokenizer, positions: int) -> sizing.Dimensions:
+def _model(
+    shape: registry.ModelShape, tokenizer: TokenizerFacts, positions: int
+) -> sizing.Dimensions:
     vocabulary = sizing.padded_vocabulary(tokenizer.vocabulary, 1)
     sizes = (shape.layers, shape.d_model, shape.ffw_size, shape.kv_size, shape.heads)
     return sizing.Dimensions(*sizes, vocabulary, positions)

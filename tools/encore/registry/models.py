@@ -11,7 +11,7 @@ from encore.registry.folder import FOLDER
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """A model's dimensions; heads × kv_size may differ from d_model (Megatron's --kv-channels)."""
 
     name: str
@@ -39,7 +39,7 @@ class Models:
 
     source: str
     checked: datetime.date
-    shapes: dict[str, Shape]
+    shapes: dict[str, ModelShape]
     labels: dict[str, Label]
 
     def __post_init__(self) -> None:

@@ -27,7 +27,7 @@ class Organisation:
 
 
 @dataclass(frozen=True)
-class Repository:
+class PaperRepository:
     """A repository of the paper's; corpus: what its runs were trained on, "" where it is several or not known."""
 
     name: str
@@ -58,8 +58,8 @@ def organisation(folder: Path = FOLDER) -> str:
 
 
 @functools.cache
-def _repositories(folder: Path) -> dict[str, Repository]:
-    found = strict_csv.load(folder / "repositories.csv", Repository)
+def _repositories(folder: Path) -> dict[str, PaperRepository]:
+    found = strict_csv.load(folder / "repositories.csv", PaperRepository)
     for repository in found.values():
         if repository.kind not in KINDS:
             raise RegistryError(
@@ -71,7 +71,7 @@ def _repositories(folder: Path) -> dict[str, Repository]:
 
 def repositories(
     kind: str | None = None, corpus: str | None = None, folder: Path = FOLDER
-) -> dict[str, Repository]:
+) -> dict[str, PaperRepository]:
     """repositories.csv by name, all or of a kind and corpus; raises RegistryError for a kind that the Hub has not."""
     return {
         name: entry

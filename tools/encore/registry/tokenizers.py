@@ -10,7 +10,7 @@ from encore.registry.folder import FOLDER
 
 
 @dataclass(frozen=True)
-class Tokenizer:
+class TokenizerFacts:
     """A tokenizer by its files' SHA-256; no files means that it is trained on the user's machine."""
 
     name: str
@@ -23,10 +23,10 @@ class Tokenizer:
 
 @dataclass(frozen=True)
 class _Tokenizers:
-    tokenizers: dict[str, Tokenizer]
+    tokenizers: dict[str, TokenizerFacts]
 
 
 @functools.cache
-def load_tokenizers(folder: Path = FOLDER) -> dict[str, Tokenizer]:
+def load_tokenizers(folder: Path = FOLDER) -> dict[str, TokenizerFacts]:
     """tokenizers.yml, by name."""
     return strict_yaml.load(folder / "tokenizers.yml", _Tokenizers).tokenizers
