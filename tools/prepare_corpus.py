@@ -139,7 +139,7 @@ def subset(args: argparse.Namespace) -> dict[str, Any]:
 
 def stream(args: argparse.Namespace) -> Batches:
     """The documents asked for, behind a progress bar."""
-    reading = documents.Reading(
+    reading = documents.ReadOptions(
         args.field, args.split, args.on_error == "skip", args.samples, args.bytes
     )
     with tqdm(unit="B", unit_scale=True, disable=None) as bar:

@@ -1,12 +1,12 @@
 """Batches keep their parts together when cut; budgets take whole documents until they are reached."""
 
 import pytest
-from encore.corpus.batches import Batch, Batches, Budget, Source, head
+from encore.corpus.batches import Batch, Batches, Budget, InputDigest, head
 from encore.errors import DataError, UsageError
 from hypothesis import given
 from hypothesis import strategies as st
 
-SOURCE = Source("x.jsonl", 10, 10, "0" * 64)
+SOURCE = InputDigest("x.jsonl", 10, 10, "0" * 64)
 BATCH = Batch(
     SOURCE,
     [b"a", b"b", b"c"],
@@ -22,7 +22,7 @@ def test_the_first_and_the_rest_make_the_whole(count: int) -> None:
     assert first.texts + rest.texts == BATCH.texts
     assert (first.lines or []) + (rest.lines or []) == BATCH.lines
     assert first.skipped + [(i + count, reason) for i, reason in rest.skipped] == BATCH.skipped
-    assert first.input == rest.input == 7
+    assert first.input_index == rest.input_index == 7
 
 
 def test_rows_have_no_lines_however_they_are_cut() -> None:
@@ -43,7 +43,7 @@ def test_a_budget_is_reached_by_the_fewest_documents_that_do(
             break
     whole = [size for sizes in batches for size in sizes]
     assert taken == whole[: len(taken)]
-    assert budget.left == amount - sum(taken)
+    assert budget.remaining == amount - sum(taken)
     if budget.reached:
         budget.check()
         assert sum(taken[:-1]) < amount <= sum(taken)

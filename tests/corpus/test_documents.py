@@ -16,7 +16,7 @@ import pytest
 import zstandard
 from encore.corpus import documents
 from encore.corpus.batches import Batch
-from encore.corpus.documents import Reading, stream
+from encore.corpus.documents import ReadOptions, stream
 from encore.errors import DataError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,8 +30,8 @@ TEXTS = [
     "\x00",
     "x" * 5000,
 ]
-PLAIN = Reading()
-SKIP = Reading(skip_bad=True)
+PLAIN = ReadOptions()
+SKIP = ReadOptions(skip_bad=True)
 BAD_LINES = [
     (b'{"text": "a"', "broken JSON", "Expecting ',' delimiter, column 13"),
     (b'{"text": "a"} {}', "broken JSON", "Extra data, column 15"),
@@ -55,11 +55,11 @@ def jsonl(path: Path, texts: list[Any], field: str = "text") -> Path:
     return path
 
 
-def texts_of(path: Path | str, reading: Reading = PLAIN) -> list[str]:
+def texts_of(path: Path | str, reading: ReadOptions = PLAIN) -> list[str]:
     return [text.decode() for batch in stream([str(path)], reading) for text in batch.texts]
 
 
-def last(*paths: Path, reading: Reading = PLAIN) -> Batch:
+def last(*paths: Path, reading: ReadOptions = PLAIN) -> Batch:
     return list(stream([str(path) for path in paths], reading))[-1]
 
 
@@ -151,11 +151,11 @@ def test_bad_lines_are_skipped_and_counted_by_reason(tmp_path: Path) -> None:
 def test_a_bad_line_beyond_what_is_asked_for_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(b'{"text": "a"}\n{"text": "b"}\nbroken\n')
-    assert texts_of(path, Reading(samples=2)) == ["a", "b"]
-    batch = last(path, reading=Reading(samples=2, skip_bad=True))
+    assert texts_of(path, ReadOptions(samples=2)) == ["a", "b"]
+    batch = last(path, reading=ReadOptions(samples=2, skip_bad=True))
     assert batch.skipped == []
     with pytest.raises(DataError, match=r"x\.jsonl:3: broken JSON"):
-        texts_of(path, Reading(samples=3))
+        texts_of(path, ReadOptions(samples=3))
 
 
 @settings(max_examples=60, deadline=None)
@@ -170,23 +170,23 @@ def test_a_smaller_amount_is_a_prefix_that_ends_with_the_document_that_reaches_i
         patch.setattr(documents, "BLOCK_BYTES", 100)
         if samples > len(sizes):
             with pytest.raises(DataError, match=rf"ends {samples - len(sizes)} documents short"):
-                texts_of(path, Reading(samples=samples))
+                texts_of(path, ReadOptions(samples=samples))
         else:
-            assert [len(text) for text in texts_of(path, Reading(samples=samples))] == sizes[
+            assert [len(text) for text in texts_of(path, ReadOptions(samples=samples))] == sizes[
                 :samples
             ]
         if amount > sum(sizes):
             with pytest.raises(DataError, match=rf"ends {amount - sum(sizes)} bytes short"):
-                texts_of(path, Reading(bytes=amount))
+                texts_of(path, ReadOptions(bytes=amount))
         else:
-            taken = [len(text) for text in texts_of(path, Reading(bytes=amount))]
+            taken = [len(text) for text in texts_of(path, ReadOptions(bytes=amount))]
             assert taken == sizes[: len(taken)]
             assert sum(taken) >= amount > sum(taken[:-1])
 
 
 def test_an_amount_is_of_all_inputs_together(tmp_path: Path) -> None:
     a, b = jsonl(tmp_path / "a", ["1", "2"]), jsonl(tmp_path / "b", ["3", "4"])
-    batches = list(stream([str(a), str(b)], Reading(samples=3)))
+    batches = list(stream([str(a), str(b)], ReadOptions(samples=3)))
     assert b"".join(text for batch in batches for text in batch.texts) == b"123"
 
 
@@ -210,7 +210,7 @@ def test_of_a_file_that_is_not_read_to_its_end_the_digest_says_how_much_it_cover
 ) -> None:
     monkeypatch.setattr(documents, "BLOCK_BYTES", 1000)
     path = jsonl(tmp_path / "x.jsonl", ["x" * 100] * 100)
-    source = last(path, reading=Reading(samples=5)).source
+    source = last(path, reading=ReadOptions(samples=5)).source
     assert source.bytes == path.stat().st_size
     assert source.hashed_bytes == 1000
     assert source.sha256 == hashlib.sha256(path.read_bytes()[:1000]).hexdigest()
@@ -220,7 +220,7 @@ def test_a_file_given_twice_is_read_and_told_of_twice(tmp_path: Path) -> None:
     path = str(jsonl(tmp_path / "x.jsonl", ["a"]))
     batches = list(stream([path, path], PLAIN))
     assert [text for batch in batches for text in batch.texts] == [b"a", b"a"]
-    assert {batch.input for batch in batches} == {0, 1}
+    assert {batch.input_index for batch in batches} == {0, 1}
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
@@ -265,9 +265,9 @@ def test_a_parquet_file_without_the_field_lists_what_it_has(tmp_path: Path) -> N
     pq.write_table(pa.table({"content": ["a"], "n": [1]}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"has no field 'text'; it has content, n"):
         texts_of(tmp_path / "x.parquet", SKIP)
-    assert texts_of(tmp_path / "x.parquet", Reading(field="content")) == ["a"]
+    assert texts_of(tmp_path / "x.parquet", ReadOptions(field="content")) == ["a"]
     with pytest.raises(DataError, match=r"x\.parquet:1: field is not a string: int"):
-        texts_of(tmp_path / "x.parquet", Reading(field="n"))
+        texts_of(tmp_path / "x.parquet", ReadOptions(field="n"))
 
 
 @pytest.mark.parametrize("keep", [4, 20, -10])
@@ -305,15 +305,17 @@ def test_a_dataset_counts_and_hashes_its_texts(tmp_path: Path) -> None:
     assert (batch.texts, batch.skipped) == ([b"a", b"bc"], [(1, "empty document")])
     assert (batch.source.bytes, batch.source.hashed_bytes) == (None, 3)
     assert batch.source.sha256 == hashlib.sha256(b"abc").hexdigest()
-    assert texts_of(tmp_path, Reading(split="test")) == ["z"]
+    assert texts_of(tmp_path, ReadOptions(split="test")) == ["z"]
     with pytest.raises(DataError, match="has no field 'content'; it has id, text"):
-        texts_of(tmp_path, Reading(field="content"))
+        texts_of(tmp_path, ReadOptions(field="content"))
     with pytest.raises(DataError, match=f"{tmp_path}: "):
-        texts_of(tmp_path, Reading(split="no_such_split"))
+        texts_of(tmp_path, ReadOptions(split="no_such_split"))
 
 
 def test_a_dataset_that_cannot_be_found_is_one_clear_line(tmp_path: Path) -> None:
-    code = "from encore.corpus.documents import *; list(stream(['nobody/nothing:en'], Reading()))"
+    code = (
+        "from encore.corpus.documents import *; list(stream(['nobody/nothing:en'], ReadOptions()))"
+    )
     environment = {
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(tmp_path),

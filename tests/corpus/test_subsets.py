@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from encore.corpus import documents, subsets
-from encore.corpus.documents import Reading, stream
+from encore.corpus.documents import ReadOptions, stream
 from encore.errors import DataError, UsageError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,12 +26,12 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def head(corpus: Path, target: Path, **limits: Any) -> bytes:
-    subsets.write([str(corpus)], target, "text", stream([str(corpus)], Reading(**limits)))
+    subsets.write([str(corpus)], target, "text", stream([str(corpus)], ReadOptions(**limits)))
     return target.read_bytes()
 
 
 def tail(corpus: Path, target: Path, count: int, skip_bad: bool = False) -> bytes:
-    reading = Reading(skip_bad=skip_bad)
+    reading = ReadOptions(skip_bad=skip_bad)
     subsets.write(
         [str(corpus)], target, "text", subsets.tail(lambda: stream([str(corpus)], reading), count)
     )
@@ -62,7 +62,7 @@ def test_tokens_are_counted_to_the_document_that_reaches_them(corpus: Path, tmp_
         return [], [3] * len(texts)
 
     for tokens, count in ((1, 1), (3, 1), (4, 2), (149, 50), (150, 50)):
-        batches = subsets.counted(lambda: stream([str(corpus)], Reading()), tokens, encode)
+        batches = subsets.counted(lambda: stream([str(corpus)], ReadOptions()), tokens, encode)
         assert subsets.write([str(corpus)], tmp_path / "x", "text", batches)["documents"] == count
         assert (tmp_path / "x").read_bytes() == b"".join(LINES[:count])
 
@@ -101,7 +101,7 @@ def test_what_is_left_out_is_counted_and_not_written(corpus: Path, tmp_path: Pat
         b'{"text": ""}\n' + LINES[0] + b"broken\n" + LINES[1] + b'{"text": ""}\n' + LINES[2]
     )
     done = subsets.write(
-        ["x"], tmp_path / "x", "text", stream([str(corpus)], Reading(skip_bad=True))
+        ["x"], tmp_path / "x", "text", stream([str(corpus)], ReadOptions(skip_bad=True))
     )
     assert done == {
         "output": str(tmp_path / "x"),

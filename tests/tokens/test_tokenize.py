@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tokenizers
 from encore import files
-from encore.corpus.documents import Reading, stream
+from encore.corpus.documents import ReadOptions, stream
 from encore.errors import DataError, OutputError
 from encore.tokens import encoders, tokenize
 from encore.tokens.indexed import IndexedDataset
@@ -67,7 +67,7 @@ def write(
     source: Path, tokenizer: Tokenizer, job: Job, warn: Callable[[str], None] = pytest.fail
 ) -> dict[str, Any]:
     return tokenize.write(
-        lambda: stream([str(source)], Reading(skip_bad=True)), tokenizer, job, warn
+        lambda: stream([str(source)], ReadOptions(skip_bad=True)), tokenizer, job, warn
     )
 
 
@@ -332,7 +332,7 @@ def test_a_failure_keeps_the_older_three_files(tmp_path: Path, gpt2_files: Token
     bad = tmp_path / "bad.jsonl"
     bad.write_bytes(HOSTILE.read_bytes() + b"broken\n")
     with pytest.raises(DataError, match=r"bad\.jsonl:33: empty document"):
-        tokenize.write(lambda: stream([str(bad)], Reading()), gpt2_files, job, pytest.fail)
+        tokenize.write(lambda: stream([str(bad)], ReadOptions()), gpt2_files, job, pytest.fail)
     assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()} == before
 
 
@@ -360,11 +360,11 @@ def test_two_runs_with_one_output_do_not_mix(tmp_path: Path, gpt2_files: Tokeniz
 
 SLOWLY = """
 import sys, time
-from encore.corpus.documents import Reading, stream
+from encore.corpus.documents import ReadOptions, stream
 from encore.tokens import tokenize as tokenizing
 from encore.tokens.tokenizer import load
 def slow():
-    for batch in stream([sys.argv[1]], Reading()):
+    for batch in stream([sys.argv[1]], ReadOptions()):
         yield batch
         print("batch", flush=True)
         time.sleep(0.5)

@@ -11,7 +11,7 @@ from encore.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
-class Source:
+class InputDigest:
     """One input so far: its size in bytes, and the digest of the `hashed_bytes` that were read of it.
 
     For a dataset, which is no file, both count its texts.
@@ -27,15 +27,15 @@ class Source:
 class Batch:
     """Consecutive documents of one input, as UTF-8; `lines` holds their raw lines where the input has lines.
 
-    `input` is the number of the input, from 0; `source` what was read of it up to this batch's end. `skipped` tells of
+    `input_index` is the number of the input, from 0; `source` what was read of it up to this batch's end. `skipped` tells of
     each document that was left out how many of this batch's stand before it, and why.
     """
 
-    source: Source
+    source: InputDigest
     texts: list[bytes]
     lines: list[bytes] | None = None
     skipped: list[tuple[int, str]] = field(default_factory=list)
-    input: int = 0
+    input_index: int = 0
 
     def first(self, count: int) -> "Batch":
         """The first documents, and what was skipped before the last of them."""
@@ -59,32 +59,34 @@ Batches = Generator[Batch, None, None]
 class Budget:
     """An amount of `unit` still to take; whole documents are taken until it is reached (None: no bound)."""
 
-    left: int | None
+    remaining: int | None
     unit: str
 
     def __post_init__(self) -> None:
-        if self.left is not None and self.left < 1:
-            raise UsageError(f"{self.left} {self.unit} is nothing to take", "ask for at least 1")
+        if self.remaining is not None and self.remaining < 1:
+            raise UsageError(
+                f"{self.remaining} {self.unit} is nothing to take", "ask for at least 1"
+            )
 
     def take(self, sizes: npt.ArrayLike) -> int:
         """How many of the next documents, of these sizes, are needed; counts them as taken."""
         ends = np.cumsum(sizes, dtype=np.int64)
-        if self.left is None or not len(ends):
+        if self.remaining is None or not len(ends):
             return len(ends)
-        taken = min(int(np.searchsorted(ends, self.left)) + 1, len(ends))
-        self.left -= int(ends[taken - 1])
+        taken = min(int(np.searchsorted(ends, self.remaining)) + 1, len(ends))
+        self.remaining -= int(ends[taken - 1])
         return taken
 
     @property
     def reached(self) -> bool:
         """Nothing more is needed."""
-        return self.left is not None and self.left <= 0
+        return self.remaining is not None and self.remaining <= 0
 
     def check(self) -> None:
         """Raises DataError if the documents ended before the amount was reached."""
-        if self.left is not None and self.left > 0:
+        if self.remaining is not None and self.remaining > 0:
             raise DataError(
-                f"the input ends {self.left:,} {self.unit} short of what was asked for",
+                f"the input ends {self.remaining:,} {self.unit} short of what was asked for",
                 "ask for less",
             )
 

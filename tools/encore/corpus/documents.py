@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from encore import files
-from encore.corpus.batches import Batch, Batches, Budget, Source, head
+from encore.corpus.batches import Batch, Batches, Budget, InputDigest, head
 from encore.errors import DataError
 
 BLOCK_BYTES = 1 << 20
@@ -29,7 +29,7 @@ _DATASET_NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<config>[\w.-]
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """What is read of the inputs: the text's field, the split of a dataset, bad documents skipped or refused.
 
     `samples` and `bytes` (of text, in UTF-8) end it with the document that reaches them.
@@ -50,10 +50,12 @@ class _BadDocumentError(Exception):
         self.reason = reason
 
 
-def stream(inputs: Iterable[str], reading: Reading) -> Batches:
+def stream(inputs: Iterable[str], reading: ReadOptions) -> Batches:
     """The documents of all inputs, in order. Raises DataError, naming file and line, unless bad ones are skipped."""
     whole = (
-        replace(batch, input=i) for i, name in enumerate(inputs) for batch in _open(name, reading)
+        replace(batch, input_index=i)
+        for i, name in enumerate(inputs)
+        for batch in _open(name, reading)
     )
     by_samples = head(
         whole, Budget(reading.samples, "documents"), lambda batch: np.ones(len(batch.texts))
@@ -68,7 +70,7 @@ def stream(inputs: Iterable[str], reading: Reading) -> Batches:
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-def _open(name: str, reading: Reading) -> Batches:
+def _open(name: str, reading: ReadOptions) -> Batches:
     path = Path(name)
     if path.is_file():
         with open(path, "rb") as handle:
@@ -113,12 +115,12 @@ class _Hashed:
         self._bytes += len(data)
         return data
 
-    def source(self) -> Source:
+    def source(self) -> InputDigest:
         size = os.fstat(self._file.fileno()).st_size
-        return Source(str(self.path), size, self._bytes, self._digest.copy().hexdigest())
+        return InputDigest(str(self.path), size, self._bytes, self._digest.copy().hexdigest())
 
 
-def _jsonl(path: Path, codec: str | None, reading: Reading) -> Batches:
+def _jsonl(path: Path, codec: str | None, reading: ReadOptions) -> Batches:
     with _Hashed(path) as raw:
         number = 1
         for block in _blocks(raw, codec):
@@ -157,7 +159,9 @@ def _read(handle: Any, path: Path) -> bytes:
         raise DataError(f"{path} is corrupt or truncated: {error}", "fetch it again") from None
 
 
-def _json_batches(lines: list[bytes], first: int, source: Source, reading: Reading) -> Batches:
+def _json_batches(
+    lines: list[bytes], first: int, source: InputDigest, reading: ReadOptions
+) -> Batches:
     name = reading.field
     try:
         texts = [orjson.loads(line)[name].encode() for line in lines]
@@ -174,8 +178,8 @@ def _json_batches(lines: list[bytes], first: int, source: Source, reading: Readi
 def _checked(
     numbered: Iterable[tuple[int, Any]],
     text_of: Callable[[Any], bytes],
-    source: Source,
-    reading: Reading,
+    source: InputDigest,
+    reading: ReadOptions,
     are_lines: bool = False,
 ) -> Batches:
     """One batch, document by document: the bad ones left out and noted, or the good ones before the first bad one."""
@@ -227,12 +231,12 @@ def _text_of_value(value: Any) -> bytes:
         raise _BadDocumentError("invalid UTF-8", str(error)) from None
 
 
-def _parquet(path: Path, reading: Reading) -> Batches:
+def _parquet(path: Path, reading: ReadOptions) -> Batches:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     size = path.stat().st_size
-    source = Source(str(path), size, size, files.sha256(path))
+    source = InputDigest(str(path), size, size, files.sha256(path))
     number = 1
     try:
         with pq.ParquetFile(path) as table:
@@ -255,7 +259,7 @@ def _parquet(path: Path, reading: Reading) -> Batches:
         raise DataError(f"{path} is corrupt: {error}", "fetch it again") from None
 
 
-def _dataset(name: str, config: str | None, reading: Reading) -> Batches:
+def _dataset(name: str, config: str | None, reading: ReadOptions) -> Batches:
     """Rows of a dataset as the hub streams them. A dataset that is a script is refused by `datasets` itself."""
     import datasets
 
@@ -270,13 +274,13 @@ def _dataset(name: str, config: str | None, reading: Reading) -> Batches:
             for batch in _checked(
                 enumerate(rows[reading.field], number),
                 _text_of_value,
-                Source(label, None, 0, ""),
+                InputDigest(label, None, 0, ""),
                 reading,
             ):
                 for text in batch.texts:
                     digest.update(text)
                     hashed += len(text)
-                yield replace(batch, source=Source(label, None, hashed, digest.hexdigest()))
+                yield replace(batch, source=InputDigest(label, None, hashed, digest.hexdigest()))
             number += len(rows[reading.field])
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise DataError(

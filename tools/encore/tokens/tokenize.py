@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from encore import __version__, files
-from encore.corpus.batches import Batches, Budget, Source
+from encore.corpus.batches import Batches, Budget, InputDigest
 from encore.errors import UsageError
 from encore.threads import ahead, mapped
 from encore.tokens.encoders import Encode, encoding
@@ -76,7 +76,7 @@ def write(
 
 def _write(stream: Batches, encode: Encode, tokenizer: Tokenizer, job: Job) -> dict[str, Any]:
     budget = Budget(job.tokens, "tokens")
-    sources: dict[int, Source] = {}
+    sources: dict[int, InputDigest] = {}
     skipped: Counter[str] = Counter()
     manifest = Path(f"{job.target}.json")
     encoded = mapped(
@@ -88,9 +88,9 @@ def _write(stream: Batches, encode: Encode, tokenizer: Tokenizer, job: Job) -> d
             if budget.reached:
                 batch, lengths = batch.first(count), lengths[:count]
                 if job.exact:
-                    lengths[-1] += budget.left
+                    lengths[-1] += budget.remaining
             writer.add_batch(ids[: lengths.sum()], lengths[lengths > 0])
-            sources[batch.input] = batch.source
+            sources[batch.input_index] = batch.source
             skipped.update(reason for _, reason in batch.skipped)
             skipped["no tokens"] += int((lengths == 0).sum())
             if budget.reached:
