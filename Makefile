@@ -44,5 +44,6 @@ lint: $(VENV)/.dev  ## ruff, import-linter, mypy, shellcheck, ansible-lint
 bench: $(VENV)/.dev  ## speed against the peers, each in one run
 	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit; done
 
-render: $(VENV)/.dev  ## refresh the reference scripts in sbatch/
+render: $(VENV)/.dev  ## refresh the reference scripts in sbatch/ and the output that the README shows
 	$(BIN)/python tests/helpers/reference_scripts.py
+	$(BIN)/python tests/helpers/readme.py

@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+ALL_PAGES = sorted((ROOT / "docs").glob("*.md"))
+ABOUT_ENCORE = {"checks", "contributing"}
+PAGES = [page for page in ALL_PAGES if page.stem not in ABOUT_ENCORE]
 PROGRAMS = Path(sys.executable).parent
 PER_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
@@ -69,7 +76,7 @@ def test_its_playbooks_exist_and_their_variables_are_documented(page: Path) -> N
             assert name == "state" or re.search(rf"^{name}:", defaults, re.MULTILINE), name
 
 
-@PER_PAGE
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.stem)
 def test_its_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
@@ -78,7 +85,29 @@ def test_its_links_lead_somewhere(page: Path) -> None:
 def test_every_cluster_has_a_page_that_the_readme_links() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     linked = set(re.findall(r"\(docs/(\w+)\.md\)", readme))
-    assert linked == {page.stem for page in PAGES}
+    assert linked == {page.stem for page in ALL_PAGES}
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     for profile in (ROOT / "registry" / "clusters").glob("*.yml"):
         assert f"--cluster {profile.stem} " in text
+
+
+def test_every_dependency_is_explained() -> None:
+    """docs/contributing.md has a row for each optional dependency and the extra that brings it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\w, -]+) \| `?(\w+)`? \|", text, re.MULTILINE)
+    explained = set()
+    for names, extra in rows:
+        if extra != "extra":
+            explained |= {(extra, name) for name in names.split(", ")}
+    declared = {("base", _distribution(line)) for line in project["dependencies"]}
+    for extra, lines in project["optional-dependencies"].items():
+        if extra != "dev":
+            declared |= {(extra, _distribution(line)) for line in lines}
+    declared = {(extra, name) for extra, name in declared if name != "encore-kit"}
+    assert {name for _, name in declared} == {name for _, name in explained}
+    assert explained <= declared
+
+
+def _distribution(requirement: str) -> str:
+    return re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0]

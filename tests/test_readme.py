@@ -9,14 +9,10 @@ from pathlib import Path
 
 import pytest
 from helpers.demo_home import Demo
+from helpers.readme import README, ROOT, blocks, output, shown_output
 
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXT = README.read_text(encoding="utf-8")
 PACKAGE = ROOT / "tools" / "encore"
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
 def tree() -> list[str]:
@@ -38,7 +34,7 @@ def commands() -> list[str]:
 
 def wings() -> set[str]:
     """The wings that the README's table names."""
-    return set(re.findall(r"^\| `(\w+)/` \|", README, re.MULTILINE))
+    return set(re.findall(r"^\| `(\w+)/` \|", TEXT, re.MULTILINE))
 
 
 def module_name(path: Path) -> str:
@@ -46,6 +42,11 @@ def module_name(path: Path) -> str:
 
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
+@pytest.mark.parametrize(("command", "shown"), shown_output())
+def test_the_output_that_is_shown_is_what_the_command_prints(command: str, shown: str) -> None:
+    assert output(command) == shown, "make render refreshes it"
 
 
 def test_every_path_of_the_tree_exists() -> None:
@@ -118,5 +119,5 @@ def test_a_module_says_what_it_is_and_does_not_print(module: Path) -> None:
 
 
 def test_relative_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
+    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
