@@ -1,8 +1,8 @@
 """Fixtures that several modules share: the finished demo, a hub on loopback, a real Slurm.
 
-Under CI the Slurm is set up by playbooks/setup_local.yml, as root, and a test that cannot run fails.
-Elsewhere a Slurm that the playbook has set up earlier is used as it is; without one the tests that
-need it are reported as not run.
+Under CI the Slurm is set up by playbooks/setup_local.yml, as root, and a test that cannot run
+fails. Elsewhere a Slurm that the playbook has set up earlier is used as it is; without one the
+tests that need it are reported as not run.
 """
 
 import os

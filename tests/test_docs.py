@@ -1,4 +1,6 @@
-"""The pages in docs/ are true: their commands parse, what they render renders, their links lead somewhere."""
+"""The pages in docs/ are true: their commands parse, what they render renders, their links lead
+somewhere.
+"""
 
 import importlib.util
 import os
@@ -24,7 +26,9 @@ PER_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
 def commands(page: Path, program: str) -> list[list[str]]:
-    """The command lines of a page that call a program, without comments and what they are piped into."""
+    """The command lines of a page that call a program, without comments and what they are piped
+    into.
+    """
     text = "".join(
         re.findall(
             r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL

@@ -1,4 +1,6 @@
-"""Threads ahead of their reader: the same items in the same order, few at a time, errors where they belong."""
+"""Threads ahead of their reader: the same items in the same order, few at a time, errors where they
+belong.
+"""
 
 import threading
 from collections.abc import Generator

@@ -1,4 +1,5 @@
-"""Wall time of rendering a script against that of importing its two libraries, in one run; aim: at most 3 times.
+"""Wall time of rendering a script against that of importing its two libraries, in one run; aim: at
+most 3 times.
 
 python tests/bench/bench_render.py
 """

@@ -1,4 +1,5 @@
-"""Fixtures for tests that need a real Slurm: two virtual nodes shaped like LUMI's, and an ordinary user on them.
+"""Fixtures for tests that need a real Slurm: two virtual nodes shaped like LUMI's, and an ordinary
+user on them.
 
 How the Slurm comes about is in tests/conftest.py.
 """
@@ -15,7 +16,9 @@ from helpers.local_machine import PYTHON, ROOT, LocalSlurm
 
 @pytest.fixture
 def users_folder(local_slurm: LocalSlurm, tmp_path: Path) -> Iterator[Path]:
-    """A folder of the user's own that every node can read; pytest's temporary folders are closed to others."""
+    """A folder of the user's own that every node can read; pytest's temporary folders are closed to
+    others.
+    """
     folder = Path(f"/tmp/encore-tests-{os.getpid()}-{tmp_path.name}")
     yield local_slurm.user.own(folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -23,7 +26,9 @@ def users_folder(local_slurm: LocalSlurm, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def users_kit(local_slurm: LocalSlurm) -> Iterator[Path]:
-    """The kit as the ordinary user has it: a checkout of what is here, and the environment that Ansible runs in."""
+    """The kit as the ordinary user has it: a checkout of what is here, and the environment that
+    Ansible runs in.
+    """
     kit = Path(f"/tmp/encore-tests-{os.getpid()}-kit")
     listed = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(listed, capture_output=True, check=True, text=True).stdout.split(

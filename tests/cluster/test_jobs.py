@@ -1,4 +1,6 @@
-"""Rendered jobs on a real Slurm, in a real container, on both nodes: training, the 16-rank launch, the doctor."""
+"""Rendered jobs on a real Slurm, in a real container, on both nodes: training, the 16-rank launch,
+the doctor.
+"""
 
 import json
 import re
@@ -64,7 +66,9 @@ def rendered(workspace: Path, *settings: str) -> str:
 
 
 def submit(local_slurm: LocalSlurm, workspace: Path, script: str) -> str:
-    """Submit as the ordinary user, wait, and give the job's log; fails with the log when the job failed."""
+    """Submit as the ordinary user, wait, and give the job's log; fails with the log when the job
+    failed.
+    """
     done = local_slurm.user.run("sbatch", "--wait", "--parsable", cwd=workspace, text=script)
     log = workspace / "logs" / f"{NAME}-{done.stdout.strip()}.log"
     said = (

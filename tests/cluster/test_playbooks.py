@@ -1,4 +1,6 @@
-"""The playbooks are well made, past what `make lint` sees: documented defaults, validation first, the kit's names."""
+"""The playbooks are well made, past what `make lint` sees: documented defaults, validation first,
+the kit's names.
+"""
 
 import re
 

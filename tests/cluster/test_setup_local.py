@@ -1,4 +1,6 @@
-"""setup_local.yml, applied to this machine for real: its Slurm is LUMI's in shape and in what it refuses."""
+"""setup_local.yml, applied to this machine for real: its Slurm is LUMI's in shape and in what it
+refuses.
+"""
 
 import re
 import shutil

@@ -1,4 +1,6 @@
-"""setup_lumi.yml and setup_cuda.yml, applied by an ordinary user: the local Slurm, a folder and an image stand in."""
+"""setup_lumi.yml and setup_cuda.yml, applied by an ordinary user: the local Slurm, a folder and an
+image stand in.
+"""
 
 import dataclasses
 import shutil
@@ -16,7 +18,9 @@ from helpers.local_machine import LocalSlurm, Play, options
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """A cluster's file systems below one folder, a fork's repository, and an image, all on this machine."""
+    """A cluster's file systems below one folder, a fork's repository, and an image, all on this
+    machine.
+    """
 
     folder: Path
     image: Path
@@ -48,7 +52,9 @@ class Site:
         } | changes
 
     def play(self, playbook: str, *arguments: str, slurm_conf: str = "", **changes: Any) -> Play:
-        """Apply a playbook as the ordinary user; `slurm_conf` is another place of Slurm's configuration."""
+        """Apply a playbook as the ordinary user; `slurm_conf` is another place of Slurm's
+        configuration.
+        """
         command = [self.kit / ".venv/bin/ansible-playbook", f"playbooks/{playbook}"]
         environment = {"XDG_CONFIG_HOME": str(self.folder)} | (
             {"SLURM_CONF": slurm_conf} if slurm_conf else {}

@@ -1,4 +1,6 @@
-"""The reference scripts of every cluster, asked of a Slurm shaped like that cluster: it would start each of them."""
+"""The reference scripts of every cluster, asked of a Slurm shaped like that cluster: it would start
+each of them.
+"""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,5 @@
-"""The CPU image that tests run in: built by the command itself as an ordinary user, kept until its parts change.
+"""The CPU image that tests run in: built by the command itself as an ordinary user, kept until its
+parts change.
 
 Needs what the fixture local_slurm stands for: Apptainer, a user without rights, a base image.
 """
@@ -87,7 +88,10 @@ def build_command(*options: str) -> list[str]:
 
 
 def image() -> Path:
-    """The image of the checkout as it is now; builds it when there is none. Fails the test when that fails."""
+    """The image of the checkout as it is now; builds it when there is none.
+
+    Fails the test when that fails.
+    """
     place()
     with open(PLACE / "lock", "w") as lock:
         # another test run may be building the same one: wait for it

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 
 
 def kills(count: int, prepare: Callable[[], object], work: Callable[[], object]) -> Iterator[None]:
-    """After each `prepare`, `work` that got a SIGKILL at a random moment; so often that `count` came before its end."""
+    """After each `prepare`, `work` that got a SIGKILL at a random moment; so often that `count`
+    came before its end.
+    """
     rng, longest = random.Random(0), _seconds(prepare, work)
     while count:
         prepare()

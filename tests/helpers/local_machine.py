@@ -1,4 +1,6 @@
-"""The machine that the cluster tests run on: its ordinary user, its playbook, the Slurm that this brings up."""
+"""The machine that the cluster tests run on: its ordinary user, its playbook, the Slurm that this
+brings up.
+"""
 
 import json
 import os
@@ -15,7 +17,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 UNDER_CI = os.environ.get("CI") == "true"
-PYTHON = "/usr/bin/python3"  # the system's: an ordinary user may not be able to reach the one that runs the tests
+# the system's: an ordinary user may not be able to reach the one that runs the tests
+PYTHON = "/usr/bin/python3"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 Done = subprocess.CompletedProcess[str]
@@ -47,7 +50,9 @@ class User:
         text: str | None = None,
         **variables: str,
     ) -> Done:
-        """Run a command under this name with a bare environment and `variables`; `text` is its standard input."""
+        """Run a command under this name with a bare environment and `variables`; `text` is its
+        standard input.
+        """
         environment = {
             "HOME": str(self.home),
             "USER": self.name,
@@ -132,7 +137,10 @@ def play_local(*arguments: str, **variables: Any) -> Play:
 
 @dataclass(frozen=True)
 class LocalSlurm:
-    """The Slurm of two virtual nodes. `user` may charge `account`; `base` is an image to build others from."""
+    """The Slurm of two virtual nodes.
+
+    `user` may charge `account`; `base` is an image to build others from.
+    """
 
     user: User
     account: str = "project_465000000"

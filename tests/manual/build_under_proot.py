@@ -1,10 +1,13 @@
-"""Run a definition's %files, %post and %test under PRoot, as SingularityCE does for users of LUMI; print PASS or FAIL.
+"""Run a definition's %files, %post and %test under PRoot, as SingularityCE does for users of LUMI;
+print PASS or FAIL.
 
     tests/manual/build_under_proot.py --base base.sif
-    tests/manual/build_under_proot.py --base base.sif --image cpu --wheels ~/.cache/encore/wheels/python3.11-0123456789
+    tests/manual/build_under_proot.py --base base.sif --image cpu \\
+      --wheels ~/.cache/encore/wheels/python3.11-0123456789
 
---base is an image file as playbooks/setup_local.yml makes it. Where SingularityCE itself cannot be had, this shows
-what its way of building asks of a definition: no root, no user namespace, system calls rewritten by PRoot.
+--base is an image file as playbooks/setup_local.yml makes it. Where SingularityCE itself cannot be
+had, this shows what its way of building asks of a definition: no root, no user namespace, system
+calls rewritten by PRoot.
 
 Exit code 0: PASS; 1: FAIL. Needs proot and unsquashfs; run it as an ordinary user.
 source: SingularityCE 4.1 user guide, "Unprivileged PRoot builds"
