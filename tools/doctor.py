@@ -16,8 +16,7 @@ import dataclasses
 
 from encore import cli, human
 from encore.doctor import checks, job_checks
-from encore.plan import resolve, settings, user_config
-from encore.plan.records import Request
+from encore.plan import options, resolve, user_config
 
 _JOB_TIME = "00:05:00"
 
@@ -25,19 +24,7 @@ _JOB_TIME = "00:05:00"
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
-    parser.add_argument("name", help="the run that is to be submitted, for example 146m14b400m")
-    parser.add_argument("--cluster", help="default: your configuration, else this machine's own")
-    parser.add_argument("--nodes", type=int, help="as for tools/render_sbatch.py")
-    parser.add_argument("--account", help="default: your configuration")
-    parser.add_argument("--workspace", help="default: your configuration")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a default",
-    )
+    options.add_request_options(parser)
     parser.add_argument(
         "--skip", nargs="+", default=[], choices=list(checks.CHECKS), help="checks to leave out"
     )
@@ -59,18 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; exit code 1 when a finding is wrong."""
     args = build_parser().parse_args(argv)
     config = user_config.load()
-    cluster = args.cluster or user_config.default_cluster(config)
-    plan = resolve.resolve(
-        Request(
-            args.name,
-            cluster,
-            nodes=args.nodes,
-            account=args.account,
-            workspace=args.workspace,
-            settings=settings.parse(args.set),
-        ),
-        config,
-    )
+    plan = resolve.resolve(options.request(args, config), config)
     findings = checks.examine(plan, args.skip)
     if args.job and all(finding.right is not False for finding in findings):
         short = dataclasses.replace(plan, job=dataclasses.replace(plan.job, time=_JOB_TIME))

@@ -30,8 +30,7 @@ from encore import cli, human
 from encore.errors import HubUnreachableError, UsageError
 from encore.hub import client, download, joins, locate, model_card, upload
 from encore.hub import run_files as kinds
-from encore.plan import resolve, run_name, user_config
-from encore.plan.records import Request
+from encore.plan import options, resolve, user_config
 from encore.registry import released
 from tqdm import tqdm
 
@@ -78,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--remove-parts", action="store_true", help="of a data set, each as soon as it is joined"
     )
     for command in (push, sync):
-        command.add_argument("run", metavar="RUN")
+        options.add_request_options(command)
         command.add_argument("folder", type=Path, metavar="DIR")
         command.add_argument(
             "--patterns",
@@ -93,13 +92,6 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--private", action="store_true", help="with --create: only for you to see"
         )
-        command.add_argument(
-            "--cluster", help="where it was trained, for the card; default: your configuration"
-        )
-        for part in ("params", "tokens", "unique"):
-            command.add_argument(
-                f"--{part}", metavar="AMOUNT", help=f"an ambiguous name's {part} part, for the card"
-            )
     sync.add_argument(
         "--every",
         type=human.interval,
@@ -236,9 +228,7 @@ def prepared(args: argparse.Namespace) -> upload.Push:
             f"--repo {args.repo!r} is not OWNER/NAME", f"leave it out for YOU/{args.run}"
         )
     config = user_config.load()
-    choice = run_name.Choice(args.params, args.tokens, args.unique)
-    request = Request(args.run, args.cluster or user_config.default_cluster(config), choice=choice)
-    plan = resolve.resolve(request, config)
+    plan = resolve.resolve(options.request(args, config), config)
     repository = (
         client.Repository(args.repo)
         if args.repo
@@ -246,7 +236,7 @@ def prepared(args: argparse.Namespace) -> upload.Push:
     )
     if args.create and not getattr(args, "dry_run", False):
         client.create(repository, args.private)
-    card = functools.partial(model_card.text, plan, request, args.folder)
+    card = functools.partial(model_card.text, plan, args.folder)
     tries = 2 if args.command == "sync" else 5  # the next round is a try too
     return upload.Push(args.folder, repository, card, tuple(args.patterns), cli.say, tries)
 

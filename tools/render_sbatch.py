@@ -15,49 +15,15 @@ examples:
 import argparse
 from pathlib import Path
 
-from encore import cli, files, kit
+from encore import cli, files
 from encore.jobs import render
-from encore.plan import report, resolve, run_name, settings, user_config
-from encore.plan.records import Request
+from encore.plan import options, report, resolve, user_config
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
-    parser.add_argument("name", help="the run, for example 146m14b400m")
-    parser.add_argument(
-        "--cluster",
-        help="lumi, cuda, local, …; default: your configuration, else this machine's own",
-    )
-    parser.add_argument("--nodes", type=int, help="default: the fewest that end within one job")
-    parser.add_argument("--time", help="limit of one job, D-HH:MM:SS; default: the cluster's")
-    parser.add_argument("--account", help="Slurm account; default: your configuration")
-    parser.add_argument(
-        "--objective", choices=["causal", "ul2"], default="causal", help="default: causal"
-    )
-    parser.add_argument(
-        "--trainer", help="turkunlp, bigscience, deepspeedai or builtin; default: the cluster's"
-    )
-    parser.add_argument(
-        "--workspace", help="folder of data, checkpoints and logs; default: your configuration"
-    )
-    parser.add_argument(
-        "--as-released", action="store_true", help="repeat what ran in the paper, where it differs"
-    )
-    for part in ("params", "tokens", "unique"):
-        parser.add_argument(
-            f"--{part}",
-            metavar="AMOUNT",
-            help=f"decides an ambiguous name: its {part} part, as 1b1",
-        )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a default",
-    )
+    options.add_request_options(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="print the plan to stdout instead of a script"
     )
@@ -66,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check", action="store_true", help="with --out: write nothing, exit 1 if the file differs"
     )
-    parser.add_argument("--quiet", action="store_true", help="no plan on stderr, warnings only")
+    parser.add_argument("--quiet", action="store_true", help="do not print the plan on stderr")
     return parser
 
 
@@ -79,20 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.json and not args.dry_run:
         parser.error("--json is the plan's form: give --dry-run with it")
     config = user_config.load()
-    request = Request(
-        name=args.name,
-        cluster=args.cluster or user_config.default_cluster(config),
-        nodes=args.nodes,
-        time=args.time,
-        account=args.account,
-        objective=args.objective,
-        trainer=args.trainer,
-        workspace=args.workspace,
-        as_released=args.as_released,
-        choice=run_name.Choice(args.params, args.tokens, args.unique),
-        settings=settings.parse(args.set),
-    )
-    plan = resolve.resolve(request, config)
+    plan = resolve.resolve(options.request(args, config), config)
     for warning in plan.warnings:
         cli.warn(warning)
     if args.dry_run:
@@ -105,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         cli.warn(
             f"{plan.paths.logs} is not there on this machine; on the cluster: mkdir -p {plan.paths.logs}"
         )
-    script = render.train_script(plan, render.Origin(request.as_command(), str(kit.ROOT)))
+    script = render.train_script(plan)
     if args.check:
         same = args.out.is_file() and args.out.read_text(encoding="utf-8") == script
         cli.say(f"{args.out} is {'up to date' if same else 'not up to date'}")

@@ -60,9 +60,7 @@ def rendered(workspace: Path, *settings: str) -> str:
         workspace=str(workspace),
         settings=parse(settings),
     )
-    return render.train_script(
-        resolve.resolve(asked, UserConfig()), render.Origin(asked.as_command(), "/nowhere")
-    )
+    return render.train_script(resolve.resolve(asked, UserConfig()), "/nowhere")
 
 
 def submit(local_slurm: LocalSlurm, workspace: Path, script: str) -> str:

@@ -48,9 +48,7 @@ def script(reference: Reference) -> str:
         settings=asked,
     )
     rendered = render.doctor_script if reference.template == "doctor" else render.train_script
-    return rendered(
-        resolve.resolve(request, UserConfig()), render.Origin(request.as_command(), "/opt/encore")
-    )
+    return rendered(resolve.resolve(request, UserConfig()), "/opt/encore")
 
 
 def test_every_slurm_cluster_has_a_reference_script() -> None:

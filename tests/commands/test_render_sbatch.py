@@ -57,7 +57,9 @@ def test_lumi_is_the_default_and_the_configuration_changes_it(tmp_path: Path) ->
     (tmp_path / "encore" / "config.yml").write_text(
         "cluster: leonardo\naccount: acc\nworkspace: /w/x\n"
     )
-    assert "LUMI-G" in render("146m14b400m").stdout
+    guessed = render("146m14b400m", "--quiet")
+    assert "LUMI-G" in guessed.stdout
+    assert "no cluster configured: planning for lumi; set one with --cluster" in guessed.stderr
     configured = render("146m14b400m", XDG_CONFIG_HOME=str(tmp_path)).stdout
     assert (
         "Leonardo" in configured

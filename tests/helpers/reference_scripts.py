@@ -47,9 +47,7 @@ class Reference:
             settings=settings.parse(self.settings),
         )
         rendered = render.doctor_script if self.template == "doctor" else render.train_script
-        return rendered(
-            resolve.resolve(request, UserConfig()), render.Origin(request.as_command(), _KIT)
-        )
+        return rendered(resolve.resolve(request, UserConfig()), _KIT)
 
 
 REFERENCES = (

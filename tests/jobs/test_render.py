@@ -17,7 +17,7 @@ from helpers.reference_scripts import FOLDER, REFERENCES, Reference
 
 IDS = [reference.file for reference in REFERENCES]
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
-ORIGIN = render.Origin("tools/render_sbatch.py", "/opt/encore")
+KIT = "/opt/encore"
 
 
 def plan(name: str, cluster: str, *overrides: str, **request: object) -> Plan:
@@ -61,7 +61,7 @@ def test_scripts_pass_bash_and_shellcheck(
     name: str, cluster: str, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     script = tmp_path / "job.sh"
-    script.write_text(render.train_script(plan(name, cluster, *overrides), ORIGIN))
+    script.write_text(render.train_script(plan(name, cluster, *overrides), KIT))
     subprocess.run(["bash", "-n", script], check=True)
     checked = subprocess.run([SHELLCHECK, script], check=False, capture_output=True, text=True)
     assert checked.stdout == "" and checked.returncode == 0
@@ -80,7 +80,7 @@ def test_a_pinned_trainer_takes_every_argument(trainer: str, launch: str, name: 
 def test_ul2_goes_to_the_commit_that_can_and_says_so() -> None:
     found = plan("2b855b55bc4", "lumi", objective="ul2")
     assert found.software.pin.commit == "a1088c1c0291355d8b004809475803172a0d2868"
-    assert "turkunlp-ul2/pretrain_ul2.py" in render.train_script(found, ORIGIN)
+    assert "turkunlp-ul2/pretrain_ul2.py" in render.train_script(found, KIT)
     trainer_rules.check_arguments(
         found.software.trainer, found.software.pin, trainer_args.trainer_args(found), found.gpus
     )
@@ -96,7 +96,7 @@ def test_shapes_of_another_attention_size_say_so_to_megatron() -> None:
 def test_a_signal_only_for_a_trainer_that_catches_it_in_a_mode_that_hands_it_on() -> None:
     def directive(trainer: str, launch: str) -> bool:
         found = plan("146m14b400m", "cuda", f"launch={launch}", trainer=trainer)
-        script = render.train_script(found, ORIGIN)
+        script = render.train_script(found, KIT)
         return "#SBATCH --signal" in script and "--exit-signal-handler" in script
 
     assert directive("deepspeedai", "tasks")
@@ -105,11 +105,11 @@ def test_a_signal_only_for_a_trainer_that_catches_it_in_a_mode_that_hands_it_on(
 
 
 def test_masks_never_meet_cpus_per_task_on_srun() -> None:
-    bound = render.train_script(plan("146m14b400m", "lumi"), ORIGIN)
+    bound = render.train_script(plan("146m14b400m", "lumi"), KIT)
     assert "mask_cpu:0x00fe000000000000," in bound and "unset SRUN_CPUS_PER_TASK" in bound
     assert "export SRUN_CPUS_PER_TASK" not in bound
     for overrides in (("launch=torchrun",), ("gpus_per_node=4",)):
-        unbound = render.train_script(plan("146m14b400m", "lumi", *overrides), ORIGIN)
+        unbound = render.train_script(plan("146m14b400m", "lumi", *overrides), KIT)
         assert (
             "mask_cpu" not in unbound
             and "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK" in unbound
@@ -117,12 +117,12 @@ def test_masks_never_meet_cpus_per_task_on_srun() -> None:
 
 
 def test_singularity_runs_and_apptainer_executes_by_image() -> None:
-    assert "CONTAINER=(singularity run " in render.train_script(plan("146m14b400m", "lumi"), ORIGIN)
+    assert "CONTAINER=(singularity run " in render.train_script(plan("146m14b400m", "lumi"), KIT)
     assert "CONTAINER=(apptainer exec --nv " in render.train_script(
-        plan("146m14b400m", "cuda"), ORIGIN
+        plan("146m14b400m", "cuda"), KIT
     )
     assert '--container-image="$IMAGE"' in render.train_script(
-        plan("146m14b400m", "cuda-pyxis"), ORIGIN
+        plan("146m14b400m", "cuda-pyxis"), KIT
     )
 
 
@@ -130,7 +130,7 @@ def test_the_script_writes_exactly_the_plans_data_paths_and_config(tmp_path: Pat
     found = resolve.resolve(
         Request("4b284b84b90c4py", "local", workspace=str(tmp_path)), UserConfig()
     )
-    script = render.train_script(found, ORIGIN)
+    script = render.train_script(found, KIT)
     before_launch = script[: script.index("# The trainer's arguments")]
     for kind in found.data.prefixes:
         for ending in (".bin", ".idx"):
@@ -152,7 +152,7 @@ def test_a_job_without_its_inputs_ends_at_once_and_names_each(tmp_path: Path) ->
     found = resolve.resolve(Request("500k500k100k", "local", workspace=str(tmp_path)), UserConfig())
     ended = subprocess.run(
         ["bash"],
-        input=render.train_script(found, ORIGIN),
+        input=render.train_script(found, KIT),
         text=True,
         check=False,
         capture_output=True,
@@ -169,7 +169,7 @@ def test_a_left_over_kill_switch_is_named(tmp_path: Path) -> None:
     switch.touch()
     ended = subprocess.run(
         ["bash"],
-        input=render.train_script(found, ORIGIN),
+        input=render.train_script(found, KIT),
         text=True,
         check=False,
         capture_output=True,
@@ -179,6 +179,6 @@ def test_a_left_over_kill_switch_is_named(tmp_path: Path) -> None:
 
 def test_the_arguments_in_the_script_are_the_plans(tmp_path: Path) -> None:
     found = plan("146m14b400m", "lumi")
-    script = render.train_script(found, ORIGIN)
+    script = render.train_script(found, KIT)
     block = script[script.index("ARGS=(") + 6 : script.index("\n)\n", script.index("ARGS=("))]
     assert shlex.split(block) == trainer_args.trainer_args(found)

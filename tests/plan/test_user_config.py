@@ -76,3 +76,19 @@ def test_the_default_cluster(
     monkeypatch.setenv("SLURM_CONF", str(conf))
     monkeypatch.setattr(user_config, "_slurm_conf_places", lambda: [conf])
     assert user_config.default_cluster(user_config.UserConfig(configured)) == expected
+
+
+def test_a_guessed_cluster_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("SLURM_CLUSTER_NAME", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(user_config, "_slurm_conf_places", list)
+    with caplog.at_level("INFO"):
+        user_config.default_cluster(user_config.UserConfig("cuda"))
+        assert caplog.messages == []
+        user_config.default_cluster(user_config.UserConfig())
+    assert caplog.messages == [
+        "no cluster configured: planning for lumi; set one with --cluster or in"
+        f" {tmp_path}/encore/config.yml"
+    ]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from encore import files, kit
+from encore import files
 from encore.errors import DataError, EncoreError
 from encore.images import record as images
 from encore.jobs import render, slurm
@@ -223,9 +223,7 @@ def queue(plan: Plan) -> list[Finding]:
         )
     findings += _account(plan)
     try:
-        said = slurm.test(
-            render.train_script(plan, render.Origin("tools/doctor.py", str(kit.ROOT)))
-        )
+        said = slurm.test(render.train_script(plan))
         findings.append(Finding("script", True, said.removeprefix("sbatch: ")))
     except slurm.SlurmError as error:
         findings.append(Finding("script", False, str(error), "change what it names"))

@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from encore import kit
 from encore.doctor.checks import Finding
 from encore.jobs import render, slurm
 from encore.plan.records import Plan
@@ -17,7 +16,7 @@ _MARK = re.compile(r"ENCORE_PROBE (\{.*\})")
 
 def in_job(plan: Plan, timeout_s: float) -> list[Finding]:
     """Run the two-minute job on the run's own kind of nodes and read its log."""
-    script = render.doctor_script(plan, render.Origin("tools/doctor.py", str(kit.ROOT)))
+    script = render.doctor_script(plan)
     if plan.cluster.scheduler == "none":
         log = subprocess.run(
             ["bash"], input=script, capture_output=True, text=True, check=False, timeout=timeout_s

@@ -5,13 +5,13 @@ from pathlib import Path
 import yaml
 
 from encore.errors import DataError
-from encore.plan.records import Plan, Request
+from encore.plan.records import Plan
 from encore.registry.paper_runs import load_released_steps, load_runs
 
 _READ_BYTES = 1 << 30  # more would take longer than a card is worth
 
 
-def text(plan: Plan, request: Request, folder: Path) -> str:
+def text(plan: Plan, folder: Path) -> str:
     """README.md: the Hub's metadata, then tables of model, data, training and loss; `folder` holds the run's files."""
     corpus = plan.data.corpus
     metadata = {"tags": ["encore", "megatron-deepspeed", "data-constrained-scaling"]}
@@ -26,7 +26,7 @@ def text(plan: Plan, request: Request, folder: Path) -> str:
         _table("Training", _training(plan)),
         _table("Loss", loss(plan, folder)),
         "## How it was made\n",
-        f"The plan and its job script, by Encore:\n\n```bash\n{request.as_command()}\n```\n",
+        f"The plan and its job script, by Encore:\n\n```bash\n{plan.command}\n```\n",
     ]
     return "\n".join(part for part in parts if part)
 

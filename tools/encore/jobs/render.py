@@ -1,7 +1,6 @@
 """A plan as a job script: pure, text in and text out. Templates hold the shell, nothing is computed in them."""
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -14,21 +13,16 @@ from encore.plan.records import Plan
 _PROBE = Path(__file__).resolve().parents[1] / "doctor" / "probe.py"
 
 
-@dataclass(frozen=True)
-class Origin:
-    """How a script came to be: the command that made it, and where the kit lies for a job without a container."""
+def train_script(plan: Plan, kit_folder: str = str(kit.ROOT)) -> str:
+    """The script that trains `plan`: for sbatch, or for bash where the cluster has no scheduler.
 
-    made_by: str
-    kit: str
-
-
-def train_script(plan: Plan, origin: Origin) -> str:
-    """The script that trains `plan`: for sbatch, or for bash where the cluster has no scheduler."""
+    kit_folder: where a job without a container finds the kit.
+    """
     tokenizer = f"{plan.paths.tokenizers}/{plan.data.tokenizer.name}"
     return _rendered(
         "train.sbatch.j2",
         plan,
-        origin,
+        kit_folder,
         job_name=plan.name,
         program=_program(plan),
         tokenizer_files=[f"{tokenizer}/{file}" for file in ("vocab.json", "merges.txt")],
@@ -38,12 +32,12 @@ def train_script(plan: Plan, origin: Origin) -> str:
     )
 
 
-def doctor_script(plan: Plan, origin: Origin) -> str:
+def doctor_script(plan: Plan, kit_folder: str = str(kit.ROOT)) -> str:
     """The script that finds out, in the job's own container and on its own nodes, what would fail."""
     return _rendered(
         "doctor.sbatch.j2",
         plan,
-        origin,
+        kit_folder,
         job_name=f"doctor-{plan.name}",
         program='"$CONFIG"/probe.py',
         probe=_PROBE.read_text(encoding="utf-8"),
@@ -51,7 +45,7 @@ def doctor_script(plan: Plan, origin: Origin) -> str:
     )
 
 
-def _rendered(template: str, plan: Plan, origin: Origin, **values: object) -> str:
+def _rendered(template: str, plan: Plan, kit_folder: str, **values: object) -> str:
     image = plan.software.image
     folders = dict.fromkeys(
         [plan.paths.workspace, *_outside(plan), *(image.binds if image else ())]
@@ -61,8 +55,7 @@ def _rendered(template: str, plan: Plan, origin: Origin, **values: object) -> st
     known = {
         "version": __version__,
         "plan": plan,
-        "made_by": origin.made_by,
-        "kit": origin.kit,
+        "kit": kit_folder,
         "image_path": image_path(plan),
         "binds": ",".join(folders),
         "container_srun": pyxis if plan.cluster.runtime == "pyxis" else "",

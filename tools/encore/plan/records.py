@@ -169,6 +169,7 @@ class Plan:
     """Everything about a run, resolved."""
 
     name: str
+    command: str  # that renders its script
     cluster_name: str
     cluster: clusters.Cluster
     software: Software

@@ -48,6 +48,7 @@ def resolve(request: Request, config: UserConfig) -> Plan:
     image = software.image
     plan = Plan(
         name=run.name,
+        command=request.as_command(),
         cluster_name=request.cluster,
         cluster=site.cluster,
         software=software,

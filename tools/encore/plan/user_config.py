@@ -7,6 +7,7 @@ folders:                      # optional: another place for a kind of file
   images: /projappl/project_465000000/images
 """
 
+import logging
 import os
 import re
 from dataclasses import dataclass, field
@@ -19,7 +20,9 @@ from encore.registry import clusters, strict_yaml
 # no blank, quote, comma or colon: Megatron's data-path lines split on them, and none can break out of a script
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9._/+@=-]+")
 _SAFE_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_DEFAULT_CLUSTER = "lumi"
+_FALLBACK_CLUSTER = "lumi"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,10 @@ def safe_account(text: str) -> str:
 
 
 def default_cluster(config: UserConfig) -> str:
-    """The configured cluster, else the one whose Slurm this machine belongs to, else lumi."""
+    """The configured cluster, else the one whose Slurm this machine belongs to, else lumi.
+
+    The last is a guess, so the log says that it was made.
+    """
     if config.cluster:
         return config.cluster
     slurm_name = os.environ.get("SLURM_CLUSTER_NAME") or _slurm_conf_cluster()
@@ -78,7 +84,12 @@ def default_cluster(config: UserConfig) -> str:
         for name in clusters.cluster_names():
             if clusters.load_cluster(name).slurm_cluster_name == slurm_name:
                 return name
-    return _DEFAULT_CLUSTER
+    log.info(
+        "no cluster configured: planning for %s; set one with --cluster or in %s",
+        _FALLBACK_CLUSTER,
+        path(),
+    )
+    return _FALLBACK_CLUSTER
 
 
 def _slurm_conf_places() -> list[Path]:

@@ -1,0 +1,65 @@
+"""The doctor asks Slurm about the script that the same arguments render."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# what the queue check asks, answered as Slurm does; sbatch keeps the script that it was asked about
+SLURM = {
+    "sinfo": 'echo "standard-g|up|2-00:00:00|2978"',
+    "sacctmgr": "echo project_1",
+    "sbatch": 'cat > "$ASKED"; echo "sbatch: Job 1 to start at 2030-01-01T00:00:00" >&2',
+}
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, answer in SLURM.items():
+        (programs / name).write_text(f"#!/bin/sh\n{answer}\n")
+        (programs / name).chmod(0o755)
+    return os.environ | {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "ASKED": str(tmp_path / "asked.sh"),
+        "XDG_CONFIG_HOME": str(tmp_path),
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--time", "03:00:00"),
+        ("--trainer", "bigscience"),
+        ("--as-released",),
+        ("--objective", "ul2"),
+        ("--nodes", "2", "--set", "lr=1.0e-4", "launch=torchrun"),
+        ("--params", "146m", "--tokens", "14b", "--unique", "400m"),
+    ],
+)
+def test_the_script_that_slurm_is_asked_about_is_the_one_that_render_prints(
+    arguments: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    words = ["146m14b400m", "--cluster", "lumi", "--account", "project_1", *arguments]
+    skip = ["--skip", "runtime", "image", "data", "tokenizer", "space", "hub"]
+    doctor = subprocess.run(
+        [sys.executable, str(ROOT / "tools/doctor.py"), *words, *skip],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert "Job 1 to start at" in doctor.stdout, doctor.stderr
+    rendered = subprocess.run(
+        [sys.executable, str(ROOT / "tools/render_sbatch.py"), *words, "--quiet"],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert Path(environment["ASKED"]).read_text() == rendered.stdout

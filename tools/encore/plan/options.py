@@ -1,0 +1,70 @@
+"""The command-line options that make a request, the same in every command that plans a run."""
+
+import argparse
+
+from encore.plan import run_name, settings, user_config
+from encore.plan.records import Request
+from encore.plan.user_config import UserConfig
+
+
+def add_request_options(parser: argparse.ArgumentParser) -> None:
+    """Add the run's name and every option that decides its plan; `request` reads them."""
+    parser.add_argument("run", metavar="RUN", help="the run's name, for example 146m14b400m")
+    group = parser.add_argument_group("the run's plan")
+    add = group.add_argument
+    add(
+        "--cluster",
+        metavar="NAME",
+        help="lumi, cuda, local, …; default: the one in your configuration, else the one whose"
+        " Slurm this machine belongs to, else lumi",
+    )
+    add("--nodes", type=int, metavar="N", help="default: the fewest that finish within one job")
+    add("--time", help="time limit of one job, D-HH:MM:SS; default: the cluster's")
+    add("--account", help="Slurm account; default: the one in your configuration")
+    add(
+        "--objective",
+        choices=["causal", "ul2"],
+        default="causal",
+        help="training objective; default: causal",
+    )
+    add("--trainer", help="turkunlp, bigscience, deepspeedai or builtin; default: the cluster's")
+    add(
+        "--workspace",
+        metavar="DIR",
+        help="folder of data, checkpoints and logs; default: the one in your configuration,"
+        " else the cluster's",
+    )
+    add(
+        "--as-released",
+        action="store_true",
+        help="train the samples and batch of the released run where they differ from its name",
+    )
+    for part in ("params", "tokens", "unique"):
+        add(
+            f"--{part}", metavar="AMOUNT", help=f"the {part} part of an ambiguous name, such as 1b1"
+        )
+    add(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a default, such as lr=1.0e-4",
+    )
+
+
+def request(args: argparse.Namespace, config: UserConfig) -> Request:
+    """The request that parsed arguments describe; raises UsageError for a wrong --set."""
+    return Request(
+        name=args.run,
+        cluster=args.cluster or user_config.default_cluster(config),
+        nodes=args.nodes,
+        time=args.time,
+        account=args.account,
+        objective=args.objective,
+        trainer=args.trainer,
+        workspace=args.workspace,
+        as_released=args.as_released,
+        choice=run_name.Choice(args.params, args.tokens, args.unique),
+        settings=settings.parse(args.set),
+    )
