@@ -1,8 +1,9 @@
 """Put training programs into an image: `python install_trainers.py TRAINER...`, inside the build.
 
-For each objective of a trainer of registry/trainers.yml: its repository at the pinned commit, unmodified, in
-/opt/encore/trainers/TRAINER-OBJECTIVE; its data helpers and, with ENCORE_KERNELS=compile, its kernels compiled.
-trainers.json beside them says what lies where; encore_compat goes by it. Needs git and a C++ compiler.
+Clones each objective's commit of a trainer of registry/trainers.yml, unmodified, to
+/opt/encore/trainers/TRAINER-OBJECTIVE, and compiles its data helpers and, with
+ENCORE_KERNELS=compile, its fused kernels. trainers.json beside the clones lists them: encore_compat
+reads it to recognise a fork. Needs git and a C++ compiler.
 """
 
 import json
@@ -13,46 +14,44 @@ from pathlib import Path
 TRAINERS = Path(__file__).resolve().parents[1] / "trainers"
 sys.path.insert(0, str(TRAINERS / "builtin-causal" / "tools"))
 
-from encore import registry  # noqa: E402
+from encore.registry.trainers import load_trainers  # noqa: E402
+
+
+def git(folder: Path, *words: str) -> str:
+    """What git prints in `folder`; raises CalledProcessError."""
+    process = subprocess.run(
+        ["git", "-C", folder, *words], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return process.stdout.strip()
 
 
 def clone(repository: str, commit: str, folder: Path) -> None:
-    """The repository at `commit` in `folder`; raises where that is not what was fetched."""
+    """Check out `commit` of the repository in `folder`; exits when another commit was fetched."""
     folder.mkdir(parents=True)
-    for command in (
-        ("init", "--quiet"),
-        ("fetch", "--quiet", "--depth=1", repository, commit),
-        ("-c", "advice.detachedHead=false", "checkout", "--quiet", "FETCH_HEAD"),
-    ):
-        subprocess.run(["git", "-C", folder, *command], check=True)
-    found = subprocess.run(
-        ["git", "-C", folder, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
-    )
-    if found.stdout.strip() != commit:
-        raise SystemExit(f"error: {repository} gave {found.stdout.strip()}, not {commit}")
+    git(folder, "init", "--quiet")
+    git(folder, "fetch", "--quiet", "--depth=1", repository, commit)
+    git(folder, "-c", "advice.detachedHead=false", "checkout", "--quiet", "FETCH_HEAD")
+    head = git(folder, "rev-parse", "HEAD")
+    if head != commit:
+        raise SystemExit(f"error: {repository} delivered commit {head}, not {commit}")
 
 
 def main() -> None:
-    """Clone, record, compile."""
-    known = registry.trainers()
-    pins = [
-        (known[name], objective, pin)
-        for name in sys.argv[1:]
-        for objective, pin in known[name].commits.items()
-    ]
-    record = TRAINERS / "trainers.json"
-    installed = {
-        f"{trainer.name}-{objective}": {"repository": trainer.repository, "commit": pin.commit}
-        for trainer, objective, pin in pins
-    }
+    """Clone, list, compile."""
+    installed = {}
+    for name in sys.argv[1:]:
+        trainer = load_trainers()[name]
+        for objective, pin in trainer.commits.items():
+            source = {"repository": trainer.repository, "commit": pin.commit}
+            installed[f"{name}-{objective}"] = source
     for folder, source in installed.items():
         clone(source["repository"], source["commit"], TRAINERS / folder)
-    # before the compilers run: encore_compat, which redirects them, goes by it
-    record.write_text(json.dumps(installed, indent=2) + "\n", encoding="utf-8")
+    # before anything is compiled: encore_compat redirects the compilers, for the forks listed here
+    listing = json.dumps(installed, indent=2) + "\n"
+    (TRAINERS / "trainers.json").write_text(listing, encoding="utf-8")
     for folder in installed:
-        subprocess.run(
-            [sys.executable, "-m", "encore_compat.extensions", TRAINERS / folder], check=True
-        )
+        command = [sys.executable, "-m", "encore_compat.extensions", TRAINERS / folder]
+        subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":
