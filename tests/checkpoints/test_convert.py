@@ -242,13 +242,13 @@ def test_the_trainers_model_takes_what_to_megatron_writes(tmp_path: Path) -> Non
     assert (tmp_path / "out" / "latest").read_text() == "global_step0"
     arguments = safe_load.arguments(safe_load.model_states(done.path))
     model = GPT.empty(ModelConfig.of(arguments))
-    model.fill(step_folder.layers(done.path))
+    model.fill(megatron_reader.read(done.path).weights())
     assert arguments["bf16"] and arguments["padded_vocab_size"] == 5120
     assert torch.equal(
         model.layers[1].mlp.dense_h_to_4h.weight,
-        step_folder.layers(megatron_reader.find(GENUINE / "tp1" / "checkpoint"))[4][
-            "mlp.dense_h_to_4h.weight"
-        ].float(),
+        megatron_reader.read(GENUINE / "tp1" / "checkpoint")
+        .layer(4)["mlp.dense_h_to_4h.weight"]
+        .float(),
     )
 
 

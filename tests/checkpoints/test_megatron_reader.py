@@ -5,10 +5,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from encore.checkpoints import file_names, megatron_reader, safe_load, step_folder
+from encore.checkpoints import file_names, generate, megatron_reader, safe_load, step_folder
 from encore.errors import CheckpointError
-from helpers.megatron_models import SMALL, Layers, read_all, write, write_modules, write_partitions
+from encore.train import arguments, state
+from encore.train.world import World
+from helpers.megatron_models import (
+    SMALL,
+    Layers,
+    in_older_order,
+    read_all,
+    write,
+    write_modules,
+    write_partitions,
+)
 from helpers.megatron_models import weights as random_weights
+from helpers.trainer_lines import line
 
 GENUINE = Path(__file__).parents[1] / "data" / "megatron_tiny"
 FOUR = replace(SMALL, num_layers=4)
@@ -72,18 +83,28 @@ def test_a_genuine_optimizers_weights_round_to_the_layer_files() -> None:
 @pytest.mark.parametrize("version", [0, 1.0])
 def test_older_versions_are_reordered_rank_by_rank(version: float, tmp_path: Path) -> None:
     layers = random_weights(SMALL)
-    stored = {number: dict(layer) for number, layer in layers.items()}
-    for number in (3, 4):
-        for name in (
-            "self_attention.query_key_value.weight",
-            "self_attention.query_key_value.bias",
-        ):
-            value = layers[number][name]
-            ranks = value.view(2, 2, 3, 8, *value.shape[1:])
-            moved = ranks.transpose(1, 2) if version == 0 else ranks.transpose(2, 3)
-            stored[number][name] = moved.reshape(value.shape)
+    stored = in_older_order(layers, SMALL, 2, version)
     step = write(tmp_path, SMALL, stored, 2, checkpoint_version=version)
     assert same(megatron_reader.read(step), layers)
+
+
+@pytest.mark.parametrize("tensor", [1, 2])
+@pytest.mark.parametrize("version", [0, 1])
+def test_sampling_and_resuming_read_older_versions(
+    version: int, tensor: int, tmp_path: Path
+) -> None:
+    """The genuine run's model, stored as older versions store it, gives the logits that it gave."""
+    genuine = megatron_reader.read(GENUINE / "tp1" / "checkpoint")
+    stored = in_older_order(read_all(genuine), genuine.config, tensor, version)
+    step = write(tmp_path, genuine.config, stored, tensor, checkpoint_version=version)
+    tokens = torch.arange(64)[None]
+    expected = generate.load(genuine.path)(tokens)
+    assert torch.equal(generate.load(step)(tokens), expected)
+    argv = line(tmp_path, load=tmp_path, finetune=True)
+    args = arguments.parse(arguments.build_parser(None), argv, world_size=1)
+    alone = World(rank=0, size=1, device=torch.device("cpu"))
+    resumed = state.start(args, alone, step, None)
+    assert torch.equal(resumed.model.eval()(tokens), expected)
 
 
 def test_forks_that_number_their_layers_otherwise(tmp_path: Path) -> None:

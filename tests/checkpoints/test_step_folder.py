@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.utils.cpp_extension
-from encore.checkpoints import file_names, safe_load, step_folder
+from encore.checkpoints import file_names, megatron_reader, safe_load, step_folder
 from encore.errors import CheckpointError, OutputError
 from helpers.exploits import exploits
 from hypothesis import given
@@ -64,14 +64,14 @@ def test_a_genuine_checkpoint_is_complete() -> None:
 
 
 def test_layers_bear_megatrons_numbers_and_shapes() -> None:
-    layers = step_folder.layers(STEP)
+    layers = megatron_reader.read(STEP).weights()
     assert sorted(layers) == [1, 3, 4, 6]
     assert layers[3]["self_attention.query_key_value.weight"].shape == (96, 32)
 
 
 def test_tensor_parallel_parts_are_put_together() -> None:
-    whole = step_folder.layers(STEP)
-    joined = step_folder.layers(GENUINE / "tp2" / "checkpoint" / "global_step20")
+    whole = megatron_reader.read(STEP).weights()
+    joined = megatron_reader.read(GENUINE / "tp2" / "checkpoint").weights()
     shapes = {
         number: {name: value.shape for name, value in layer.items()}
         for number, layer in whole.items()
@@ -252,7 +252,7 @@ def test_a_write_that_is_not_finished_changes_nothing(tmp_path: Path) -> None:
 def test_writing_a_step_again_replaces_it(tmp_path: Path) -> None:
     write(tmp_path, 1, value=1.0)
     step = write(tmp_path, 1, value=2.0)
-    assert step_folder.layers(step)[3]["weight"].tolist() == [2.0, 2.0]
+    assert safe_load.load(step / file_names.layer_file(3))["weight"].tolist() == [2.0, 2.0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["global_step1", "latest"]
 
 

@@ -56,7 +56,7 @@ def test_more_tokens_than_positions_are_written() -> None:
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     common = ["--tokenizer", str(TINY)]
-    with pytest.raises(CheckpointError, match="does not exist"):
+    with pytest.raises(CheckpointError, match="has no global_stepN folder"):
         sample_text.main([str(tmp_path), *common])
     with pytest.raises(UsageError):
         sample_text.main([str(CHECKPOINTS), *common, "--temperature", "-1"])

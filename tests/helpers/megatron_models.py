@@ -61,6 +61,20 @@ def parts(layer: dict[str, torch.Tensor], rank: int, tensor: int) -> dict[str, t
     return {name: part(name, value) for name, value in layer.items()}
 
 
+def in_older_order(layers: Layers, config: ModelConfig, tensor: int, version: float) -> Layers:
+    """The fused projections' rows as checkpoint versions 0 and 1 stored them in each rank's part."""
+    heads, channels = config.num_attention_heads // tensor, config.kv_channels
+    stored: Layers = {}
+    for number, layer in layers.items():
+        stored[number] = dict(layer)
+        for name, value in layer.items():
+            if "query_key_value" in name:
+                ranks = value.view(tensor, heads, 3, channels, *value.shape[1:])
+                moved = ranks.transpose(1, 2) if version == 0 else ranks.transpose(2, 3)
+                stored[number][name] = moved.reshape(value.shape)
+    return stored
+
+
 def states(config: ModelConfig, tensor: int = 1, pipeline: int = 1, **more: Any) -> dict[str, Any]:
     """The arguments and counters of a checkpoint."""
     args = asdict(config) | {

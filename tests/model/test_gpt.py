@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from encore.checkpoints import safe_load, step_folder
+from encore.checkpoints import megatron_reader
 from encore.errors import CheckpointError
 from encore.model.gpt import GPT, ModelConfig
 from hypothesis import given, settings
@@ -48,8 +48,9 @@ def gradients(model: GPT, batch: torch.Tensor) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("run", ["tp1", "tp2"])
 def test_a_genuine_checkpoint_gives_its_logits_and_losses(run: str) -> None:
     step = GENUINE / run / "checkpoint" / "global_step20"
-    model = GPT.empty(ModelConfig.of(safe_load.arguments(safe_load.model_states(step)))).eval()
-    model.fill(step_folder.layers(step))
+    checkpoint = megatron_reader.read(step)
+    model = GPT.empty(checkpoint.config).eval()
+    model.fill(checkpoint.weights())
     truth = np.load(GENUINE / run / "logits.npz")
     inputs, labels = torch.from_numpy(truth["tokens"]), torch.from_numpy(truth["labels"])
     with torch.no_grad():
@@ -59,7 +60,7 @@ def test_a_genuine_checkpoint_gives_its_logits_and_losses(run: str) -> None:
 
 
 def test_weights_of_another_shape_are_refused() -> None:
-    layers = step_folder.layers(GENUINE / "tp1" / "checkpoint" / "global_step20")
+    layers = megatron_reader.read(GENUINE / "tp1" / "checkpoint").weights()
     with pytest.raises(CheckpointError, match="layers"):
         build().fill(layers)
     with pytest.raises(CheckpointError, match=r"layer 1 .*does not fit"):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from encore.checkpoints import safe_load, step_folder
+from encore.checkpoints import megatron_reader
 from encore.errors import DataError, UsageError
-from encore.model.gpt import GPT, ModelConfig
+from encore.model.gpt import GPT
 from encore.tokens.tokenizer import Tokenizer
 
 
@@ -23,9 +23,9 @@ class Sampling:
 
 def load(step: Path) -> GPT:
     """The model of a step folder, or of the newest complete one below it, in fp32. Raises CheckpointError."""
-    step = step_folder.newest(step, optimizer=False).step or step
-    model = GPT.empty(ModelConfig.of(safe_load.arguments(safe_load.model_states(step))))
-    model.fill(step_folder.layers(step))
+    checkpoint = megatron_reader.read(step)
+    model = GPT.empty(checkpoint.config)
+    model.fill(checkpoint.weights())
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 

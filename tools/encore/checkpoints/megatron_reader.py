@@ -62,6 +62,10 @@ class Step:
         """The numbers of its layers."""
         return file_names.layer_numbers(self.config.num_layers)
 
+    def weights(self) -> dict[int, Layer]:
+        """All layers by number, for GPT.fill; a weight is read when it is asked for."""
+        return {number: self.layer(number) for number in self.numbers}
+
     def layer(self, number: int) -> Layer:
         """A layer's weights, put together one at a time. Raises CheckpointError."""
         ranks = [set(self.part(number, rank, None)) for rank in range(self.tensor)]

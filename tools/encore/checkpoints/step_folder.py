@@ -27,12 +27,10 @@ from encore.checkpoints.file_names import (
     _names,
     latest,
     layer_file,
-    layer_files,
     layer_numbers,
     optimizer_file,
 )
-from encore.checkpoints.safe_load import arguments, load, model_states
-from encore.checkpoints.tensor_parallel import Weights, joined
+from encore.checkpoints.safe_load import arguments, model_states
 from encore.errors import CheckpointError, OutputError
 
 
@@ -42,14 +40,6 @@ class Newest:
 
     step: Path | None
     passed_over: tuple[str, ...]
-
-
-def layers(step: Path) -> dict[int, Weights]:
-    """The weights by layer number; what tensor-parallel ranks hold in parts is put together."""
-    return {
-        number: joined([load(path) for path in paths])
-        for number, paths in layer_files(step).items()
-    }
 
 
 def newest(folder: Path, optimizer: bool = True) -> Newest:

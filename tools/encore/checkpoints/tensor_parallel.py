@@ -28,12 +28,3 @@ def part(value: Tensor, name: str, start: int, stop: int) -> Tensor:
     return value.narrow(split_axis(name) or 0, start, stop - start).clone(
         memory_format=torch.contiguous_format
     )
-
-
-def joined(ranks: list[Weights]) -> Weights:
-    """What tensor-parallel ranks hold in parts, put together."""
-    whole = dict(ranks[0])
-    for name in whole if len(ranks) > 1 else ():
-        if (axis := split_axis(name)) is not None:
-            whole[name] = torch.cat([rank[name] for rank in ranks], axis)
-    return whole

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from encore.checkpoints import file_names, safe_load, step_folder
+from encore.checkpoints import file_names, megatron_reader, safe_load, step_folder
 from encore.errors import CheckpointError, DataError, UsageError
 from encore.model.gpt import GPT, ModelConfig
 from encore.train.engines import DeepSpeedEngine, Engine, Hyperparameters, TorchEngine
@@ -47,7 +47,7 @@ def start(
         model.initialise(torch.Generator().manual_seed(args.seed))
     else:
         _check_same_model(step, args)
-        model.fill(step_folder.layers(step))
+        model.fill(megatron_reader.read(step).weights())
     model.to(world.device, torch.bfloat16 if args.bf16 else torch.float32).train()
     run = Run(
         args,
