@@ -61,8 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     pull.add_argument(
         "--step", metavar="N|latest|all", help="of the checkpoints; default: the only one there is"
     )
-    pull.add_argument("--what", nargs="+", choices=[*kinds.WHATS, "all"], default=["checkpoint"], metavar="WHAT",
-                      help=f"{', '.join(kinds.WHATS)} or all; default: checkpoint")  # fmt: skip
+    pull.add_argument("--what", nargs="+", choices=[*kinds.KINDS, "all"], default=["checkpoint"], metavar="WHAT",
+                      help=f"{', '.join(kinds.KINDS)} or all; default: checkpoint")  # fmt: skip
     pull.add_argument("--out", type=Path, help="folder; default: the run's or data set's name")
     pull.add_argument("--revision", default="main", help="branch, tag or commit; default: main")
     pull.add_argument(
@@ -155,7 +155,7 @@ def show_where(args: argparse.Namespace) -> int:
         cli.say(
             f"{client.endpoint()} does not answer: what follows is the registry's, not checked on the Hub"
         )
-    rows = [locate.look(place, asked) for place in places]
+    rows = [locate.place_report(place, asked) for place in places]
     if args.json:
         cli.print_json(rows)
     else:
@@ -173,9 +173,9 @@ def show_where(args: argparse.Namespace) -> int:
 
 def pull(args: argparse.Namespace) -> int:
     """Bring files; with --dry-run say which."""
-    whats = kinds.WHATS if "all" in args.what else tuple(args.what)
-    order = locate.order(
-        args.name, args.repo, args.revision, locate.Wanted(whats, args.step), args.out
+    whats = kinds.KINDS if "all" in args.what else tuple(args.what)
+    order = locate.download_plan(
+        args.name, args.repo, args.revision, locate.RunSelection(whats, args.step), args.out
     )
     if not args.dry_run:
         joins.resume(order, args.remove_parts)
@@ -189,7 +189,7 @@ def pull(args: argparse.Namespace) -> int:
         with tqdm(
             total=sum(item.file.size for item in needed), unit="B", unit_scale=True, disable=None
         ) as bar:
-            download.bring(order, needed, args.jobs, bar.update, cli.say)
+            download.download_files(order, needed, args.jobs, bar.update, cli.say)
         joins.join(order, args.remove_parts, cli.say)
         taken = "took"
     rows = [
@@ -211,12 +211,12 @@ def pull(args: argparse.Namespace) -> int:
     return 0
 
 
-def missing(order: download.Order, jobs: int) -> list[download.Item]:
+def missing(order: download.DownloadPlan, jobs: int) -> list[download.DownloadItem]:
     """What is not here yet, behind a progress bar: what is here is read through."""
     with tqdm(
         total=order.bytes, unit="B", unit_scale=True, disable=None, leave=False, desc="checking"
     ) as bar:
-        return download.missing(order, jobs, bar.update)
+        return download.missing_files(order, jobs, bar.update)
 
 
 def prepared(args: argparse.Namespace) -> upload.Push:
@@ -232,10 +232,10 @@ def prepared(args: argparse.Namespace) -> upload.Push:
     repository = (
         client.Repository(args.repo)
         if args.repo
-        else client.Repository(f"{client.user()}/{args.run}")
+        else client.Repository(f"{client.username()}/{args.run}")
     )
     if args.create and not getattr(args, "dry_run", False):
-        client.create(repository, args.private)
+        client.create_repository(repository, args.private)
     card = functools.partial(model_card.text, plan, args.folder)
     tries = 2 if args.command == "sync" else 5  # the next round is a try too
     return upload.Push(args.folder, repository, card, tuple(args.patterns), cli.say, tries)
@@ -252,7 +252,7 @@ def push(args: argparse.Namespace) -> int:
         )
         return 0
     count, sent = job.run()
-    cli.say(f"{client.url(job.repository)}: sent {count} files, {sent:,} bytes")
+    cli.say(f"{client.page_url(job.repository)}: sent {count} files, {sent:,} bytes")
     if args.json:
         cli.print_json({"repository": job.repository.name, "files": count, "bytes": sent})
     return 0

@@ -212,7 +212,7 @@ def test_a_runs_folders() -> None:
 def test_what_names_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str | None]] = []
 
-    def found(run: str, given: str | None, revision: str) -> locate.Found:
+    def found(run: str, given: str | None, revision: str) -> locate.RunLocation:
         asked.append((run, given))
         raise HubError("looked")
 
@@ -224,7 +224,7 @@ def test_what_names_mean(monkeypatch: pytest.MonkeyPatch) -> None:
         ("mine", "me/x"),
     ):
         with pytest.raises(HubError, match="looked"):
-            locate.order(name, repo, "main", locate.Wanted(), None)
+            locate.download_plan(name, repo, "main", locate.RunSelection(), None)
     assert asked == [
         (RUN, None),
         (RUN, "lm1-misc"),
@@ -232,8 +232,10 @@ def test_what_names_mean(monkeypatch: pytest.MonkeyPatch) -> None:
         ("mine", "me/x"),
     ]
     with pytest.raises(UnknownNameError):
-        locate.of_paper("lm1")
-    assert locate.of_paper("mup") == client.Repository(f"{released.organisation()}/mup", "dataset")
+        locate.paper_repository("lm1")
+    assert locate.paper_repository("mup") == client.Repository(
+        f"{released.organisation()}/mup", "dataset"
+    )
 
 
 def test_every_refusal_is_a_hub_error_with_a_next_step() -> None:

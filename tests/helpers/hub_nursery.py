@@ -31,7 +31,7 @@ def load() -> ModuleType:
     from encore.hub import client
 
     with contextlib.suppress(HubError):
-        client.commit_of(client.Repository("nobody/nothing"))  # the first request imports more
+        client.resolve_commit(client.Repository("nobody/nothing"))  # the first request imports more
     # 10 MiB, of which the library hands on whole ones only: small, so that a fault or a kill comes between two
     client._library().constants.DOWNLOAD_CHUNK_SIZE = BLOCK
     return module

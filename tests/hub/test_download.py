@@ -246,16 +246,16 @@ def test_a_link_in_the_folder_does_not_lead_out_of_it(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a").symlink_to(tmp_path / "elsewhere")
-    item = download.Item(client.RemoteFile("a/b", 1, "0" * 40, large=False), "a/b")
+    item = download.DownloadItem(client.RemoteFile("a/b", 1, "0" * 40, large=False), "a/b")
     with pytest.raises(HubError, match="cannot be put into"):
-        download.Order(client.Repository("x/y"), "0" * 40, (item,), tmp_path / "out")
+        download.DownloadPlan(client.Repository("x/y"), "0" * 40, (item,), tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["hub-manifest.json", ".hub-partial/x"])
 def test_a_file_by_the_name_of_our_own_is_refused(tmp_path: Path, name: str) -> None:
-    item = download.Item(client.RemoteFile(name, 1, "0" * 40, large=False), name)
+    item = download.DownloadItem(client.RemoteFile(name, 1, "0" * 40, large=False), name)
     with pytest.raises(HubError, match="cannot be put into"):
-        download.Order(client.Repository("x/y"), "0" * 40, (item,), tmp_path)
+        download.DownloadPlan(client.Repository("x/y"), "0" * 40, (item,), tmp_path)
 
 
 def test_a_folder_of_another_repository_is_left_alone(bench: Bench) -> None:
@@ -271,8 +271,10 @@ def test_a_folder_of_another_repository_is_left_alone(bench: Bench) -> None:
 def test_a_full_disk_is_told_before_anything_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    item = download.Item(client.RemoteFile("a", 10_000_000_000, "0" * 64, large=True), "a")
-    order = download.Order(client.Repository("x/y"), "0" * 40, (item,), tmp_path / "new" / "out")
+    item = download.DownloadItem(client.RemoteFile("a", 10_000_000_000, "0" * 64, large=True), "a")
+    order = download.DownloadPlan(
+        client.Repository("x/y"), "0" * 40, (item,), tmp_path / "new" / "out"
+    )
     usage = shutil.disk_usage(tmp_path)._replace(free=9_000_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
     with pytest.raises(

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
-from encore.hub.growing_file import Beginning
+from encore.hub.growing_file import FilePrefix
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +30,7 @@ def test_it_reads_as_the_file_of_that_size(
     path = tmp_path_factory.mktemp("growing") / "log"
     path.write_bytes(data)
     plain = io.BytesIO(data[:size])
-    with Beginning(path, size) as beginning:
+    with FilePrefix(path, size) as beginning:
         with open(path, "ab") as writer:
             writer.write(b"more")
         for name, number in operations:
@@ -48,7 +48,7 @@ def test_the_library_hashes_and_counts_the_beginning(tmp_path: Path) -> None:
 
     path = tmp_path / "events.out.tfevents.1"
     path.write_bytes(b"a" * 1000 + b"later")
-    with Beginning(path, 1000) as beginning:
+    with FilePrefix(path, 1000) as beginning:
         told = CommitOperationAdd("x", beginning).upload_info
         assert told.size == 1000 and told.sha256 == hashlib.sha256(b"a" * 1000).digest()
     assert beginning.closed

@@ -29,8 +29,8 @@ STEPS = [f"global_step{number}/a.pt" for number in (9, 10, 200)]
 
 @pytest.mark.parametrize(("path", "kind"), RUN.items())
 def test_a_name_tells_the_kind(path: str, kind: str) -> None:
-    assert run_files.what(path) == kind
-    assert run_files.what(f"146m14b400m/{path}") == kind
+    assert run_files.kind(path) == kind
+    assert run_files.kind(f"146m14b400m/{path}") == kind
 
 
 def test_steps_are_numbers_not_text() -> None:
@@ -40,11 +40,11 @@ def test_steps_are_numbers_not_text() -> None:
         10,
         200,
     ]
-    assert run_files.chosen_steps(STEPS, "latest") == [200]
-    assert run_files.chosen_steps(STEPS, "all") == [9, 10, 200]
-    assert run_files.chosen_steps(STEPS, "10") == [10]
-    assert run_files.chosen_steps(STEPS[:1], None) == [9]
-    assert run_files.chosen_steps([], None) == []
+    assert run_files.select_steps(STEPS, "latest") == [200]
+    assert run_files.select_steps(STEPS, "all") == [9, 10, 200]
+    assert run_files.select_steps(STEPS, "10") == [10]
+    assert run_files.select_steps(STEPS[:1], None) == [9]
+    assert run_files.select_steps([], None) == []
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_steps_are_numbers_not_text() -> None:
 )
 def test_a_step_that_is_open_or_absent_lists_the_steps(asked: str | None, what: str) -> None:
     with pytest.raises(UsageError, match=what) as caught:
-        run_files.chosen_steps(STEPS, asked)
+        run_files.select_steps(STEPS, asked)
     assert "200" in f"{caught.value}{caught.value.hint}" and "latest" in caught.value.hint
 
 
@@ -68,7 +68,7 @@ def test_the_record_of_the_newest_comes_with_the_newest_alone() -> None:
     assert run_files.select(paths, ("checkpoint",), "9") == [STEPS[0]]
     assert run_files.select(["latest", "a.sh"], ("checkpoint",), None) == ["latest"]
     assert run_files.select(paths, ("logs",), None) == ["logs/1.out"]
-    assert run_files.select(paths, run_files.WHATS, "all") == paths
+    assert run_files.select(paths, run_files.KINDS, "all") == paths
 
 
 def test_a_data_sets_prefix_takes_its_own_files_only() -> None:
@@ -86,8 +86,8 @@ def test_a_data_sets_prefix_takes_its_own_files_only() -> None:
         "c4_1B9.binx",
         "x/c4_1B9.bin",
     ]
-    assert run_files.of_dataset(own + others, "c4_1B9") == own
-    assert run_files.of_dataset(["a/b.bin", "a/c/d", "ab"], "a") == ["a/b.bin", "a/c/d"]
+    assert run_files.dataset_files(own + others, "c4_1B9") == own
+    assert run_files.dataset_files(["a/b.bin", "a/c/d", "ab"], "a") == ["a/b.bin", "a/c/d"]
 
 
 def test_parts_are_in_the_order_that_split_made_them() -> None:

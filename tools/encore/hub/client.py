@@ -87,7 +87,7 @@ def endpoint() -> str:
     return str(_library().constants.ENDPOINT)
 
 
-def url(repository: Repository, folder: str = "") -> str:
+def page_url(repository: Repository, folder: str = "") -> str:
     """The page of a repository's folder."""
     kind = "" if repository.kind == "model" else f"{repository.kind}s/"
     return f"{endpoint()}/{kind}{repository.name}" + (f"/tree/main/{folder}" if folder else "")
@@ -185,7 +185,7 @@ def reachable() -> bool:
 
 
 @_patient
-def commit_of(repository: Repository, revision: str = "main") -> str:
+def resolve_commit(repository: Repository, revision: str = "main") -> str:
     """The full hash of the commit that a branch, tag or short hash names now."""
     with _asking(repository.name):
         return str(
@@ -197,7 +197,7 @@ def commit_of(repository: Repository, revision: str = "main") -> str:
 
 
 @_patient
-def top(repository: Repository, commit: str) -> list[str]:
+def root_names(repository: Repository, commit: str) -> list[str]:
     """The names at the root of the repository, folders with a slash behind them."""
     library = _library()
     with _asking(repository.name):
@@ -208,7 +208,7 @@ def top(repository: Repository, commit: str) -> list[str]:
 
 
 @_patient
-def tree(repository: Repository, commit: str, folder: str = "") -> list[RemoteFile]:
+def repo_tree(repository: Repository, commit: str, folder: str = "") -> list[RemoteFile]:
     """Every file below `folder`, by path."""
     library = _library()
     with _asking(f"{repository.name}/{folder}" if folder else repository.name):
@@ -269,13 +269,13 @@ def download_whole(repository: Repository, commit: str, file: RemoteFile, folder
         )
 
 
-def user() -> str:
+def username() -> str:
     """The name of who is logged in."""
     with _asking("who is logged in"):
         return str(_library().HfApi().whoami()["name"])
 
 
-def create(repository: Repository, private: bool) -> None:
+def create_repository(repository: Repository, private: bool) -> None:
     """Make the repository unless it is there; raises HubError when it is there for all to see and may not be."""
     api = _library().HfApi()
     with _asking(repository.name):
@@ -334,7 +334,7 @@ def commit(
         return str(done.oid)
 
 
-def digest_of(
+def file_digest(
     path: Path,
     large: bool,
     size: int,

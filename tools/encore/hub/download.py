@@ -35,7 +35,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Item:
+class DownloadItem:
     """A file to bring: what the Hub states of it, and its name below the folder."""
 
     file: client.RemoteFile
@@ -43,12 +43,12 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Order:
+class DownloadPlan:
     """What to bring, from which commit, where to."""
 
     repository: client.Repository
     commit: str
-    items: tuple[Item, ...]
+    items: tuple[DownloadItem, ...]
     out: Path
 
     @property
@@ -73,64 +73,64 @@ def silent(_: int) -> None:
     """No progress shown."""
 
 
-def missing(order: Order, threads: int = 4, progress: Progress = silent) -> list[Item]:
+def missing_files(
+    plan: DownloadPlan, threads: int = 4, progress: Progress = silent
+) -> list[DownloadItem]:
     """The items that are not here with the Hub's size and hash, neither as a file nor as a part of a joined .bin."""
-    joined = _joined_ranges(order)
+    joined = _joined_ranges(plan)
 
-    def is_here(item: Item) -> bool:
-        path, start = joined.get(item.local, (order.out / item.local, 0))
+    def is_here(item: DownloadItem) -> bool:
+        path, start = joined.get(item.local, (plan.out / item.local, 0))
         file = item.file
         if not path.is_file() or (
             start == 0 and item.local not in joined and path.stat().st_size != file.size
         ):
             return False
-        return client.digest_of(path, file.large, file.size, start, progress) == file.digest
+        return client.file_digest(path, file.large, file.size, start, progress) == file.digest
 
     with ThreadPoolExecutor(threads) as pool:
         return [
             item
-            for item, here in zip(order.items, pool.map(is_here, order.items), strict=True)
+            for item, here in zip(plan.items, pool.map(is_here, plan.items), strict=True)
             if not here
         ]
 
 
-def _joined_ranges(order: Order) -> dict[str, tuple[Path, int]]:
+def _joined_ranges(plan: DownloadPlan) -> dict[str, tuple[Path, int]]:
     """Parts that are gone because they were joined: each with the whole and where it begins there."""
-    sizes = {item.local: item.file.size for item in order.items}
+    sizes = {item.local: item.file.size for item in plan.items}
     found: dict[str, tuple[Path, int]] = {}
     for prefix, parts in run_files.part_groups(sizes).items():
-        whole = order.out / f"{prefix}.bin"
+        whole = plan.out / f"{prefix}.bin"
         if not whole.is_file() or whole.stat().st_size != sum(sizes[part] for part in parts):
             continue
         start = 0
         for part in parts:
-            if not (order.out / part).exists():
+            if not (plan.out / part).exists():
                 found[part] = (whole, start)
             start += sizes[part]
     return found
 
 
-def check_disk(order: Order, needed: Sequence[Item], extra_bytes: int = 0) -> None:
+def check_disk(plan: DownloadPlan, needed: Sequence[DownloadItem], extra_bytes: int = 0) -> None:
     """Raise OutputError unless what is missing has room, less what came before, and `extra_bytes` more."""
-    partial = order.out / _PARTIAL
+    partial = plan.out / _PARTIAL
     came = sum(min(_size(partial / _partial_name(item)), item.file.size) for item in needed)
     wanted = sum(item.file.size for item in needed) - came + extra_bytes
     place = next(
-        parent
-        for parent in (order.out.absolute(), *order.out.absolute().parents)
-        if parent.exists()
+        parent for parent in (plan.out.absolute(), *plan.out.absolute().parents) if parent.exists()
     )
     free = max(shutil.disk_usage(place).free - _SPARE_BYTES, 0)
     if wanted > free:
         raise OutputError(
-            f"{order.out} needs {wanted:,} bytes more, {free:,} are free",
+            f"{plan.out} needs {wanted:,} bytes more, {free:,} are free",
             "free some disk, take less, or choose --out",
         )
 
 
-def bring(
-    order: Order,
-    needed: Sequence[Item],
+def download_files(
+    plan: DownloadPlan,
+    needed: Sequence[DownloadItem],
     threads: int,
     progress: Progress,
     say: Callable[[str], None],
@@ -139,12 +139,12 @@ def bring(
 
     Raises HubError for a file whose bytes stay other than the Hub states, HubUnreachableError when it stops answering.
     """
-    with files.exclusive(order.out / MANIFEST):
-        kept = _manifest_files(order)
+    with files.exclusive(plan.out / MANIFEST):
+        kept = _manifest_files(plan)
         stop = threading.Event()
         with ThreadPoolExecutor(threads) as pool:
             waiting = [
-                pool.submit(_Transfer(order, item, progress, say, stop).run) for item in needed
+                pool.submit(_Transfer(plan, item, progress, say, stop).run) for item in needed
             ]
             try:
                 for ended in wait(waiting, return_when=FIRST_EXCEPTION).done:
@@ -153,41 +153,41 @@ def bring(
                 stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        shutil.rmtree(order.out / _PARTIAL, ignore_errors=True)
-        files.write_text(order.out / MANIFEST, _manifest(order, kept))
-    return order.out / MANIFEST
+        shutil.rmtree(plan.out / _PARTIAL, ignore_errors=True)
+        files.write_text(plan.out / MANIFEST, _manifest(plan, kept))
+    return plan.out / MANIFEST
 
 
-def _manifest_files(order: Order) -> dict[str, Any]:
+def _manifest_files(plan: DownloadPlan) -> dict[str, Any]:
     """What an earlier pull's manifest lists; raises where that was from another repository."""
-    path = order.out / MANIFEST
+    path = plan.out / MANIFEST
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        same, listed = found["repository"] == order.repository.name, dict(found["files"])
+        same, listed = found["repository"] == plan.repository.name, dict(found["files"])
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{path} is not a manifest of this command", "move it away") from None
     if not same:
         raise OutputError(
-            f"{order.out} holds files of {found['repository']}", "choose another --out"
+            f"{plan.out} holds files of {found['repository']}", "choose another --out"
         )
-    return {name: entry for name, entry in listed.items() if (order.out / name).exists()}
+    return {name: entry for name, entry in listed.items() if (plan.out / name).exists()}
 
 
-def _manifest(order: Order, kept: dict[str, Any]) -> str:
+def _manifest(plan: DownloadPlan, kept: dict[str, Any]) -> str:
     brought = {
         item.local: {
             "path": item.file.path,
-            "revision": order.commit,
+            "revision": plan.commit,
             "size": item.file.size,
             item.file.algorithm: item.file.digest,
         }
-        for item in order.items
+        for item in plan.items
     }
     document = {
-        "repository": order.repository.name,
-        "type": order.repository.kind,
+        "repository": plan.repository.name,
+        "type": plan.repository.kind,
         "files": dict(sorted((kept | brought).items())),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
@@ -197,7 +197,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _partial_name(item: Item) -> str:
+def _partial_name(item: DownloadItem) -> str:
     return f"{hashlib.sha256(item.local.encode()).hexdigest()[:16]}.{item.file.digest}"
 
 
@@ -250,15 +250,15 @@ class _Sink:
 class _Transfer:
     """One file on its way."""
 
-    order: Order
-    item: Item
+    plan: DownloadPlan
+    item: DownloadItem
     progress: Progress
     say: Callable[[str], None]
     stop: threading.Event
 
     def run(self) -> None:
         """Bring the file and put it in place; tries again while that helps."""
-        partial = self.order.out / _PARTIAL / _partial_name(self.item)
+        partial = self.plan.out / _PARTIAL / _partial_name(self.item)
         partial.parent.mkdir(parents=True, exist_ok=True)
         tries = wrong = 0
         while True:
@@ -284,13 +284,13 @@ class _Transfer:
 
     def _fill(self, partial: Path) -> bool:
         """Whether the partial file holds the whole now; one with other bytes is removed."""
-        file, order = self.item.file, self.order
+        file, plan = self.item.file, self.plan
         if file.in_xet and not partial.exists() and client.xet_is_available():
             return self._fill_by_library(partial)
         if _size(partial) > file.size:
             partial.unlink()
         with open(partial, "a+b") as handle, self._closing(handle) as sink:
-            client.download(order.repository, order.commit, file, sink, _size(partial))
+            client.download(plan.repository, plan.commit, file, sink, _size(partial))
         if sink.hash.hexdigest() == file.digest:
             return True
         self.progress(-file.size)
@@ -310,11 +310,11 @@ class _Transfer:
 
     def _fill_by_library(self, partial: Path) -> bool:
         own = partial.with_name(partial.name + ".library")
-        whole = client.download_whole(self.order.repository, self.order.commit, self.item.file, own)
+        whole = client.download_whole(self.plan.repository, self.plan.commit, self.item.file, own)
         file = self.item.file
         same = (
             whole.stat().st_size == file.size
-            and client.digest_of(whole, file.large, file.size) == file.digest
+            and client.file_digest(whole, file.large, file.size) == file.digest
         )
         if same:
             os.replace(whole, partial)
@@ -323,7 +323,7 @@ class _Transfer:
         return same
 
     def _place(self, partial: Path) -> None:
-        target = self.order.out / self.item.local
+        target = self.plan.out / self.item.local
         target.parent.mkdir(parents=True, exist_ok=True)
         files.fsync(partial)
         os.replace(partial, target)

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 
-class Beginning(io.BufferedIOBase):
+class FilePrefix(io.BufferedIOBase):
     """The first `size` bytes of a file, so that what is hashed, counted and sent is the same while the file grows."""
 
     def __init__(self, path: Path, size: int) -> None:

@@ -18,8 +18,8 @@ from pathlib import PurePosixPath
 
 from encore.errors import HubError, UsageError
 
-WHATS = ("checkpoint", "transformers", "tensorboard", "logs", "evaluation", "script", "other")
-APPENDED = ("tensorboard", "logs")  # these files grow at their end while a run writes them
+KINDS = ("checkpoint", "transformers", "tensorboard", "logs", "evaluation", "script", "other")
+APPENDED_KINDS = ("tensorboard", "logs")  # these files grow at their end while a run writes them
 _STEP = re.compile(r"global_step([0-9]+)")
 _NEWEST = ("latest", "latest_checkpointed_iteration.txt")
 _PART = re.compile(r"(.+)\.bin\.([a-z]{2,}|[0-9]+)")
@@ -35,8 +35,8 @@ _ENDINGS = {
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
-def what(path: str) -> str:
-    """One of WHATS."""
+def kind(path: str) -> str:
+    """One of KINDS."""
     *folders, name = path.split("/")
     if "tfevents" in name or any(folder.startswith("tensorboard") for folder in folders):
         return "tensorboard"
@@ -59,7 +59,7 @@ def steps(paths: Iterable[str]) -> list[int]:
     return sorted({number for path in paths if (number := step(path)) is not None})
 
 
-def chosen_steps(paths: Collection[str], asked: str | None) -> list[int]:
+def select_steps(paths: Collection[str], asked: str | None) -> list[int]:
     """The steps that `asked` means: a number, "latest", "all", or None for the only one there is.
 
     Raises UsageError for a step that is not there, and where there are several and none is asked for.
@@ -85,9 +85,9 @@ def select(paths: Collection[str], whats: Collection[str], asked_step: str | Non
     """The files of these kinds; of checkpoints the asked steps, and the record of the newest only with the newest."""
     if asked_step is not None and "checkpoint" not in whats:
         raise UsageError("--step is of checkpoints", "leave it out, or add checkpoint to --what")
-    kinds = {path: what(path) for path in paths}
+    kinds = {path: kind(path) for path in paths}
     checkpoints = [path for path in paths if kinds[path] == "checkpoint"]
-    wanted = chosen_steps(checkpoints, asked_step) if "checkpoint" in whats else []
+    wanted = select_steps(checkpoints, asked_step) if "checkpoint" in whats else []
     newest = wanted[-1:] == steps(checkpoints)[-1:]
 
     def taken(path: str) -> bool:
@@ -99,7 +99,7 @@ def select(paths: Collection[str], whats: Collection[str], asked_step: str | Non
     return [path for path in paths if kinds[path] in whats and taken(path)]
 
 
-def of_dataset(paths: Iterable[str], prefix: str) -> list[str]:
+def dataset_files(paths: Iterable[str], prefix: str) -> list[str]:
     """The files of one .bin/.idx pair, also in parts and with preprocess_data.py's suffix; or a folder's; or a file."""
     pattern = re.compile(
         re.escape(prefix)

@@ -35,12 +35,14 @@ class LocalFile:
     @property
     def grows(self) -> bool:
         """Whether it is of a kind that programs append to while it is sent."""
-        return run_files.what(self.path) in run_files.APPENDED
+        return run_files.kind(self.path) in run_files.APPENDED_KINDS
 
     def addition(self) -> client.Addition:
         """To be committed: of a growing file the bytes that were there when it was listed."""
         if self.grows:
-            return client.Addition(self.path, lambda: growing_file.Beginning(self.where, self.size))
+            return client.Addition(
+                self.path, lambda: growing_file.FilePrefix(self.where, self.size)
+            )
         return client.Addition(self.path, self.where)
 
 
@@ -64,7 +66,7 @@ class Push:
         """What the Hub has not, or has otherwise; `latest` last, so that what it names is there before it is named."""
         remote = {
             file.path: file
-            for file in client.tree(self.repository, client.commit_of(self.repository))
+            for file in client.repo_tree(self.repository, client.resolve_commit(self.repository))
         }
         return [
             local
@@ -100,7 +102,7 @@ class Push:
             return False
         key = (local, remote.large)
         if key not in self._hashes:
-            self._hashes[key] = client.digest_of(local.where, remote.large, local.size)
+            self._hashes[key] = client.file_digest(local.where, remote.large, local.size)
         return self._hashes[key] == remote.digest
 
     def run(self) -> tuple[int, int]:
@@ -126,7 +128,8 @@ class Push:
 
     def _add_card(self) -> int:
         names = {
-            file.path for file in client.tree(self.repository, client.commit_of(self.repository))
+            file.path
+            for file in client.repo_tree(self.repository, client.resolve_commit(self.repository))
         }
         if CARD in names:
             return 0
