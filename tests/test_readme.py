@@ -1,6 +1,5 @@
 """The README is true: its tree, its commands, its wings."""
 
-import ast
 import os
 import re
 import subprocess
@@ -35,13 +34,6 @@ def commands() -> list[str]:
 def wings() -> set[str]:
     """The wings that the README's table names."""
     return set(re.findall(r"^\| `(\w+)/` \|", TEXT, re.MULTILINE))
-
-
-def module_name(path: Path) -> str:
-    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-
-
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
 
 @pytest.mark.parametrize(("command", "shown"), shown_output())
@@ -90,32 +82,8 @@ def test_every_command_has_runnable_help_with_examples(tool: Path) -> None:
     assert re.search(rf"^  tools/{tool.name}", ended.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("tool", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.stem)
-def test_no_command_shadows_a_module(tool: Path) -> None:
-    assert tool.stem not in sys.stdlib_module_names | {
-        "datasets",
-        "tokenizers",
-        "evaluate",
-        "torch",
-        "deepspeed",
-    }
-
-
 def test_the_table_of_wings_is_the_packages_folders() -> None:
     assert wings() == {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-
-
-@pytest.mark.parametrize("module", MODULES, ids=module_name)
-def test_a_module_says_what_it_is_and_does_not_print(module: Path) -> None:
-    source = ast.parse(module.read_text(encoding="utf-8"))
-    assert ast.get_docstring(source)
-    if module.name != "cli.py":
-        calls = [
-            node.func.id
-            for node in ast.walk(source)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        ]
-        assert not {"print", "exit"} & set(calls)
 
 
 def test_relative_links_lead_somewhere() -> None:
