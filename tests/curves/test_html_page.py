@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from encore import files
 from encore.curves import curve as curves
 from encore.curves import event_runs, html_page
 from encore.curves.event_file import EventFile, Series
 from encore.curves.event_runs import Run, View
-from encore.errors import RegistryError
-from encore.registry.folder import FOLDER
 from helpers.event_files import GENUINE, write_scalars
 from selenium import webdriver
 from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.webelement import WebElement
 
+PAGE = Path(html_page.__file__).parent / "page"
 LOSS = "lm-loss-training/lm loss"
 LONG = 30_000
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"&amp;\\u003c"
@@ -413,20 +413,10 @@ def test_a_short_run_is_there_point_by_point() -> None:
     assert held["axes"] == ["steps", "samples", "tokens", "hours"] and not held["thinned"]
 
 
-def test_the_chart_library_is_the_released_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: list[Run]
-) -> None:
-    library = html_page.chart_library()
-    assert library.licence == "MIT" and set(library.files) <= {
-        path.name for path in html_page._FOLDER.iterdir()
-    }
-    (tmp_path / "page").mkdir()
-    for path in html_page._FOLDER.iterdir():
-        (tmp_path / "page" / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(html_page, "_FOLDER", tmp_path / "page")
-    assert html_page.page(found, "a", View())
-    with open(tmp_path / "page" / "uPlot.iife.min.js", "a") as script:
-        script.write(";")
-    with pytest.raises(RegistryError, match=library.version.replace(".", r"\.")):
-        html_page.page(found, "a", View())
-    assert (FOLDER / "page.yml").is_file()
+def test_the_chart_library_is_the_released_one() -> None:
+    readme = (PAGE / "README.md").read_text(encoding="utf-8")
+    released = dict(re.findall(r"^\| `(uPlot\.\S+)` \| `([0-9a-f]{64})` \|$", readme, re.MULTILINE))
+    vendored = {path.name: files.sha256(path) for path in PAGE.glob("uPlot*")}
+    assert vendored == released and "uPlot.LICENSE" in released
+    (version,) = re.findall(r"uPlot (\d+\.\d+\.\d+), MIT", readme)
+    assert f"(v{version})" in (PAGE / "uPlot.iife.min.js").read_text(encoding="utf-8")[:100]

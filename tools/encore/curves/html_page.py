@@ -1,15 +1,13 @@
 """A page of runs' curves: one HTML file that needs no server and no network.
 
-The page is made of page/ and of uPlot, whose pinned files (`registry/page.yml`) lie there too. Runs and tags are data
-in it, never markup, and its content security policy lets no other script run and nothing be fetched.
+Its parts are in page/: the kit's own template, style and script, and the chart library uPlot as released (page/README.md
+has version and checksums). Runs and tags are data in the page, never markup, and its content security policy lets no
+other script run and nothing be fetched.
 """
 
 import base64
-import datetime
-import functools
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,11 @@ import jinja2
 import numpy as np
 import orjson
 
-from encore import __version__, files
+from encore import __version__
 from encore.curves import curve as curves
 from encore.curves import event_runs, tags
 from encore.curves.curve import FEW, Curve
 from encore.curves.event_runs import Run, View
-from encore.errors import RegistryError
-from encore.registry import strict_yaml
-from encore.registry.folder import FOLDER
 
 _FOLDER = Path(__file__).resolve().parent / "page"
 # what a page may hold in all, so that it stays below some 6 MB, and a curve at least and at most
@@ -34,16 +29,16 @@ _SHOWN_FIRST = 4
 
 def page(compared: Sequence[Run], title: str, view: View) -> str:
     """The page with every curve of the runs; long curves thinned to means, with the lowest and highest of each part."""
-    chart, script = _chart_file("uPlot.iife.min.js"), _own_file("page.js")
+    chart, script = _page_file("uPlot.iife.min.js"), _page_file("page.js")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
-    return environment.from_string(_own_file("page.html.j2")).render(
+    return environment.from_string(_page_file("page.html.j2")).render(
         version=__version__,
         title=title,
         script_sources=" ".join(map(_source, (chart, script))),
-        chart_style=_chart_file("uPlot.min.css"),
-        style=_own_file("page.css"),
+        chart_style=_page_file("uPlot.min.css"),
+        style=_page_file("page.css"),
         chart_script=chart,
         script=script,
         data=_embedded(_content(compared, view)),
@@ -157,32 +152,5 @@ def _source(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-@dataclass(frozen=True)
-class ChartLibrary:
-    """A released chart library: its files by SHA-256."""
-
-    version: str
-    licence: str
-    files: dict[str, str]
-    source: str
-    checked: datetime.date
-
-
-@functools.cache
-def chart_library(folder: Path = FOLDER) -> ChartLibrary:
-    """page.yml."""
-    return strict_yaml.load(folder / "page.yml", ChartLibrary)
-
-
-def _chart_file(name: str) -> str:
-    """A file of the chart library; raises RegistryError where it is not the one that was released."""
-    path = _FOLDER / name
-    if files.sha256(path) != chart_library().files[name]:
-        raise RegistryError(
-            f"{path} is not uPlot {chart_library().version}'s", "restore it with git checkout"
-        )
-    return path.read_text(encoding="utf-8")
-
-
-def _own_file(name: str) -> str:
+def _page_file(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
