@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 from encore import cli, human
 
 if TYPE_CHECKING:
-    from encore.checkpoints.compare import Difference
-    from encore.checkpoints.convert import Done
+    from encore.checkpoints.compare import LogitDifference
+    from encore.checkpoints.convert import Conversion
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -99,7 +99,7 @@ def shard_size(text: str) -> int:
     return int(number) * units[text[len(number) :]]
 
 
-def convert(args: argparse.Namespace) -> "Done":
+def convert(args: argparse.Namespace) -> "Conversion":
     """The conversion that is asked for."""
     from encore.checkpoints import convert as conversions
     from encore.tokens import (
@@ -118,7 +118,7 @@ def convert(args: argparse.Namespace) -> "Done":
     )
 
 
-def report(found: "Difference") -> dict[str, object]:
+def report(found: "LogitDifference") -> dict[str, object]:
     """A comparison, by name."""
     return {
         "greatest_difference": found.greatest,

@@ -20,7 +20,7 @@ from encore import cli, human
 from encore.errors import UsageError
 
 if TYPE_CHECKING:
-    from encore.checkpoints.prune import Entry
+    from encore.checkpoints.prune import PruneEntry
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         prune,
     )  # torch takes seconds, for which --help and a wrong argument need not wait
 
-    rule = prune.Rule(args.keep_every, args.keep_last, args.idle * 60)
+    rule = prune.RetentionRule(args.keep_every, args.keep_last, args.idle * 60)
     found = [entry for folder in args.folders for entry in prune.survey(folder, rule)]
     if args.json:
         cli.print_json([as_json(entry) for entry in found])
@@ -81,13 +81,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def row(entry: "Entry") -> tuple[str, str, str, str, str]:
+def row(entry: "PruneEntry") -> tuple[str, str, str, str, str]:
     """An entry's line."""
     action = "delete" if entry.delete else "keep"
     return action, str(entry.path), human.byte_size(entry.bytes), entry.state, entry.reason
 
 
-def as_json(entry: "Entry") -> dict[str, Any]:
+def as_json(entry: "PruneEntry") -> dict[str, Any]:
     """An entry for a script."""
     return dataclasses.asdict(entry) | {"path": str(entry.path)}
 

@@ -376,7 +376,11 @@ def test_one_weight_is_in_memory_at_a_time(
 
         return run
 
-    monkeypatch.setattr(megatron_reader.Step, "_weight", counted(megatron_reader.Step._weight))
+    monkeypatch.setattr(
+        megatron_reader.MegatronCheckpoint,
+        "_weight",
+        counted(megatron_reader.MegatronCheckpoint._weight),
+    )
     monkeypatch.setattr(safetensors_shards, "save_file", counted(safetensors_shards.save_file))
     monkeypatch.setattr(step_folder, "put", counted(step_folder.put))
     shard = 300_000

@@ -92,7 +92,7 @@ def test_a_layer_that_is_not_a_gpts_is_refused_by_name(
     [
         ({"position_embedding_type": "rotary"}, "rotary"),
         (
-            {"position_embedding_type": type("P", (safe_load.Inert,), {"name": "x"})(3)},
+            {"position_embedding_type": type("P", (safe_load.StandIn,), {"name": "x"})(3)},
             "position_embedding_type 3",
         ),
         ({"glu_activation": "swiglu"}, "glu_activation"),

@@ -25,7 +25,7 @@ GENUINE = Path(__file__).parents[1] / "data" / "megatron_tiny"
 FOUR = replace(SMALL, num_layers=4)
 
 
-def same(step: megatron_reader.Step, layers: Layers) -> bool:
+def same(step: megatron_reader.MegatronCheckpoint, layers: Layers) -> bool:
     read = read_all(step)
     return read.keys() == layers.keys() and all(
         read[n].keys() == layers[n].keys() and torch.equal(read[n][name], layers[n][name])

@@ -11,14 +11,14 @@ import pytest
 import torch
 from encore.checkpoints import prune as pruning
 from encore.checkpoints import step_folder
-from encore.checkpoints.prune import Entry, Rule
+from encore.checkpoints.prune import PruneEntry, RetentionRule
 from encore.errors import CheckpointError, OutputError, UsageError
 from helpers.kills import kills
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 GENUINE = Path(__file__).parents[1] / "data" / "megatron_tiny"
-NOW = Rule(idle_s=0)
+NOW = RetentionRule(idle_s=0)
 STATES, LAYER = "mp_rank_00_model_states.pt", "layer_03-model_00-model_states.pt"
 OPTIMIZER = "zero_pp_rank_0_mp_rank_00_optim_states.pt"
 NAMES = (LAYER.replace("03", "01"), LAYER, LAYER.replace("03", "05"), OPTIMIZER)
@@ -47,11 +47,11 @@ def run(tmp_path: Path, whole: Path) -> Path:
     return tmp_path
 
 
-def going(folder: Path, rule: Rule = NOW) -> set[str]:
+def going(folder: Path, rule: RetentionRule = NOW) -> set[str]:
     return {entry.path.name for entry in pruning.survey(folder, rule) if entry.delete}
 
 
-def by_name(folder: Path, rule: Rule = NOW) -> dict[str, Entry]:
+def by_name(folder: Path, rule: RetentionRule = NOW) -> dict[str, PruneEntry]:
     return {entry.path.name: entry for entry in pruning.survey(folder, rule)}
 
 
@@ -78,21 +78,21 @@ def test_without_a_rule_whole_checkpoints_stay(run: Path) -> None:
 def test_the_rule_keeps_the_union(
     run: Path, every: int | None, last: int | None, expected: set[int]
 ) -> None:
-    assert going(run, Rule(every, last, 0)) == steps(*expected)
+    assert going(run, RetentionRule(every, last, 0)) == steps(*expected)
 
 
 @pytest.mark.parametrize("rule", [(0, None), (None, 0), (-1, None)])
 def test_a_rule_that_keeps_nothing_is_refused(rule: tuple[int | None, int | None]) -> None:
     with pytest.raises(UsageError, match="would keep nothing"):
-        Rule(*rule)
+        RetentionRule(*rule)
 
 
 def test_what_latest_names_stays_beside_the_newest(run: Path) -> None:
     (run / "latest").write_text("global_step20")
-    assert going(run, Rule(last=1, idle_s=0)) == steps(10, 30, 40, 50)
+    assert going(run, RetentionRule(last=1, idle_s=0)) == steps(10, 30, 40, 50)
     assert "newer than global_step20" in by_name(run)["global_step50"].reason
     shutil.rmtree(run / "global_step20")
-    assert going(run, Rule(last=1, idle_s=0)) == steps(10, 30, 40, 50)
+    assert going(run, RetentionRule(last=1, idle_s=0)) == steps(10, 30, 40, 50)
 
 
 @settings(max_examples=60)
@@ -122,7 +122,7 @@ def test_what_training_would_go_on_from_never_goes(
         (folder / "latest").write_text(f"global_step{named}")
     before = step_folder.newest(folder).step, step_folder.newest(folder, optimizer=False).step
     highest = max((step for step, kind in kinds.items() if kind == "whole"), default=None)
-    rule = Rule(every, last, 0)
+    rule = RetentionRule(every, last, 0)
     list(pruning.delete(pruning.survey(folder, rule), rule))
     assert (
         step_folder.newest(folder).step,
@@ -193,7 +193,7 @@ def test_what_the_kit_does_not_understand_stays(run: Path) -> None:
     torch.save({"args": {"x": pytest.raises}}, run / "global_step40" / STATES)
     (run / "global_step50" / STATES).unlink()
     (run / "global_step50" / "model.safetensors").write_bytes(b"mine")
-    found = by_name(run, Rule(last=1, idle_s=0))
+    found = by_name(run, RetentionRule(last=1, idle_s=0))
     assert {name for name, entry in found.items() if entry.state == pruning.UNKNOWN} == steps(
         10, 20, 30, 40, 50
     )
@@ -204,15 +204,18 @@ def test_what_changed_a_short_time_ago_stays(run: Path) -> None:
     (run / "global_step70").mkdir()
     (run / "global_step70" / LAYER).write_bytes(b"being written")
     (run / ".global_step80.unfinished").mkdir()
-    assert going(run, Rule(last=1)) == set()
-    assert "changed 0 minutes ago" in by_name(run, Rule())["global_step70"].reason
+    assert going(run, RetentionRule(last=1)) == set()
+    assert "changed 0 minutes ago" in by_name(run, RetentionRule())["global_step70"].reason
     old = time.time() - 7200
     for path in run.rglob("*"):
         os.utime(path, (old, old))
-    assert going(run, Rule(last=1)) == {".global_step80.unfinished", *steps(10, 20, 30, 40, 50, 70)}
+    assert going(run, RetentionRule(last=1)) == {
+        ".global_step80.unfinished",
+        *steps(10, 20, 30, 40, 50, 70),
+    }
     later = time.time() + 7200
     os.utime(run / "global_step70" / LAYER, (later, later))
-    assert "global_step70" not in going(run, Rule())
+    assert "global_step70" not in going(run, RetentionRule())
 
 
 def test_what_killed_writes_left_goes_but_for_the_only_copy(run: Path) -> None:
@@ -256,7 +259,7 @@ def test_links_and_other_names_are_left_alone(
     (run / "global_step10" / "layer_07-model_00-model_states.pt").symlink_to(
         outside / "global_step1" / LAYER
     )
-    rule = Rule(last=1, idle_s=0)
+    rule = RetentionRule(last=1, idle_s=0)
     assert going(run, rule) == steps(10, 20, 30, 40, 50)
     list(pruning.delete(pruning.survey(run, rule), rule))
     assert len(list((outside / "global_step1").iterdir())) == 5
@@ -277,12 +280,15 @@ def test_bytes_are_those_that_removal_frees(run: Path) -> None:
 
 
 def test_a_checkpoint_that_came_into_use_after_the_survey_stays(run: Path) -> None:
-    rule = Rule(last=1, idle_s=0)
+    rule = RetentionRule(last=1, idle_s=0)
     found = pruning.survey(run, rule)
     (run / "latest").write_text("global_step20")
     assert {gone.path.name for gone in pruning.delete(found, rule)} == steps(10, 30, 40, 50)
     found = [entry for entry in pruning.survey(run, NOW) if entry.step == 20]
-    assert list(pruning.delete([replace(entry, delete=True) for entry in found], Rule())) == []
+    assert (
+        list(pruning.delete([replace(entry, delete=True) for entry in found], RetentionRule()))
+        == []
+    )
 
 
 def test_a_folder_of_no_checkpoints_is_refused(run: Path, tmp_path: Path) -> None:
@@ -300,7 +306,7 @@ def test_without_permission_nothing_is_assumed(run: Path, monkeypatch: pytest.Mo
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    found = by_name(run, Rule(last=1, idle_s=0))["global_step10"]
+    found = by_name(run, RetentionRule(last=1, idle_s=0))["global_step10"]
     assert (found.state, found.delete) == (
         pruning.UNKNOWN,
         False,
@@ -310,7 +316,7 @@ def test_without_permission_nothing_is_assumed(run: Path, monkeypatch: pytest.Mo
 def test_what_cannot_be_removed_is_an_error_and_the_next_call_goes_on(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rule = Rule(last=1, idle_s=0)
+    rule = RetentionRule(last=1, idle_s=0)
 
     def refused(path: Path) -> None:
         raise PermissionError(1, "Operation not permitted", str(path))
@@ -330,7 +336,7 @@ def test_kills_at_random_moments_end_as_one_run_would(
     run: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     source = Path(shutil.copytree(run, tmp_path_factory.mktemp("source") / "run"))
-    rule = Rule(last=2, idle_s=0)
+    rule = RetentionRule(last=2, idle_s=0)
 
     def restore() -> None:
         shutil.rmtree(run)

@@ -48,7 +48,7 @@ def test_a_genuine_checkpoint_is_read_without_its_packages() -> None:
     )
     position = saved["position_embedding_type"]
     assert (
-        isinstance(position, safe_load.Inert)
+        isinstance(position, safe_load.StandIn)
         and position.name == "megatron.enums.PositionEmbeddingType"
     )
     assert states["lr_scheduler"]["decay_style"] == "cosine" and states["dp_world_size"] == 2
@@ -56,11 +56,11 @@ def test_a_genuine_checkpoint_is_read_without_its_packages() -> None:
         "optimizer_state_dict"
     ]
     assert optimizer["base_optimizer_state"]["state"][0]["exp_avg"].shape == (87040,)
-    assert isinstance(optimizer["loss_scaler"], safe_load.Inert)
+    assert isinstance(optimizer["loss_scaler"], safe_load.StandIn)
 
 
 def test_a_genuine_checkpoint_is_complete() -> None:
-    assert step_folder.newest(STEP.parent) == step_folder.Newest(STEP, ())
+    assert step_folder.newest(STEP.parent) == step_folder.NewestCheckpoint(STEP, ())
 
 
 def test_layers_bear_megatrons_numbers_and_shapes() -> None:
@@ -162,7 +162,7 @@ def test_functions_of_packages_that_stand_in_are_not_called(tmp_path: Path) -> N
         archive.writestr("archive/version", "3\n")
     loaded = safe_load.load(path)
     assert (
-        isinstance(loaded, safe_load.Inert)
+        isinstance(loaded, safe_load.StandIn)
         and loaded.name == "numpy.testing.rundocs"
         and loaded.values == ("x",)
     )
@@ -229,8 +229,8 @@ def test_latest_decides_and_else_the_highest_step(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_checkpoints_has_no_newest(tmp_path: Path) -> None:
-    assert step_folder.newest(tmp_path) == step_folder.Newest(None, ())
-    assert step_folder.newest(tmp_path / "absent") == step_folder.Newest(None, ())
+    assert step_folder.newest(tmp_path) == step_folder.NewestCheckpoint(None, ())
+    assert step_folder.newest(tmp_path / "absent") == step_folder.NewestCheckpoint(None, ())
 
 
 def test_a_write_that_is_not_finished_changes_nothing(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_write_that_is_not_finished_changes_nothing(tmp_path: Path) -> None:
     step_folder.put(
         step_folder.unfinished(tmp_path, 2) / file_names.layer_file(1), {"weight": torch.zeros(1)}
     )
-    assert step_folder.newest(tmp_path) == step_folder.Newest(first, ())
+    assert step_folder.newest(tmp_path) == step_folder.NewestCheckpoint(first, ())
     second = write(tmp_path, 2)
     assert step_folder.newest(tmp_path).step == second
     assert sorted(path.name for path in tmp_path.iterdir()) == [

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from encore.checkpoints.layers import Source
+from encore.checkpoints.layers import LayerSource
 from encore.model.gpt import GPT, ModelConfig
 
 Layers = dict[int, dict[str, torch.Tensor]]
@@ -46,7 +46,7 @@ def weights(
     return layers
 
 
-def read_all(source: Source) -> Layers:
+def read_all(source: LayerSource) -> Layers:
     """All layers of what was read."""
     return {number: dict(source.layer(number)) for number in source.numbers}
 

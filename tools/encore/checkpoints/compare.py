@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from encore.checkpoints import gpt2_reader, megatron_reader, safetensors_shards
-from encore.checkpoints.gpt2_reader import Folder
-from encore.checkpoints.megatron_reader import Step
+from encore.checkpoints.gpt2_reader import Gpt2Checkpoint
+from encore.checkpoints.megatron_reader import MegatronCheckpoint
 from encore.errors import CheckpointError
 from encore.model.gpt import GPT
 
@@ -21,7 +21,7 @@ _SEED = 1234
 
 
 @dataclass(frozen=True)
-class Difference:
+class LogitDifference:
     """How far two models are apart on `tokens` positions of `vocabulary` logits each."""
 
     greatest: float
@@ -40,7 +40,7 @@ class Difference:
         return math.isfinite(self.relative) and self.relative <= TOLERANCE
 
 
-def difference(one: Path, other: Path, from_optimizer: bool = False) -> Difference:
+def difference(one: Path, other: Path, from_optimizer: bool = False) -> LogitDifference:
     """Compare two models on one sequence of random tokens over all positions, in fp32, one model in memory at a time.
 
     from_optimizer: whether `one` means the fp32 weights of its optimizer. Raises CheckpointError where the models are
@@ -58,10 +58,10 @@ def difference(one: Path, other: Path, from_optimizer: bool = False) -> Differen
     first = _logits(a, tokens)[..., :vocabulary]
     second = _logits(b, tokens)[..., :vocabulary]
     largest = max(first.abs().max().item(), second.abs().max().item())
-    return Difference((first - second).abs().max().item(), largest, tokens.numel(), vocabulary)
+    return LogitDifference((first - second).abs().max().item(), largest, tokens.numel(), vocabulary)
 
 
-def _read(path: Path, from_optimizer: bool = False) -> Folder | Step:
+def _read(path: Path, from_optimizer: bool = False) -> Gpt2Checkpoint | MegatronCheckpoint:
     return (
         gpt2_reader.read(path)
         if gpt2_reader.is_folder(path)
@@ -69,7 +69,7 @@ def _read(path: Path, from_optimizer: bool = False) -> Folder | Step:
     )
 
 
-def _common(a: Folder | Step, b: Folder | Step) -> int:
+def _common(a: Gpt2Checkpoint | MegatronCheckpoint, b: Gpt2Checkpoint | MegatronCheckpoint) -> int:
     """The vocabulary to compare on: the same without padding, or the one's is the other's with its padding."""
     padded = a.config.padded_vocab_size, b.config.padded_vocab_size
     sizes = a.vocabulary or padded[0], b.vocabulary or padded[1]
@@ -82,20 +82,20 @@ def _common(a: Folder | Step, b: Folder | Step) -> int:
 
 
 @torch.no_grad()
-def _logits(model: Folder | Step, tokens: Tensor) -> Tensor:
-    if isinstance(model, Step):
+def _logits(model: Gpt2Checkpoint | MegatronCheckpoint, tokens: Tensor) -> Tensor:
+    if isinstance(model, MegatronCheckpoint):
         return _megatron(model)(tokens)
     return _gpt2(model)(input_ids=tokens, use_cache=False).logits
 
 
-def _megatron(step: Step) -> GPT:
+def _megatron(step: MegatronCheckpoint) -> GPT:
     model = GPT.empty(step.config)
     for number, module in model.layer_modules().items():
         module.load_state_dict(dict(step.layer(number)))
     return model.float().eval()
 
 
-def _gpt2(folder: Folder) -> torch.nn.Module:
+def _gpt2(folder: Gpt2Checkpoint) -> torch.nn.Module:
     import transformers
 
     raw = safetensors_shards.read_json(folder.path / "config.json")

@@ -23,7 +23,7 @@ from encore.checkpoints import (
     megatron_writer,
     safetensors_shards,
 )
-from encore.checkpoints.megatron_reader import Step
+from encore.checkpoints.megatron_reader import MegatronCheckpoint
 from encore.errors import CheckpointError, DataError, OutputError
 from encore.tokens.tokenizer import Tokenizer
 
@@ -31,7 +31,7 @@ RECORD = "conversion.json"
 
 
 @dataclass(frozen=True)
-class Done:
+class Conversion:
     """A finished conversion: where it is, and what the user should know of it."""
 
     path: Path
@@ -45,7 +45,7 @@ def to_transformers(
     tokenizer: Tokenizer | None,
     shard_bytes: int,
     from_optimizer: bool = False,
-) -> Done:
+) -> Conversion:
     """A Megatron-DeepSpeed checkpoint as a transformers folder. Raises CheckpointError, DataError, OutputError."""
     step = megatron_reader.read(source, from_optimizer)
     vocabulary = _vocabulary(step, tokenizer)
@@ -57,7 +57,7 @@ def to_transformers(
     if tokenizer:
         record["tokenizer"] = tokenizer.describe()["sha256"]
     with _appearing(out, record) as folder:
-        writer = safetensors_shards.Writer(folder, shard_bytes)
+        writer = safetensors_shards.ShardWriter(folder, shard_bytes)
         dtype = step.layer(1)["position_embeddings.weight"].dtype
         for number in step.numbers:
             _add(writer, step, number, vocabulary, dtype.itemsize)
@@ -70,10 +70,10 @@ def to_transformers(
         )
         if tokenizer:
             gpt2_tokenizer.write(tokenizer, folder, step.config.max_position_embeddings)
-    return Done(out, record, _notes(step))
+    return Conversion(out, record, _notes(step))
 
 
-def to_megatron(source: Path, out: Path, tensor: int, pipeline: int) -> Done:
+def to_megatron(source: Path, out: Path, tensor: int, pipeline: int) -> Conversion:
     """A transformers GPT-2 folder in Megatron-DeepSpeed's layout. Raises CheckpointError, UsageError, OutputError."""
     model = gpt2_reader.read(source)
     into = megatron_writer.target(model.config, model.vocabulary, {}, tensor, pipeline)
@@ -93,7 +93,7 @@ def to_megatron(source: Path, out: Path, tensor: int, pipeline: int) -> Done:
             f"{source / 'config.json'} says gelu, the exact one, for which Megatron needs --no-bias-gelu-fusion; a "
             "model that Megatron trained with its default has gelu_new"
         )
-    return Done(out / "global_step0", record, tuple(notes))
+    return Conversion(out / "global_step0", record, tuple(notes))
 
 
 def reshard(
@@ -103,7 +103,7 @@ def reshard(
     pipeline: int,
     tokenizer: Tokenizer | None,
     from_optimizer: bool = False,
-) -> Done:
+) -> Conversion:
     """A Megatron-DeepSpeed checkpoint at other parallel degrees. Raises CheckpointError, UsageError, OutputError."""
     held = megatron_reader.read(source, from_optimizer)
     into = megatron_writer.target(
@@ -118,11 +118,15 @@ def reshard(
         _point_at(step)
     note = "optimizer and random states belong to the layout that wrote them and are not carried over: "
     notes = (*_notes(held), note + "go on with --no-load-optim --no-load-rng, or with --finetune")
-    return Done(out / _step_name(held), record, notes)
+    return Conversion(out / _step_name(held), record, notes)
 
 
 def _add(
-    writer: safetensors_shards.Writer, step: Step, number: int, vocabulary: int, itemsize: int
+    writer: safetensors_shards.ShardWriter,
+    step: MegatronCheckpoint,
+    number: int,
+    vocabulary: int,
+    itemsize: int,
 ) -> None:
     """Hand a layer to the writer, which makes room for each weight before it is read."""
     layer, sizes = step.layer(number), layers.shapes(step.config, number)
@@ -131,12 +135,14 @@ def _add(
         writer.add(f"transformer.{theirs}", _turned(layer, ours, theirs, step, vocabulary))
 
 
-def _turned(layer: layers.Layer, ours: str, theirs: str, step: Step, vocabulary: int) -> Tensor:
+def _turned(
+    layer: layers.Layer, ours: str, theirs: str, step: MegatronCheckpoint, vocabulary: int
+) -> Tensor:
     value = layer.part(ours, 0, vocabulary) if ours == layers.WORDS else layer[ours]
     return gpt2_reader.to_gpt2(value, ours, theirs, step.config)
 
 
-def _vocabulary(step: Step, tokenizer: Tokenizer | None) -> int:
+def _vocabulary(step: MegatronCheckpoint, tokenizer: Tokenizer | None) -> int:
     """The size without padding, as the checkpoint and the tokenizer agree on it."""
     given = tokenizer.vocabulary_size if tokenizer else None
     if step.vocabulary is None and given is None:
@@ -153,7 +159,7 @@ def _vocabulary(step: Step, tokenizer: Tokenizer | None) -> int:
     return step.vocabulary or given
 
 
-def _notes(step: Step) -> tuple[str, ...]:
+def _notes(step: MegatronCheckpoint) -> tuple[str, ...]:
     notes = []
     if step.weights_from == megatron_reader.OPTIMIZER:
         notes.append("the weights are the optimizer's own, in fp32")
@@ -166,7 +172,7 @@ def _notes(step: Step) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _step_name(step: Step) -> str:
+def _step_name(step: MegatronCheckpoint) -> str:
     iteration = step.states.get("iteration")
     return f"global_step{iteration if type(iteration) is int and iteration >= 0 else 0}"
 

@@ -96,7 +96,7 @@ def from_gpt2(value: Tensor, ours: str, theirs: str, model: ModelConfig) -> Tens
 
 
 @dataclass
-class Folder:
+class Gpt2Checkpoint:
     """A GPT-2 folder that can be read: `layer(number)` gives one layer in Megatron's form."""
 
     path: Path
@@ -136,14 +136,14 @@ def is_folder(path: Path) -> bool:
     return (path / "config.json").is_file()
 
 
-def read(path: Path) -> Folder:
+def read(path: Path) -> Gpt2Checkpoint:
     """A GPT-2 folder, ready to be read layer by layer. Raises CheckpointError."""
     raw = safetensors_shards.read_json(path / "config.json")
     found = {
         name.removeprefix("transformer."): get
         for name, get in safetensors_shards.tensors(path).items()
     }
-    folder = Folder(path, _config(raw, path), found)
+    folder = Gpt2Checkpoint(path, _config(raw, path), found)
     known = {name for number in folder.numbers for name in names(folder.config, number).values()}
     foreign = [
         name

@@ -116,7 +116,7 @@ def _missing(path: Path, states: dict[str, Any], tensor: int, pipeline: int) -> 
     return missing
 
 
-def _unreadable(source: layers.Source) -> list[str]:
+def _unreadable(source: layers.LayerSource) -> list[str]:
     """Layers that cannot be read, and why; each weight is let go before the next."""
     reasons = []
     for number in source.numbers:
@@ -144,6 +144,6 @@ def _json(value: Any) -> Any:
         return {str(name): _json(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_json(one) for one in value]
-    if isinstance(value, safe_load.Inert):
+    if isinstance(value, safe_load.StandIn):
         return f"{value.name}{value.values}"
     return value if isinstance(value, bool | int | float | str | type(None)) else str(value)

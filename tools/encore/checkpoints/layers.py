@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from encore.checkpoints import tensor_parallel
-from encore.checkpoints.safe_load import Inert
+from encore.checkpoints.safe_load import StandIn
 from encore.errors import CheckpointError, UsageError
 from encore.model.gpt import ModelConfig
 
@@ -80,7 +80,7 @@ def _size(value: Any) -> int | None:
 
 
 def _position(kind: Any) -> Any:
-    if isinstance(kind, Inert):
+    if isinstance(kind, StandIn):
         return kind.values[0] if kind.values else None
     return getattr(kind, "name", kind)
 
@@ -155,7 +155,7 @@ def check_shape(value: Tensor, needed: tuple[int, ...], where: str) -> None:
         raise CheckpointError(f"{where} is {found}, not {wanted}", "its arguments are not its own")
 
 
-class Source(Protocol):
+class LayerSource(Protocol):
     """A model that can be read layer by layer."""
 
     path: Path

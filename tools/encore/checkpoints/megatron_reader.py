@@ -30,12 +30,12 @@ _BLOCK = re.compile(r"(?:encoder|transformer)\.layers\.(\d+)\.(.+)")
 _FINAL = re.compile(r"(?:encoder|transformer)\.final_layernorm\.(weight|bias)")
 
 # (layer number, tensor-parallel rank, name) → that weight; with None for the name all, of which the names count
-Part = Callable[[int, int, str | None], Weights]
+PartReader = Callable[[int, int, str | None], Weights]
 _DAMAGED = "it is damaged; take another"
 
 
 @dataclass
-class Step:
+class MegatronCheckpoint:
     """A checkpoint that can be read: `layer(number)` gives one layer, put together.
 
     `vocabulary` is the size without padding, None where the checkpoint does not state it. `differing` gathers the
@@ -49,7 +49,7 @@ class Step:
     tensor: int
     pipeline: int
     weights_from: str
-    part: Part
+    part: PartReader
     differing: set[str] = field(default_factory=set)
 
     @property
@@ -139,7 +139,7 @@ def find(path: Path) -> Path:
     return newest.step
 
 
-def read(path: Path, from_optimizer: bool = False) -> Step:
+def read(path: Path, from_optimizer: bool = False) -> MegatronCheckpoint:
     """A step folder, or the newest complete one of several, ready to be read layer by layer. Raises CheckpointError."""
     path = find(path)
     states = safe_load.model_states(path, mapped=True)
@@ -155,7 +155,7 @@ def read(path: Path, from_optimizer: bool = False) -> Step:
                 f"{path} has {name} {getattr(config, name)} in {tensor} parts", _DAMAGED
             )
     source, part = _part_of(path, states, config, tensor, pipeline, from_optimizer)
-    return Step(path, states, arguments, config, tensor, pipeline, source, part)
+    return MegatronCheckpoint(path, states, arguments, config, tensor, pipeline, source, part)
 
 
 def degrees(states: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[int, int]:
@@ -201,7 +201,7 @@ def _part_of(
     tensor: int,
     pipeline: int,
     from_optimizer: bool,
-) -> tuple[str, Part]:
+) -> tuple[str, PartReader]:
     source = OPTIMIZER if from_optimizer else weights_from(step, states)
     if source == LAYERS:
         return LAYERS, _of_layer_files(step, config, tensor)
@@ -214,7 +214,7 @@ def _part_of(
     )
 
 
-def _of_layer_files(step: Path, config: ModelConfig, tensor: int) -> Part:
+def _of_layer_files(step: Path, config: ModelConfig, tensor: int) -> PartReader:
     found = file_names.layer_files(step)
     numbers = file_names.layer_numbers(config.num_layers)
     if len(found) != len(numbers):
@@ -246,7 +246,7 @@ def _gap(found: Mapping[int, Any], numbers: list[int]) -> str:
     return f"{', '.join(missing[:3])} is missing" if missing else "it has too many"
 
 
-def _of_modules(step: Path, config: ModelConfig, tensor: int) -> Part:
+def _of_modules(step: Path, config: ModelConfig, tensor: int) -> PartReader:
     def part(number: int, rank: int, name: str | None) -> Weights:
         module = safe_load.model_states(step, rank, mapped=True).get("module")
         flat = dict(_flattened(module if isinstance(module, dict) else {}))
@@ -255,7 +255,7 @@ def _of_modules(step: Path, config: ModelConfig, tensor: int) -> Part:
     return part
 
 
-def _of_optimizer(step: Path, config: ModelConfig, tensor: int, pipeline: int) -> Part:
+def _of_optimizer(step: Path, config: ModelConfig, tensor: int, pipeline: int) -> PartReader:
     ranks = []
     for model_rank in range(tensor * pipeline):
         shapes = safe_load.model_states(step, model_rank, mapped=True).get("param_shapes")

@@ -40,7 +40,7 @@ _NO_SCHEDULE = {
 
 
 @dataclass(frozen=True)
-class Target:
+class MegatronLayout:
     """A layout and the model that goes into it; `model.padded_vocab_size` is padded for `tensor` ranks."""
 
     model: ModelConfig
@@ -51,15 +51,15 @@ class Target:
 
 def target(
     model: ModelConfig, vocabulary: int, arguments: Mapping[str, Any], tensor: int, pipeline: int
-) -> Target:
+) -> MegatronLayout:
     """The layout of a model over so many ranks. Raises UsageError where it cannot be."""
     layers.check_degrees(model, tensor, pipeline)
     sizes = {field.name: getattr(model, field.name) for field in fields(model)}
     sizes["padded_vocab_size"] = layers.padded_size(vocabulary, arguments, tensor)
-    return Target(ModelConfig(**sizes), vocabulary, tensor, pipeline)
+    return MegatronLayout(ModelConfig(**sizes), vocabulary, tensor, pipeline)
 
 
-def write_layers(step: Path, into: Target, source: layers.Source) -> torch.dtype:
+def write_layers(step: Path, into: MegatronLayout, source: layers.LayerSource) -> torch.dtype:
     """Write the layer files, one in memory at a time; the words' type comes back."""
     for number in source.numbers:
         layer = source.layer(number)
@@ -71,14 +71,16 @@ def write_layers(step: Path, into: Target, source: layers.Source) -> torch.dtype
     return source.layer(1)["position_embeddings.weight"].dtype
 
 
-def _share(layer: layers.Layer, name: str, into: Target, rank: int) -> Tensor:
+def _share(layer: layers.Layer, name: str, into: MegatronLayout, rank: int) -> Tensor:
     if name == layers.WORDS:
         size = into.model.padded_vocab_size
         return layers.words_share(layer, into.vocabulary, size, rank, into.tensor)
     return layers.share(layer, name, rank, into.tensor)
 
 
-def write_states(step: Path, into: Target, dtype: torch.dtype, before: Mapping[str, Any]) -> None:
+def write_states(
+    step: Path, into: MegatronLayout, dtype: torch.dtype, before: Mapping[str, Any]
+) -> None:
     """Write a file of arguments and counters per model rank; `before` holds those of the checkpoint it comes from."""
     arguments = _arguments(
         into, dtype, safe_load.arguments(dict(before)) if "args" in before else {}
@@ -109,7 +111,9 @@ def write_states(step: Path, into: Target, dtype: torch.dtype, before: Mapping[s
             step_folder.put(step / file_names.MODEL_STATES.format(model_rank), held)
 
 
-def _arguments(into: Target, dtype: torch.dtype, before: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(
+    into: MegatronLayout, dtype: torch.dtype, before: Mapping[str, Any]
+) -> dict[str, Any]:
     model = into.model
     own = {
         "seq_length": model.max_position_embeddings,

@@ -42,7 +42,7 @@ WHOLE, WEIGHTS, TORN, ORPHANED, LEFTOVER, UNKNOWN = (
 
 
 @dataclass(frozen=True)
-class Rule:
+class RetentionRule:
     """Which whole checkpoints to keep: every `every`-th step, the `last` newest; all of them where neither is given.
 
     idle_s: what changed so few seconds ago may still be written, and is kept.
@@ -59,7 +59,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Entry:
+class PruneEntry:
     """A folder among the checkpoints: what it is, what that is concluded from, and whether it is to go."""
 
     path: Path
@@ -70,7 +70,7 @@ class Entry:
     delete: bool = False
 
 
-def survey(folder: Path, rule: Rule) -> list[Entry]:
+def survey(folder: Path, rule: RetentionRule) -> list[PruneEntry]:
     """All checkpoints and leftovers of a run's folder, by step, and what the rule makes of each.
 
     Raises CheckpointError for a path that is no such folder.
@@ -94,16 +94,18 @@ def _matching(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, re
             yield path, match
 
 
-def _entry(path: Path, step: int) -> Entry:
+def _entry(path: Path, step: int) -> PruneEntry:
     try:
         state, reason = _state(path)
-        return Entry(path, step, state, _bytes(path), _joined(reason, _beyond_latest(path, step)))
+        return PruneEntry(
+            path, step, state, _bytes(path), _joined(reason, _beyond_latest(path, step))
+        )
     except PermissionError as error:
         return _unreadable(path, step, error)
 
 
-def _unreadable(path: Path, step: int, error: PermissionError) -> Entry:
-    return Entry(path, step, UNKNOWN, 0, f"{error.filename} may not be read")
+def _unreadable(path: Path, step: int, error: PermissionError) -> PruneEntry:
+    return PruneEntry(path, step, UNKNOWN, 0, f"{error.filename} may not be read")
 
 
 def _beyond_latest(path: Path, step: int) -> str:
@@ -161,7 +163,7 @@ def _unless_gone(error: OSError) -> None:
         raise error
 
 
-def _protected(folder: Path, entries: Sequence[Entry]) -> dict[Path, str]:
+def _protected(folder: Path, entries: Sequence[PruneEntry]) -> dict[Path, str]:
     """What stays whatever the rule, and why."""
     kept = {}
     for state in (WHOLE, WEIGHTS):
@@ -174,7 +176,7 @@ def _protected(folder: Path, entries: Sequence[Entry]) -> dict[Path, str]:
     return kept
 
 
-def _by_rule(entries: Iterable[Entry], rule: Rule) -> dict[Path, str]:
+def _by_rule(entries: Iterable[PruneEntry], rule: RetentionRule) -> dict[Path, str]:
     """The usable checkpoints that the rule keeps."""
     usable = sorted(
         (entry for entry in entries if entry.state in (WHOLE, WEIGHTS)),
@@ -194,7 +196,7 @@ def _by_rule(entries: Iterable[Entry], rule: Rule) -> dict[Path, str]:
     }
 
 
-def _judge(entry: Entry, kept: str | None, rule: Rule) -> Entry:
+def _judge(entry: PruneEntry, kept: str | None, rule: RetentionRule) -> PruneEntry:
     if kept is None and entry.state != UNKNOWN:
         kept = _active(entry.path, rule)
         if kept is None:
@@ -206,18 +208,18 @@ def _joined(*reasons: str | None) -> str:
     return "; ".join(filter(None, reasons))
 
 
-def _active(path: Path, rule: Rule) -> str | None:
+def _active(path: Path, rule: RetentionRule) -> str | None:
     """When it was last changed, where that is so short a time ago that it may still be written."""
     changed = max((stat.st_mtime for stat in _stats(path)), default=0)
     ago = time.time() - changed
     return f"changed {max(ago, 0) / 60:.0f} minutes ago" if ago < rule.idle_s else None
 
 
-def _leftover(path: Path, match: re.Match[str], rule: Rule) -> Entry:
+def _leftover(path: Path, match: re.Match[str], rule: RetentionRule) -> PruneEntry:
     """What a killed write or deletion left, under a name that no reader takes for a checkpoint."""
     whole, step, kind = path.with_name(match[1]), int(match[2]), match[3]
     try:
-        found = Entry(path, step, LEFTOVER, _bytes(path), _LEFT_BY[kind])
+        found = PruneEntry(path, step, LEFTOVER, _bytes(path), _LEFT_BY[kind])
     except PermissionError as error:
         return _unreadable(path, step, error)
     if kind == "pruned":
@@ -230,7 +232,7 @@ def _leftover(path: Path, match: re.Match[str], rule: Rule) -> Entry:
     return _judge(found, None, rule)
 
 
-def delete(entries: Iterable[Entry], rule: Rule) -> Iterator[Entry]:
+def delete(entries: Iterable[PruneEntry], rule: RetentionRule) -> Iterator[PruneEntry]:
     """Remove what `survey` found to go, unless it was written to or named by `latest` since; yields each that is gone.
 
     Raises OutputError when something cannot be removed; the next call goes on with what is left of it.
@@ -241,14 +243,14 @@ def delete(entries: Iterable[Entry], rule: Rule) -> Iterator[Entry]:
             yield entry
 
 
-def _still(entry: Entry, rule: Rule) -> bool:
+def _still(entry: PruneEntry, rule: RetentionRule) -> bool:
     pruned = entry.path.name.endswith(".pruned")
     return pruned or (
         not _active(entry.path, rule) and file_names.latest(entry.path.parent) != entry.path.name
     )
 
 
-def _remove(entry: Entry) -> None:
+def _remove(entry: PruneEntry) -> None:
     doomed = entry.path
     try:
         if entry.state != LEFTOVER:

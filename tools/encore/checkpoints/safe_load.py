@@ -11,10 +11,10 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from encore.checkpoints.file_names import MODEL_STATES
 from encore.errors import CheckpointError
 
-_INERT = re.compile(r"(megatron|deepspeed|numpy)\.[\w.]+")
+_STAND_IN = re.compile(r"(megatron|deepspeed|numpy)\.[\w.]+")
 
 
-class Inert:
+class StandIn:
     """What stands in for an object of another program: its name and data, no behaviour."""
 
     name: str
@@ -34,7 +34,9 @@ def load(path: Path, mapped: bool = False) -> Any:
     try:
         foreign = get_unsafe_globals_in_checkpoint(str(path))
         refused = [
-            name for name in foreign if name != "argparse.Namespace" and not _INERT.fullmatch(name)
+            name
+            for name in foreign
+            if name != "argparse.Namespace" and not _STAND_IN.fullmatch(name)
         ]
         if refused:
             raise CheckpointError(
@@ -60,8 +62,8 @@ def load(path: Path, mapped: bool = False) -> Any:
         ) from None
 
 
-def _stand_in(name: str) -> type[Inert]:
-    return type(name.rpartition(".")[2], (Inert,), {"name": name})
+def _stand_in(name: str) -> type[StandIn]:
+    return type(name.rpartition(".")[2], (StandIn,), {"name": name})
 
 
 def model_states(step: Path, model_rank: int = 0, mapped: bool = False) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def _pickled(path: Path) -> dict[str, Callable[[], Tensor]]:
 
 
 @dataclass
-class Writer:
+class ShardWriter:
     """Writes weights in shards of at most `shard_bytes`, in the order given; one shard is in memory at a time."""
 
     folder: Path

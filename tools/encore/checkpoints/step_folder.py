@@ -35,14 +35,14 @@ from encore.errors import CheckpointError, OutputError
 
 
 @dataclass(frozen=True)
-class Newest:
+class NewestCheckpoint:
     """The newest complete checkpoint of a folder, if any, and why newer or named ones were passed over."""
 
     step: Path | None
     passed_over: tuple[str, ...]
 
 
-def newest(folder: Path, optimizer: bool = True) -> Newest:
+def newest(folder: Path, optimizer: bool = True) -> NewestCheckpoint:
     """The checkpoint to go on from: the one `latest` names when it is complete, else the newest complete one.
 
     optimizer: whether a complete one has its optimizer states.
@@ -56,9 +56,9 @@ def newest(folder: Path, optimizer: bool = True) -> Newest:
     for name in ordered:
         problem = incomplete(folder / name, optimizer)
         if problem is None:
-            return Newest(folder / name, tuple(passed_over))
+            return NewestCheckpoint(folder / name, tuple(passed_over))
         passed_over.append(f"{folder / name} is not complete: {problem}")
-    return Newest(None, tuple(passed_over))
+    return NewestCheckpoint(None, tuple(passed_over))
 
 
 def incomplete(step: Path, optimizer: bool = True) -> str | None:

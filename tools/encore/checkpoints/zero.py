@@ -90,7 +90,7 @@ def _state(path: Path) -> dict[str, Any]:
 
 def _address(place: Any, path: Path) -> tuple[int, int]:
     """start and numel of a fragment_address, whose class is not there."""
-    values = place.values[0] if isinstance(place, safe_load.Inert) and place.values else None
+    values = place.values[0] if isinstance(place, safe_load.StandIn) and place.values else None
     if not isinstance(values, dict) or not all(
         type(values.get(name)) is int and values[name] >= 0 for name in ("start", "numel")
     ):
