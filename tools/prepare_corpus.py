@@ -109,13 +109,14 @@ def tokenize(args: argparse.Namespace) -> dict[str, Any]:
         args.exact_tokens,
         args.workers,
     )
-    done = tokenizing.write(
+    manifest = tokenizing.write(
         lambda: stream(args), tokenizer_files.load(args.tokenizer), job, cli.warn
     )
     cli.say(
-        f"{job.target}: {done['documents']:,} documents, {done['tokens']:,} tokens, {done['dtype']}"
+        f"{job.target}: {manifest.documents:,} documents, {manifest.tokens:,} tokens,"
+        f" {manifest.dtype}"
     )
-    return done
+    return manifest.to_json()
 
 
 def subset(args: argparse.Namespace) -> dict[str, Any]:

@@ -13,7 +13,10 @@ from encore.jobs import render
 from encore.plan import resolve
 from encore.plan.records import Plan, Request
 from encore.plan.user_config import UserConfig
+from encore.tokens import verify
 from encore.tokens.indexed import IndexedWriter
+from encore.tokens.manifest import Manifest
+from helpers.manifests import BROKEN, manifest_of
 
 
 def plan(workspace: Path, cluster: str = "local", name: str = "500k500k100k") -> Plan:
@@ -49,11 +52,70 @@ def test_missing_and_truncated_data_are_wrong_and_say_so(tmp_path: Path) -> None
 
 
 def test_data_that_is_not_what_its_manifest_says_is_wrong(tmp_path: Path) -> None:
-    found = plan(tmp_path)
+    found, prefix = with_manifest(tmp_path)
+    manifest = Manifest.read(prefix)
+    assert manifest
+    dataclasses.replace(manifest, tokens=31).write(prefix)
+    bad, good = checks.data(found)
+    assert (bad.right, good.right) == (False, True)
+    assert "tokens 31 (here 30)" in bad.seen
+
+
+def with_manifest(workspace: Path) -> tuple[Plan, Path]:
+    """A plan whose data exists, and the first pair's prefix, which has a manifest."""
+    found = plan(workspace)
     write_data(found)
-    manifest = Path(f"{found.paths.data}/{found.data.prefixes[0]}.json")
-    manifest.write_text(json.dumps({"tokens": 31, "documents": 2}))
-    assert [finding.right for finding in checks.data(found)] == [False, True]
+    prefix = Path(found.paths.data) / found.data.prefixes[0]
+    manifest_of(prefix, 2, 30)
+    return found, prefix
+
+
+def test_data_that_its_manifest_describes_is_right(tmp_path: Path) -> None:
+    found, _ = with_manifest(tmp_path)
+    finding = checks.data(found)[0]
+    assert (finding.right, finding.seen) == (True, "30 tokens in 2 documents")
+
+
+@pytest.mark.parametrize(("content", "reason"), BROKEN)
+def test_a_manifest_that_is_none_is_a_finding_with_the_reason_that_verify_gives(
+    content: bytes, reason: str, tmp_path: Path
+) -> None:
+    found, prefix = with_manifest(tmp_path)
+    Manifest.path(prefix).write_bytes(content)
+    bad, good = checks.data(found)
+    assert (bad.right, good.right) == (False, True)
+    assert reason in bad.seen
+    assert "tokenize again" in bad.advice
+    verdicts = {verdict.what: verdict for verdict in verify.verify(prefix)}
+    assert verdicts["manifest"].found == bad.seen
+
+
+def test_a_folder_in_the_place_of_a_manifest_is_a_finding(tmp_path: Path) -> None:
+    found, prefix = with_manifest(tmp_path)
+    Manifest.path(prefix).unlink()
+    Manifest.path(prefix).mkdir()
+    bad = checks.data(found)[0]
+    assert bad.right is False
+    assert "cannot be read" in bad.seen
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_manifest_that_may_not_be_read_is_a_finding(tmp_path: Path) -> None:
+    found, prefix = with_manifest(tmp_path)
+    Manifest.path(prefix).chmod(0)
+    bad = checks.data(found)[0]
+    assert bad.right is False
+    assert "cannot be read: Permission denied" in bad.seen
+
+
+def test_another_dtype_than_the_manifests_is_a_finding(tmp_path: Path) -> None:
+    found, prefix = with_manifest(tmp_path)
+    manifest = Manifest.read(prefix)
+    assert manifest
+    dataclasses.replace(manifest, dtype="int32").write(prefix)
+    bad = checks.data(found)[0]
+    assert bad.right is False
+    assert "dtype int32 (here uint16)" in bad.seen
 
 
 def test_a_tokenizer_is_known_by_its_hash(tmp_path: Path) -> None:

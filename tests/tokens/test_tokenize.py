@@ -20,6 +20,7 @@ from encore.corpus.documents import ReadOptions, stream
 from encore.errors import DataError, OutputError
 from encore.tokens import encoders, tokenize
 from encore.tokens.indexed import IndexedDataset
+from encore.tokens.manifest import Manifest
 from encore.tokens.tokenize import Job
 from encore.tokens.tokenizer import Tokenizer, load
 from hypothesis import given, settings
@@ -65,7 +66,7 @@ def wide(folder: Path) -> str:
 
 def write(
     source: Path, tokenizer: Tokenizer, job: Job, warn: Callable[[str], None] = pytest.fail
-) -> dict[str, Any]:
+) -> Manifest:
     return tokenize.write(
         lambda: stream([str(source)], ReadOptions(skip_bad=True)), tokenizer, job, warn
     )
@@ -103,7 +104,7 @@ def test_hostile_text_gives_megatrons_very_bytes(
             Path(job.target + suffix).read_bytes()
             == HOSTILE.with_name(f"gpt2_text_document{suffix}").read_bytes()
         )
-    assert manifest["encoder"].startswith("gigatoken")
+    assert manifest.encoder.startswith("gigatoken")
     write(HOSTILE, gpt2_files, Job(str(tmp_path / "y")))
     assert files.sha256(tmp_path / "y_text_document.bin") == WITHOUT_EOD
 
@@ -115,8 +116,8 @@ def test_a_wide_vocabulary_and_a_template_give_megatrons_very_bytes(tmp_path: Pa
     assert {
         suffix: files.sha256(Path(f"{tmp_path}/x_text_document{suffix}")) for suffix in WIDE
     } == WIDE
-    assert manifest["dtype"] == "int32"
-    assert manifest["encoder"].startswith("gigatoken")
+    assert manifest.dtype == "int32"
+    assert manifest.encoder.startswith("gigatoken")
 
 
 def test_a_texts_own_end_of_text_is_a_token_only_to_hugging_face(
@@ -187,8 +188,8 @@ def test_a_tokenizer_that_gigatoken_does_not_know_is_served_slower(
     assert "gigatoken" in warnings[0]
     assert "slower" in warnings[0]
     assert documents(job.target) == [[1, 0, 2], [1, 1, 1, 2]]
-    assert manifest["encoder"].startswith("tokenizers")
-    assert manifest["skipped"] == {"no tokens": 1}
+    assert manifest.encoder.startswith("tokenizers")
+    assert manifest.skipped == {"no tokens": 1}
 
 
 def differing(folder: Path) -> str:
@@ -297,7 +298,8 @@ def test_the_manifest_tells_what_was_read_and_written(
     job = Job(str(tmp_path / "a b"), append_eod=True)
     manifest = write(HOSTILE, gpt2_files, job)
     written = json.loads(Path(f"{job.target}.json").read_text())
-    assert written == manifest
+    assert written == manifest.to_json()
+    assert Manifest.read(job.target) == manifest
     read = IndexedDataset(job.target)
     assert (written["documents"], written["tokens"], written["dtype"]) == (
         len(read),

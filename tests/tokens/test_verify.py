@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encore import files
 from encore.tokens import split_join, verify
 from encore.tokens.indexed import IndexedDataset, IndexedWriter
 from encore.tokens.verify import Verdict
+from helpers.manifests import BROKEN, manifest_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,9 +22,7 @@ def pair(tmp_path: Path) -> Path:
     """A genuine pair with the manifest that prepare_corpus.py would have written."""
     for suffix in (".bin", ".idx"):
         shutil.copy(f"{GENUINE}{suffix}", tmp_path / f"x{suffix}")
-    digests = {name: files.sha256(tmp_path / name) for name in ("x.bin", "x.idx")}
-    manifest = {"documents": 91, "tokens": 29_873, "dtype": "uint16", "sha256": digests}
-    (tmp_path / "x.json").write_text(json.dumps(manifest))
+    manifest_of(tmp_path / "x", 91, 29_873)
     return tmp_path / "x"
 
 
@@ -89,10 +87,12 @@ def test_a_manifest_of_another_pair_is_noticed(pair: Path, key: str, value: obje
     assert (key if key != "sha256" else "SHA-256") in found
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"documents": "91"}'])
-def test_a_manifest_that_is_none_is_wrong(pair: Path, text: str) -> None:
-    (pair.parent / "x.json").write_text(text)
-    assert "is not what prepare_corpus.py writes" in wrong(verify.verify(pair))["manifest"]
+@pytest.mark.parametrize(("content", "reason"), BROKEN)
+def test_a_manifest_that_is_none_is_wrong(pair: Path, content: bytes, reason: str) -> None:
+    (pair.parent / "x.json").write_bytes(content)
+    found = wrong(verify.verify(pair))["manifest"]
+    assert "x.json is not a manifest of prepare_corpus.py" in found
+    assert reason in found
 
 
 @pytest.mark.parametrize("size", [0, 59_744, 59_745, 59_747])

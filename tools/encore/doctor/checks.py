@@ -5,7 +5,6 @@ Checks look at this machine and ask Slurm; what a job finds is in `job_checks`.
 
 import functools
 import getpass
-import json
 import re
 import shlex
 import shutil
@@ -19,6 +18,7 @@ from encore.errors import DataError, EncoreError
 from encore.images import record as images
 from encore.jobs import render, slurm
 from encore.plan.records import Plan
+from encore.tokens.manifest import Manifest
 
 _VERSION_TIMEOUT_S = 60
 _SQUASHFS_MAGIC = b"hsqs"
@@ -122,26 +122,18 @@ def data(plan: Plan) -> list[Finding]:
                 Finding(prefix, False, str(error), "make it with tools/prepare_corpus.py tokenize")
             )
             continue
-        tokens = int(dataset.sizes.sum(dtype="int64"))
-        manifest = Path(f"{path}.json")
-        if not manifest.is_file():
-            findings.append(
-                Finding(
-                    prefix, True, f"{tokens:,} tokens in {len(dataset):,} documents, no manifest"
-                )
-            )
+        seen = f"{dataset.token_count:,} tokens in {dataset.document_count:,} documents"
+        try:
+            manifest = Manifest.read(path)
+        except DataError as error:
+            findings.append(Finding(prefix, False, str(error), error.hint))
             continue
-        told = json.loads(manifest.read_text(encoding="utf-8"))
-        same = (told["tokens"], told["documents"]) == (tokens, len(dataset))
-        seen = f"{tokens:,} tokens in {len(dataset):,} documents"
-        findings.append(
-            Finding(
-                prefix,
-                same,
-                seen if same else f"{seen}, the manifest says {told['tokens']:,}",
-                "tokenize it again",
-            )
-        )
+        if manifest is None:
+            findings.append(Finding(prefix, True, f"{seen}, no manifest"))
+            continue
+        mismatch = manifest.mismatch(dataset)
+        advice = "tokenize again with tools/prepare_corpus.py tokenize"
+        findings.append(Finding(prefix, mismatch is None, mismatch or seen, advice))
     return findings
 
 

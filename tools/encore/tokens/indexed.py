@@ -78,6 +78,16 @@ class Index:
         return len(self.sizes)
 
     @property
+    def document_count(self) -> int:
+        """How many documents there are, which may be of several sequences each."""
+        return len(self.doc_idx) - 1
+
+    @property
+    def token_count(self) -> int:
+        """How many tokens all sequences have; summed in int64, for int32 wraps at 2.1B."""
+        return int(np.sum(self.sizes, dtype=np.int64))
+
+    @property
     def bin_bytes(self) -> int:
         """How many bytes the .bin has to have."""
         return (

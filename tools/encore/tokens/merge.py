@@ -9,9 +9,10 @@ from pathlib import Path
 
 from encore import files
 from encore.errors import DataError, UsageError
-from encore.tokens import hashed_copy
+from encore.tokens import hashed_copy, part_manifest
 from encore.tokens.hashed_copy import Progress, silent
 from encore.tokens.indexed import Index, IndexedDataset, bin_path, idx_path, new_pair, write_index
+from encore.tokens.manifest import Manifest
 
 
 def merge(prefixes: Sequence[Path], output: Path, progress: Progress = silent) -> Index:
@@ -32,10 +33,9 @@ def merge(prefixes: Sequence[Path], output: Path, progress: Progress = silent) -
     with files.exclusive(bin_path(output)), new_pair(output) as (tokens, idx):
         _concatenate(prefixes, tokens, progress)
         write_index(idx, inputs)
-        for stale in (".json", ".parts.json"):
-            Path(f"{output}{stale}").unlink(
-                missing_ok=True
-            )  # from here on they would describe other files
+        # From here on the manifests of an older pair would describe other files.
+        Manifest.remove(output)
+        part_manifest.manifest_path(output).unlink(missing_ok=True)
     return Index(output)
 
 

@@ -9,13 +9,10 @@ but leaves it out of the sizes, so that its own .idx does not fit: that is not f
 """
 
 import contextlib
-import json
 import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 from encore import __version__, files
 from encore.corpus.batches import Batches, Budget, InputDigest
@@ -23,6 +20,7 @@ from encore.errors import UsageError
 from encore.threads import ahead, mapped
 from encore.tokens.encoders import Encode, encoding
 from encore.tokens.indexed import IndexedWriter, bin_path, idx_path
+from encore.tokens.manifest import Manifest
 from encore.tokens.tokenizer import Tokenizer
 
 _MOST_USEFUL_THREADS = 4  # one thread reads JSON about as fast as these encode
@@ -61,7 +59,7 @@ class Job:
 
 def write(
     open_stream: Callable[[], Batches], tokenizer: Tokenizer, job: Job, warn: Callable[[str], None]
-) -> dict[str, Any]:
+) -> Manifest:
     """Write the job's .bin and .idx, last its manifest, which is returned. Raises DataError, OutputError."""
     if job.workers:
         os.environ["RAYON_NUM_THREADS"] = str(job.workers)  # tokenizers has threads of its own
@@ -74,11 +72,10 @@ def write(
         )
 
 
-def _write(stream: Batches, encode: Encode, tokenizer: Tokenizer, job: Job) -> dict[str, Any]:
+def _write(stream: Batches, encode: Encode, tokenizer: Tokenizer, job: Job) -> Manifest:
     budget = Budget(job.tokens, "tokens")
     sources: dict[int, InputDigest] = {}
     skipped: Counter[str] = Counter()
-    manifest = Path(f"{job.target}.json")
     encoded = mapped(
         lambda batch: (batch, *encode(batch.texts)), ahead(stream), _threads(job.workers)
     )
@@ -96,21 +93,22 @@ def _write(stream: Batches, encode: Encode, tokenizer: Tokenizer, job: Job) -> d
             if budget.reached:
                 break
         budget.check()
-        manifest.unlink(missing_ok=True)  # from here on an older one would describe other files
-    written = {
-        "kit": f"encore {__version__}",
-        "documents": writer.documents,
-        "tokens": writer.tokens,
-        "dtype": writer.dtype.name,
-        "append_eod": job.append_eod,
-        "encoder": encode.version,
-        "tokenizer": tokenizer.describe(),
-        "inputs": [asdict(source) for source in sources.values()],
-        "skipped": dict(+skipped),
-        "sha256": {
+        # An older manifest must go before the `with` block ends and gives the new pair its names.
+        Manifest.remove(job.target)
+    manifest = Manifest(
+        kit=f"encore {__version__}",
+        documents=writer.documents,
+        tokens=writer.tokens,
+        dtype=writer.dtype.name,
+        append_eod=job.append_eod,
+        encoder=encode.version,
+        tokenizer=tokenizer.describe(),
+        inputs=[asdict(source) for source in sources.values()],
+        skipped=dict(+skipped),
+        sha256={
             bin_path(job.target).name: writer.bin_sha256,
             idx_path(job.target).name: files.sha256(idx_path(job.target)),
         },
-    }
-    files.write_text(manifest, json.dumps(written, indent=2, ensure_ascii=False) + "\n")
-    return written
+    )
+    manifest.write(job.target)
+    return manifest

@@ -5,12 +5,10 @@ PREFIX.parts.json   what bins.py split made of the .bin: bytes and XXH3 of each 
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from xxhash import xxh3_128
@@ -20,6 +18,7 @@ from encore.errors import DataError
 from encore.tokens import part_manifest
 from encore.tokens.hashed_copy import Progress, silent
 from encore.tokens.indexed import Index, bin_path, idx_path
+from encore.tokens.manifest import Manifest
 
 _CHUNK_BYTES = 8 << 20
 
@@ -61,9 +60,11 @@ def verify(
         Verdict("index", problem is None, problem or f"{len(index):,} sequences, end to end")
     ]
     verdicts += _sizes(index, extents)
-    manifest, complaint = _read_manifest(prefix)
-    if complaint:
-        verdicts.append(complaint)
+    manifest = None
+    try:
+        manifest = Manifest.read(prefix)
+    except DataError as error:
+        verdicts.append(Verdict("manifest", False, str(error)))
     sha256 = hashlib.sha256() if manifest else None
     ids = _Ids(index, vocabulary)
     damaged = _read_once(
@@ -79,7 +80,13 @@ def verify(
         )
         verdicts.append(Verdict("parts", not damaged, found))
     if manifest and sha256:
-        verdicts += _against_manifest(index, manifest, sha256.hexdigest())
+        digests = {
+            bin_path(prefix).name: sha256.hexdigest(),
+            idx_path(prefix).name: files.sha256(idx_path(prefix)),
+        }
+        mismatch = manifest.mismatch(index, digests)
+        agrees = f"documents, tokens, dtype and SHA-256 as in {manifest.path(prefix)}"
+        verdicts.append(Verdict("manifest", mismatch is None, mismatch or agrees))
     return [*verdicts, ids.verdict()] if ids.wanted else verdicts
 
 
@@ -209,42 +216,3 @@ class _Ids:
             f"{self._wrong:,} ids are not {allowed}: the first is {value:,}, token {token:,} of all"
         )
         return Verdict("ids", False, f"{what}, in document {document:,}")
-
-
-def _read_manifest(prefix: Path) -> tuple[dict[str, Any] | None, Verdict | None]:
-    """prepare_corpus.py's PREFIX.json, and what is wrong with it."""
-    path = Path(f"{prefix}.json")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if all(isinstance(found[key], kind) for key, kind in _MANIFEST.items()):
-            return found, None
-    except FileNotFoundError:
-        return None, None
-    except (ValueError, TypeError, KeyError):
-        pass
-    return None, Verdict("manifest", False, f"{path} is not what prepare_corpus.py writes")
-
-
-_MANIFEST = {"documents": int, "tokens": int, "dtype": str, "sha256": dict}
-
-
-def _against_manifest(index: Index, manifest: dict[str, Any], bin_sha256: str) -> Iterator[Verdict]:
-    path = f"{index.prefix}.json"
-    there = {
-        "documents": len(index.doc_idx) - 1,
-        "tokens": int(np.sum(index.sizes, dtype=np.int64)),
-        "dtype": index.dtype.name,
-    }
-    wrong = [
-        f"{key} {manifest[key]}, here {value}"
-        for key, value in there.items()
-        if manifest[key] != value
-    ]
-    idx = idx_path(index.prefix)
-    for name, digest in ((bin_path(index.prefix).name, bin_sha256), (idx.name, files.sha256(idx))):
-        if manifest["sha256"].get(name) != digest:
-            wrong.append(f"another SHA-256 of {name}")
-    if wrong:
-        yield Verdict("manifest", False, f"{path} says {', '.join(wrong)}")
-    else:
-        yield Verdict("manifest", True, f"documents, tokens, dtype and SHA-256 as in {path}")
