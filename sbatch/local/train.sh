@@ -1,7 +1,7 @@
 #!/bin/bash
 # Encore 0.1.0: train 500k500k100k on This machine, no scheduler and no container.
 # Made by: tools/render_sbatch.py 500k500k100k --cluster local --workspace /srv/encore
-# Do not edit: render again.
+# Do not edit; render it again instead.
 #
 # 495,840 parameters (500K), 500,000 tokens, 100,000 of them unique (5 epochs) of Python's own documentation, the demo's text.
 # 976 steps of 2 sequences of 256 on 1 × cpu: 2 at a time, 1 data-, 1 tensor-, 1 pipeline-parallel.
@@ -13,7 +13,7 @@ ENCORE=${ENCORE_HOME:-/opt/encore}
 PYTHON=${ENCORE_PYTHON:-$ENCORE/.venv/bin/python}
 [ -x "$PYTHON" ] || PYTHON=python3
 
-# Inputs first: a job that lacks one should end in seconds.
+# Check the inputs first: a job that lacks one should fail within seconds.
 failed=0
 need() {
   if [ ! -s "$1" ]; then
@@ -21,14 +21,14 @@ need() {
     failed=1
   fi
 }
-need /srv/encore/tokenizers/demo/vocab.json "put the tokenizer demo there"
-need /srv/encore/tokenizers/demo/merges.txt "put the tokenizer demo there"
+need /srv/encore/tokenizers/demo/vocab.json "copy the files of tokenizer demo there"
+need /srv/encore/tokenizers/demo/merges.txt "copy the files of tokenizer demo there"
 need /srv/encore/data/pydocs/pydocs_100K_text_document.bin "make it with tools/prepare_corpus.py tokenize"
 need /srv/encore/data/pydocs/pydocs_100K_text_document.idx "make it with tools/prepare_corpus.py tokenize"
 need /srv/encore/data/pydocs/pydocs_validation_text_document.bin "make it with tools/prepare_corpus.py tokenize"
 need /srv/encore/data/pydocs/pydocs_validation_text_document.idx "make it with tools/prepare_corpus.py tokenize"
 if [ -e "$CONFIG"/kill-switch ]; then
-  echo "error: $CONFIG/kill-switch is there and would end the trainer at once; remove it to train" >&2
+  echo "error: $CONFIG/kill-switch exists and would stop the trainer at once; remove it to train" >&2
   failed=1
 fi
 [ "$failed" = 0 ] || exit 1
@@ -55,10 +55,10 @@ END
 
 export HF_HOME=/srv/encore/caches/huggingface
 export TORCH_HOME=/srv/encore/caches/torch
-# Packages in a home folder would shadow those of the image.
+# Packages in the home folder would shadow the image's own.
 export PYTHONNOUSERSITE=1
 
-# The trainer's arguments, the same for every rank.
+# The trainer's arguments, the same on every rank.
 ARGS=(
   --tensor-model-parallel-size 1
   --pipeline-model-parallel-size 1

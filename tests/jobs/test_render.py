@@ -174,7 +174,7 @@ def test_a_left_over_kill_switch_is_named(tmp_path: Path) -> None:
         check=False,
         capture_output=True,
     )
-    assert f"{switch} is there" in ended.stderr
+    assert f"{switch} exists" in ended.stderr
 
 
 def test_the_arguments_in_the_script_are_the_plans(tmp_path: Path) -> None:

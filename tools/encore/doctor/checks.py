@@ -215,7 +215,7 @@ def queue(plan: Plan) -> list[Finding]:
         )
     findings += _account(plan)
     try:
-        said = slurm.test(render.train_script(plan))
+        said = slurm.test_only(render.train_script(plan))
         findings.append(Finding("script", True, said.removeprefix("sbatch: ")))
     except slurm.SlurmError as error:
         findings.append(Finding("script", False, str(error), "change what it names"))

@@ -1,4 +1,7 @@
-"""A plan as a job script: pure, text in and text out. Templates hold the shell, nothing is computed in them."""
+"""A plan as a job script. Pure: text in, text out.
+
+The shell lives in templates/; every number and path in it comes from the plan.
+"""
 
 import shlex
 from pathlib import Path
@@ -10,6 +13,7 @@ from encore.errors import UsageError
 from encore.plan import trainer_args
 from encore.plan.records import Plan
 
+# The job writes the probe beside its own files, for the image need not hold the kit.
 _PROBE = Path(__file__).resolve().parents[1] / "doctor" / "probe.py"
 
 
@@ -19,13 +23,13 @@ def train_script(plan: Plan, kit_folder: str = str(kit.ROOT)) -> str:
     kit_folder: where a job without a container finds the kit.
     """
     tokenizer = f"{plan.paths.tokenizers}/{plan.data.tokenizer.name}"
-    return _rendered(
+    return _render(
         "train.sbatch.j2",
         plan,
         kit_folder,
         job_name=plan.name,
         program=_program(plan),
-        tokenizer_files=[f"{tokenizer}/{file}" for file in ("vocab.json", "merges.txt")],
+        tokenizer_files=[f"{tokenizer}/vocab.json", f"{tokenizer}/merges.txt"],
         argument_lines=_argument_lines(trainer_args.trainer_args(plan)),
         deepspeed_config=trainer_args.deepspeed_config(plan),
         exit_signal=trainer_args.exit_signal(plan),
@@ -33,8 +37,8 @@ def train_script(plan: Plan, kit_folder: str = str(kit.ROOT)) -> str:
 
 
 def doctor_script(plan: Plan, kit_folder: str = str(kit.ROOT)) -> str:
-    """The script that finds out, in the job's own container and on its own nodes, what would fail."""
-    return _rendered(
+    """The script that probes the plan's own container and nodes without training."""
+    return _render(
         "doctor.sbatch.j2",
         plan,
         kit_folder,
@@ -45,24 +49,28 @@ def doctor_script(plan: Plan, kit_folder: str = str(kit.ROOT)) -> str:
     )
 
 
-def _rendered(template: str, plan: Plan, kit_folder: str, **values: object) -> str:
-    image = plan.software.image
-    folders = dict.fromkeys(
-        [plan.paths.workspace, *_outside(plan), *(image.binds if image else ())]
+def _render(template: str, plan: Plan, kit_folder: str, **values: object) -> str:
+    folders = _bound_folders(plan)
+    # pyxis is a plugin of srun; singularity and apptainer are commands that srun runs.
+    container_srun = ""
+    if plan.cluster.runtime == "pyxis":
+        mounts = ",".join(f"{folder}:{folder}" for folder in folders)
+        container_srun = f' --container-image="$IMAGE" --container-mounts={shlex.quote(mounts)}'
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            version=__version__,
+            plan=plan,
+            kit=kit_folder,
+            image_path=image_path(plan),
+            binds=",".join(folders),
+            container_srun=container_srun,
+            srun_options=shlex.join(plan.cluster.launch.srun_options),
+            threads_per_rank=_threads_per_rank(plan),
+            **values,
+        )
     )
-    mounts = ",".join(f"{folder}:{folder}" for folder in folders)
-    pyxis = f' --container-image="$IMAGE" --container-mounts={shlex.quote(mounts)}'
-    known = {
-        "version": __version__,
-        "plan": plan,
-        "kit": kit_folder,
-        "image_path": image_path(plan),
-        "binds": ",".join(folders),
-        "container_srun": pyxis if plan.cluster.runtime == "pyxis" else "",
-        "srun_options": " ".join(map(shlex.quote, plan.cluster.launch.srun_options)),
-        "threads_per_rank": _threads_per_rank(plan),
-    }
-    return _environment().get_template(template).render(known | values)
 
 
 def _environment() -> jinja2.Environment:
@@ -72,14 +80,18 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # shell, not HTML: values pass through `quote`
+        # The output is shell, not HTML: values pass through `quote` instead.
+        autoescape=False,
     )
     environment.filters["quote"] = shlex.quote
     return environment
 
 
 def image_path(plan: Plan) -> str | None:
-    """The image that a job of this plan starts; None without containers; raises UsageError where pyxis lacks one."""
+    """The image file that a job of this plan starts; None where the cluster has no containers.
+
+    Raises UsageError where pyxis needs a squashfs image and the registry names none.
+    """
     image = plan.software.image
     if image is None:
         return None
@@ -87,40 +99,51 @@ def image_path(plan: Plan) -> str | None:
         return f"{plan.paths.images}/{image.file}"
     if image.squashfs is None:
         raise UsageError(
-            f"image {plan.software.image_name} has no squashfs form, which pyxis needs",
-            "choose --set image",
+            f"image {plan.software.image_name} has no squashfs file, and pyxis starts no other",
+            "--set image=NAME of one that has a squashfs in registry/images.yml",
         )
     return f"{plan.paths.images}/{image.squashfs}"
 
 
+def _bound_folders(plan: Plan) -> list[str]:
+    """The folders that the container must see, each once.
+
+    They are the workspace, the user's folders outside it, and those that the image itself needs.
+    """
+    workspace = plan.paths.workspace
+    folders = [workspace]
+    for _, folder in plan.paths.folders:
+        if not folder.startswith(f"{workspace}/"):
+            folders.append(folder)
+    if plan.software.image is not None:
+        folders += plan.software.image.binds
+    return list(dict.fromkeys(folders))
+
+
 def _program(plan: Plan) -> str:
-    """The trainer's program as a word of shell: inside the image, or in the kit where there is none."""
-    image, software = plan.software.image, plan.software
-    if image is None:
+    """The trainer's entry point as a word of shell: in the image, or in the kit without one."""
+    software = plan.software
+    if software.image is None:
         return f'"$ENCORE"/{shlex.quote(software.pin.entry)}'
-    folder = f"{image.trainers_folder}/{software.trainer.name}-{software.objective}"
+    folder = f"{software.image.trainers_folder}/{software.trainer.name}-{software.objective}"
     return shlex.quote(f"{folder}/{software.pin.entry}")
 
 
-def _outside(plan: Plan) -> list[str]:
-    """The user's own folders, which the bind of the workspace does not cover."""
-    return [
-        folder
-        for _, folder in plan.paths.folders
-        if not folder.startswith(f"{plan.paths.workspace}/")
-    ]
-
-
 def _threads_per_rank(plan: Plan) -> int:
-    ranks = 1 if plan.job.launch == "tasks" else plan.job.gpus_per_node
-    return max(1, plan.job.cpus_per_task // ranks)
+    # torchrun starts all of a node's ranks in one task, so they share the task's cores.
+    ranks_per_task = plan.job.gpus_per_node
+    if plan.job.launch == "tasks":
+        ranks_per_task = 1
+    return max(1, plan.job.cpus_per_task // ranks_per_task)
 
 
 def _argument_lines(arguments: list[str]) -> list[str]:
-    """One option a line, with its values, each quoted."""
-    lines: list[list[str]] = []
+    """One option per line, followed by its values, each quoted for the shell."""
+    lines: list[str] = []
     for argument in arguments:
+        word = shlex.quote(argument)
         if argument.startswith("--"):
-            lines.append([])
-        lines[-1].append(shlex.quote(argument))
-    return [" ".join(line) for line in lines]
+            lines.append(word)
+        else:
+            lines[-1] += f" {word}"
+    return lines

@@ -1,4 +1,4 @@
-"""Slurm's commands, from outside a job: ask, submit, wait. Never through a shell."""
+"""Slurm's commands from outside a job: query, submit, wait. They are never run through a shell."""
 
 import re
 import shutil
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from encore.errors import EncoreError
 
-_ASK_TIMEOUT_S = 30
+_QUERY_TIMEOUT_S = 30
 
 
 class SlurmError(EncoreError):
-    """Slurm refused, or is not there."""
+    """Slurm refused a request, did not answer, or is not installed."""
 
 
 @dataclass(frozen=True)
 class PartitionState:
-    """A partition as sinfo tells it."""
+    """A partition as sinfo reports it."""
 
     name: str
     available: bool
@@ -24,65 +24,70 @@ class PartitionState:
     nodes: int
 
 
-def ask(*command: str, script: str | None = None, timeout_s: float | None = _ASK_TIMEOUT_S) -> str:
-    """The output of one of Slurm's commands, its errors appended; raises SlurmError with its last line."""
-    if shutil.which(command[0]) is None:
+def ask(
+    *command: str, script: str | None = None, timeout_s: float | None = _QUERY_TIMEOUT_S
+) -> str:
+    """Run one of Slurm's commands, `script` on its stdin; return its stdout followed by its stderr.
+
+    Raises SlurmError, with the command's last line, if it is missing, fails or does not answer.
+    """
+    program = command[0]
+    if shutil.which(program) is None:
         raise SlurmError(
-            f"{command[0]} is not on this machine", "run this on a login node of the cluster"
+            f"{program} is not on this machine", "run this on a login node of the cluster"
         )
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             command, input=script, capture_output=True, text=True, check=False, timeout=timeout_s
         )
     except subprocess.TimeoutExpired:
         raise SlurmError(
-            f"{command[0]} did not answer in {timeout_s:g} s", "the controller may be down"
+            f"{program} did not answer within {timeout_s:g} s",
+            "the controller may be down: see `scontrol ping`, then run this again",
         ) from None
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [
-            f"exit code {done.returncode}"
-        ]
-        raise SlurmError(f"{command[0]}: {said[-1]}", "see its message")
-    return done.stdout + done.stderr
+    if result.returncode != 0:
+        lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
+        reason = lines[-1] if lines else f"exit code {result.returncode}"
+        raise SlurmError(f"{program}: {reason}")
+    return result.stdout + result.stderr
 
 
 def partitions() -> dict[str, PartitionState]:
     """The cluster's partitions by name."""
-    rows = ask("sinfo", "--noheader", "--format=%R|%a|%l|%D").split()
-    found = {}
-    for name, state, limit, nodes in (row.split("|") for row in rows):
-        total = int(nodes) + (found[name].nodes if name in found else 0)
-        found[name] = PartitionState(name, state == "up", limit, total)
-    return found
+    states: dict[str, PartitionState] = {}
+    for row in ask("sinfo", "--noheader", "--format=%R|%a|%l|%D").split():
+        name, state, max_time, nodes = row.split("|")
+        total = int(nodes)
+        # sinfo prints a row for each state that nodes of the partition are in.
+        if name in states:
+            total += states[name].nodes
+        states[name] = PartitionState(name, state == "up", max_time, total)
+    return states
 
 
 def accounts(user: str) -> set[str] | None:
-    """The accounts that a user may charge; None where the cluster keeps no accounting."""
+    """The accounts that `user` may charge; None where the cluster keeps no accounting."""
+    # Without slurmdbd, sacctmgr fails; a job then needs no account either.
+    query = ("sacctmgr", "--noheader", "--parsable2", "show", "assoc")
     try:
-        return set(
-            ask(
-                "sacctmgr",
-                "--noheader",
-                "--parsable2",
-                "show",
-                "assoc",
-                f"user={user}",
-                "format=account",
-            ).split()
-        )
+        return set(ask(*query, f"user={user}", "format=account").split())
     except SlurmError:
         return None
 
 
-def test(script: str) -> str:
-    """What `sbatch --test-only` says: when and where the script would start; raises SlurmError if never."""
+def test_only(script: str) -> str:
+    """The last line of `sbatch --test-only`: when and where the script would start.
+
+    Raises SlurmError if Slurm would refuse it.
+    """
     return ask("sbatch", "--test-only", script=script).strip().splitlines()[-1]
 
 
 def run_job(script: str, timeout_s: float) -> int:
-    """Submit a script and wait for the job's end; its id. Raises SlurmError if it is refused or does not end in time.
+    """Submit a script, wait until its job ends, and return the job's id.
 
-    How the job ended is not looked at: its log tells more. One that is not done in time is cancelled.
+    The job's exit code is ignored: its log says more. Raises SlurmError if Slurm refuses the
+    script, or if the job has not ended in `timeout_s`; it is cancelled then.
     """
     with subprocess.Popen(
         ["sbatch", "--parsable", "--wait"],
@@ -90,25 +95,27 @@ def run_job(script: str, timeout_s: float) -> int:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as waiting:
+    ) as sbatch:
         try:
-            said, complained = waiting.communicate(script, timeout=timeout_s)
+            output, errors = sbatch.communicate(script, timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            waiting.kill()
-            job = _job_id(waiting.communicate()[0])
+            # Killing the waiting sbatch leaves its job in the queue: it has to be cancelled by id.
+            sbatch.kill()
+            job = _job_id(sbatch.communicate()[0])
             if job is not None:
                 ask("scancel", str(job))
             raise SlurmError(
-                f"job {job} was not done after {timeout_s:g} s and is cancelled",
-                "try a quieter hour",
+                f"job {job} did not end within {timeout_s:g} s and was cancelled",
+                "retry later, or raise --wait",
             ) from None
-    job = _job_id(said)
+    job = _job_id(output)
     if job is None:
-        last = (complained.strip().splitlines() or ["no message"])[-1]
-        raise SlurmError(f"sbatch: {last}", "change what it names")
+        lines = errors.strip().splitlines() or ["no message"]
+        raise SlurmError(f"sbatch: {lines[-1]}")
     return job
 
 
-def _job_id(said: str) -> int | None:
-    match = re.match(r"(\d+)", said)  # `--parsable` appends the cluster's name on some
+def _job_id(output: str) -> int | None:
+    # Where several clusters share a Slurm, --parsable prints "ID;CLUSTER".
+    match = re.match(r"(\d+)", output)
     return int(match[1]) if match else None
