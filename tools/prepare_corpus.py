@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def tokenize(args: argparse.Namespace) -> dict[str, Any]:
     """Write .bin, .idx and the manifest, which is returned."""
-    job = tokenizing.Job(
+    request = tokenizing.TokenizeRequest(
         args.output_prefix,
         args.field,
         args.append_eod,
@@ -110,10 +110,10 @@ def tokenize(args: argparse.Namespace) -> dict[str, Any]:
         args.workers,
     )
     manifest = tokenizing.write(
-        lambda: stream(args), tokenizer_files.load(args.tokenizer), job, cli.warn
+        lambda: stream(args), tokenizer_files.load(args.tokenizer), request, cli.warn
     )
     cli.say(
-        f"{job.target}: {manifest.documents:,} documents, {manifest.tokens:,} tokens,"
+        f"{request.target}: {manifest.documents:,} documents, {manifest.tokens:,} tokens,"
         f" {manifest.dtype}"
     )
     return manifest.to_json()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from encore.errors import DataError, UnknownNameError, UsageError
 from encore.plan import run_data, run_name
-from encore.plan.run_data import DataSpec, Group, Part
+from encore.plan.run_data import DataSpec, Group, WeightedPrefix
 from encore.registry.corpora import load_corpora
 from encore.tokens import data_paths
 from hypothesis import given
@@ -26,13 +26,13 @@ _NAME = re.compile(
 
 def published() -> dict[str, list[Group]]:
     """File name → its groups."""
-    groups: dict[str, dict[str, list[Part]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[str, dict[str, list[WeightedPrefix]]] = defaultdict(lambda: defaultdict(list))
     with open(_FILES, newline="") as stream:
         for row in csv.DictReader(stream):
             start, end = row["range"].split(":")
             prefix = f"{row['path_dir']}/{row['path_basename']}"
             groups[row["file"]][row["split"]].append(
-                Part(float(row["weight"]), float(start), float(end), prefix)
+                WeightedPrefix(float(row["weight"]), float(start), float(end), prefix)
             )
     return {
         file: [Group(name, tuple(parts)) for name, parts in by_name.items()]
@@ -148,7 +148,7 @@ def test_a_folder_that_would_break_the_line_is_refused(folder: str) -> None:
 numbers = st.integers(1, 100).map(lambda hundredths: hundredths / 100)
 words = st.from_regex(r"[a-z0-9_]{1,12}", fullmatch=True)
 parts = st.builds(
-    lambda weight, start, length, prefix: Part(
+    lambda weight, start, length, prefix: WeightedPrefix(
         weight, start, min(1.0, round(start + length, 4)), prefix
     ),
     numbers,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from encore.errors import DataError
-from encore.tokens.data_paths import Group, Part, parse, read, render
+from encore.tokens.data_paths import Group, WeightedPrefix, parse, read, render
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +18,7 @@ words = st.text(
 )
 fractions = st.floats(0, 1)
 parts = st.builds(
-    lambda weight, ends, prefix: Part(weight, min(ends), max(ends), prefix),
+    lambda weight, ends, prefix: WeightedPrefix(weight, min(ends), max(ends), prefix),
     st.floats(0, 1e6, exclude_min=True),
     st.tuples(fractions, fractions).filter(lambda ends: ends[0] != ends[1]),
     words.map("/data/{}".format),
@@ -37,15 +37,18 @@ def test_what_is_written_is_read_back(written):
 
 
 def test_a_line_is_written_as_the_published_ones_are():
-    mix = Group("train", (Part(0.9, 0, 1, "/data/c4"), Part(0.1, 0.95, 1.0, "/data/python")))
+    mix = Group(
+        "train",
+        (WeightedPrefix(0.9, 0, 1, "/data/c4"), WeightedPrefix(0.1, 0.95, 1.0, "/data/python")),
+    )
     assert render([mix]) == '"train: 0.9 0:1 /data/c4, 0.1 0.95:1 /data/python"\n'
 
 
 def test_blanks_within_a_group_do_not_matter():
     text = '"train:0.1\t 0:1 /a/x ,0.9 0.95:1  /b/y" "v: 1 0:1 /c:d"\n'
     assert parse(text, "file") == (
-        Group("train", (Part(0.1, 0, 1, "/a/x"), Part(0.9, 0.95, 1, "/b/y"))),
-        Group("v", (Part(1, 0, 1, "/c:d"),)),
+        Group("train", (WeightedPrefix(0.1, 0, 1, "/a/x"), WeightedPrefix(0.9, 0.95, 1, "/b/y"))),
+        Group("v", (WeightedPrefix(1, 0, 1, "/c:d"),)),
     )
 
 
@@ -53,9 +56,11 @@ def test_blanks_within_a_group_do_not_matter():
 def test_files_that_megatron_ran_with_are_read(run):
     prefix = "data/tiny_text_document"
     assert read(TINY / run / "train_paths.txt", one_group=True) == (
-        Group("train", (Part(1, 0, 0.9, prefix),)),
+        Group("train", (WeightedPrefix(1, 0, 0.9, prefix),)),
     )
-    assert read(TINY / run / "valid_paths.txt") == (Group("valid", (Part(1, 0.9, 1, prefix),)),)
+    assert read(TINY / run / "valid_paths.txt") == (
+        Group("valid", (WeightedPrefix(1, 0.9, 1, prefix),)),
+    )
 
 
 def test_every_published_group_survives_a_round_trip():
@@ -133,11 +138,11 @@ def test_a_file_that_cannot_be_read_is_a_data_error(tmp_path):
 @pytest.mark.parametrize("prefix", ["/my data/a", "/a,b", '/a"b', "", "/a\nb"])
 def test_a_prefix_that_the_format_cannot_hold_is_refused(prefix):
     with pytest.raises(DataError):
-        render([Group("train", (Part(1, 0, 1, prefix),))])
+        render([Group("train", (WeightedPrefix(1, 0, 1, prefix),))])
 
 
 @pytest.mark.parametrize(
-    "unwritable", [(), (Group("a:b", (Part(1, 0, 1, "/a"),)),), (Group("a", ()),)]
+    "unwritable", [(), (Group("a:b", (WeightedPrefix(1, 0, 1, "/a"),)),), (Group("a", ()),)]
 )
 def test_groups_that_the_format_cannot_hold_are_refused(unwritable):
     with pytest.raises(DataError):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from encore.errors import DataError
 from encore.tokens import part_manifest
-from encore.tokens.part_manifest import Part
+from encore.tokens.part_manifest import BinPart
 
 
 def gnu_split(folder: Path, size: int, *options: str) -> list[str]:
@@ -94,7 +94,7 @@ def test_no_parts_are_an_error(tmp_path: Path) -> None:
 
 
 def test_a_manifest_reads_back(tmp_path: Path) -> None:
-    parts = [Part("x.bin.aa", 4, "0" * 32), Part("x.bin.ab", 0, "f" * 32)]
+    parts = [BinPart("x.bin.aa", 4, "0" * 32), BinPart("x.bin.ab", 0, "f" * 32)]
     part_manifest.write_manifest(tmp_path / "x", parts)
     assert part_manifest.read_manifest(tmp_path / "x") == parts
     assert part_manifest.read_manifest(tmp_path / "y") is None

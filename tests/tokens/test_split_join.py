@@ -260,7 +260,7 @@ def test_a_failed_split_leaves_nothing(pair: Path, monkeypatch: pytest.MonkeyPat
 def test_a_killed_split_into_other_parts_is_cleared_away(pair: Path) -> None:
     for name in ("x.bin.aa", "x.bin.zz", ".x.bin.ab.tmp"):
         (pair.parent / name).write_bytes(b"left by a killed run")
-    left = [part_manifest.Part(name, 20) for name in ("x.bin.aa", "x.bin.ab", "x.bin.zz")]
+    left = [part_manifest.BinPart(name, 20) for name in ("x.bin.aa", "x.bin.ab", "x.bin.zz")]
     part_manifest.write_journal(pair.parent / ".x.bin.splitting.json", left, 0)
     split_join.split(pair, 2)
     assert set(snapshot(pair.parent)) == {"x.bin", "x.idx", "x.bin.aa", "x.bin.ab", "x.parts.json"}

@@ -21,7 +21,7 @@ from encore.errors import DataError, OutputError
 from encore.tokens import encoders, tokenize
 from encore.tokens.indexed import IndexedDataset
 from encore.tokens.manifest import Manifest
-from encore.tokens.tokenize import Job
+from encore.tokens.tokenize import TokenizeRequest
 from encore.tokens.tokenizer import Tokenizer, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,10 +65,13 @@ def wide(folder: Path) -> str:
 
 
 def write(
-    source: Path, tokenizer: Tokenizer, job: Job, warn: Callable[[str], None] = pytest.fail
+    source: Path,
+    tokenizer: Tokenizer,
+    request: TokenizeRequest,
+    warn: Callable[[str], None] = pytest.fail,
 ) -> Manifest:
     return tokenize.write(
-        lambda: stream([str(source)], ReadOptions(skip_bad=True)), tokenizer, job, warn
+        lambda: stream([str(source)], ReadOptions(skip_bad=True)), tokenizer, request, warn
     )
 
 
@@ -97,21 +100,23 @@ def corpus(tmp_path: Path) -> Path:
 def test_hostile_text_gives_megatrons_very_bytes(
     tmp_path: Path, gpt2_files: Tokenizer, workers: int
 ) -> None:
-    job = Job(str(tmp_path / "x"), append_eod=True, workers=workers)
-    manifest = write(HOSTILE, gpt2_files, job)
+    request = TokenizeRequest(str(tmp_path / "x"), append_eod=True, workers=workers)
+    manifest = write(HOSTILE, gpt2_files, request)
     for suffix in (".bin", ".idx"):
         assert (
-            Path(job.target + suffix).read_bytes()
+            Path(request.target + suffix).read_bytes()
             == HOSTILE.with_name(f"gpt2_text_document{suffix}").read_bytes()
         )
     assert manifest.encoder.startswith("gigatoken")
-    write(HOSTILE, gpt2_files, Job(str(tmp_path / "y")))
+    write(HOSTILE, gpt2_files, TokenizeRequest(str(tmp_path / "y")))
     assert files.sha256(tmp_path / "y_text_document.bin") == WITHOUT_EOD
 
 
 def test_a_wide_vocabulary_and_a_template_give_megatrons_very_bytes(tmp_path: Path) -> None:
     manifest = write(
-        HOSTILE, load(wide(tmp_path / "wide")), Job(str(tmp_path / "x"), append_eod=True)
+        HOSTILE,
+        load(wide(tmp_path / "wide")),
+        TokenizeRequest(str(tmp_path / "x"), append_eod=True),
     )
     assert {
         suffix: files.sha256(Path(f"{tmp_path}/x_text_document{suffix}")) for suffix in WIDE
@@ -127,7 +132,9 @@ def test_a_texts_own_end_of_text_is_a_token_only_to_hugging_face(
     backend = gpt2()
     backend.add_special_tokens(["<|endoftext|>"])
     for name, tokenizer in (("megatron", gpt2_files), ("hf", load(save(backend, tmp_path / "hf")))):
-        write(tmp_path / "x.jsonl", tokenizer, Job(str(tmp_path / name), append_eod=True))
+        write(
+            tmp_path / "x.jsonl", tokenizer, TokenizeRequest(str(tmp_path / name), append_eod=True)
+        )
     assert documents(f"{tmp_path}/hf_text_document") == [[64, EOD, EOD]]
     assert documents(f"{tmp_path}/megatron_text_document")[0].count(EOD) == 1
 
@@ -177,17 +184,17 @@ def test_a_tokenizer_that_gigatoken_does_not_know_is_served_slower(
     backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     corpus.write_text('{"text": "the cat"}\n{"text": "  "}\n{"text": "the the the"}\n')
     warnings: list[str] = []
-    job = Job(str(tmp_path / "x"), append_eod=True)
+    request = TokenizeRequest(str(tmp_path / "x"), append_eod=True)
     manifest = write(
         corpus,
         load(save(backend, tmp_path / "words", eos_token={"content": "[EOS]"})),
-        job,
+        request,
         warnings.append,
     )
     assert len(warnings) == 1
     assert "gigatoken" in warnings[0]
     assert "slower" in warnings[0]
-    assert documents(job.target) == [[1, 0, 2], [1, 1, 1, 2]]
+    assert documents(request.target) == [[1, 0, 2], [1, 1, 1, 2]]
     assert manifest.encoder.startswith("tokenizers")
     assert manifest.skipped == {"no tokens": 1}
 
@@ -202,13 +209,13 @@ def differing(folder: Path) -> str:
 def test_a_tokenizer_on_which_the_two_differ_is_served_slower(tmp_path: Path, corpus: Path) -> None:
     warnings: list[str] = []
     tokenizer = load(differing(tmp_path / "differing"))
-    job = Job(str(tmp_path / "x"))
-    write(corpus, tokenizer, job, warnings.append)
+    request = TokenizeRequest(str(tmp_path / "x"))
+    write(corpus, tokenizer, request, warnings.append)
     assert warnings == [
         "gigatoken and tokenizers differ on this tokenizer or text; encoding with tokenizers instead, which is slower"
     ]
     texts = [json.loads(line)["text"] for line in corpus.read_bytes().splitlines()]
-    assert documents(job.target) == [one.ids for one in tokenizer.backend.encode_batch(texts)]
+    assert documents(request.target) == [one.ids for one in tokenizer.backend.encode_batch(texts)]
 
 
 def test_a_difference_that_shows_late_starts_the_work_over(
@@ -226,9 +233,9 @@ def test_a_difference_that_shows_late_starts_the_work_over(
     monkeypatch.setattr(encoders, "_BATCHES_PER_SLICE", 1)
     monkeypatch.setattr(encoders._FastEncoder, "_prove", late)
     warnings: list[str] = []
-    write(corpus, tokenizer, Job(str(tmp_path / "late")), warnings.append)
+    write(corpus, tokenizer, TokenizeRequest(str(tmp_path / "late")), warnings.append)
     monkeypatch.undo()
-    write(corpus, tokenizer, Job(str(tmp_path / "early")), warnings.append)
+    write(corpus, tokenizer, TokenizeRequest(str(tmp_path / "early")), warnings.append)
     assert len(calls) >= 2
     assert len(warnings) == 2
     assert documents(f"{tmp_path}/late_text_document") == documents(
@@ -239,9 +246,9 @@ def test_a_difference_that_shows_late_starts_the_work_over(
 def test_a_renewed_backend_changes_nothing(
     tmp_path: Path, corpus: Path, gpt2_files: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(corpus, gpt2_files, Job(str(tmp_path / "one")))
+    write(corpus, gpt2_files, TokenizeRequest(str(tmp_path / "one")))
     monkeypatch.setattr(encoders, "_RENEWED_AFTER_BYTES", 500_000)
-    write(corpus, gpt2_files, Job(str(tmp_path / "many")))
+    write(corpus, gpt2_files, TokenizeRequest(str(tmp_path / "many")))
     assert (tmp_path / "one_text_document.bin").read_bytes() == (
         tmp_path / "many_text_document.bin"
     ).read_bytes()
@@ -257,7 +264,11 @@ def test_tokens_stop_with_the_document_that_reaches_them_or_at_the_very_token(
         ("some", tokens, False),
         ("exact", tokens, True),
     ):
-        write(corpus, gpt2_files, Job(str(tmp_path / prefix), "text", append_eod, limit, exact))
+        write(
+            corpus,
+            gpt2_files,
+            TokenizeRequest(str(tmp_path / prefix), "text", append_eod, limit, exact),
+        )
     whole, some, exact = (
         documents(f"{tmp_path}/{prefix}_text_document") for prefix in ("all", "some", "exact")
     )
@@ -277,7 +288,7 @@ def test_more_tokens_than_there_are_is_an_error_and_nothing_is_left(
             write(
                 tmp_path / "x.jsonl",
                 gpt2_files,
-                Job(str(tmp_path / "o" / "x"), tokens=100, exact=exact),
+                TokenizeRequest(str(tmp_path / "o" / "x"), tokens=100, exact=exact),
             )
     assert not list((tmp_path / "o").iterdir())
 
@@ -287,7 +298,7 @@ def test_an_end_that_the_tokenizer_lacks_is_an_error_and_nothing_is_left(
 ) -> None:
     tokenizer = load(save(gpt2(), tmp_path / "no eos", eos_token="</s>"))
     with pytest.raises(DataError, match="no eos has no end-of-document token") as error:
-        write(corpus, tokenizer, Job(str(tmp_path / "o" / "x"), append_eod=True))
+        write(corpus, tokenizer, TokenizeRequest(str(tmp_path / "o" / "x"), append_eod=True))
     assert "--append-eod" in error.value.hint
     assert not list((tmp_path / "o").iterdir())
 
@@ -295,12 +306,12 @@ def test_an_end_that_the_tokenizer_lacks_is_an_error_and_nothing_is_left(
 def test_the_manifest_tells_what_was_read_and_written(
     tmp_path: Path, gpt2_files: Tokenizer
 ) -> None:
-    job = Job(str(tmp_path / "a b"), append_eod=True)
-    manifest = write(HOSTILE, gpt2_files, job)
-    written = json.loads(Path(f"{job.target}.json").read_text())
+    request = TokenizeRequest(str(tmp_path / "a b"), append_eod=True)
+    manifest = write(HOSTILE, gpt2_files, request)
+    written = json.loads(Path(f"{request.target}.json").read_text())
     assert written == manifest.to_json()
-    assert Manifest.read(job.target) == manifest
-    read = IndexedDataset(job.target)
+    assert Manifest.read(request.target) == manifest
+    read = IndexedDataset(request.target)
     assert (written["documents"], written["tokens"], written["dtype"]) == (
         len(read),
         len(read.tokens),
@@ -321,20 +332,20 @@ def test_the_manifest_tells_what_was_read_and_written(
         {"name": str(HOSTILE), "bytes": size, "hashed_bytes": size, "sha256": digest}
     ]
     assert written["sha256"] == {
-        f"a b_text_document{suffix}": files.sha256(Path(job.target + suffix))
+        f"a b_text_document{suffix}": files.sha256(Path(request.target + suffix))
         for suffix in (".bin", ".idx")
     }
 
 
 def test_a_failure_keeps_the_older_three_files(tmp_path: Path, gpt2_files: Tokenizer) -> None:
-    job = Job(str(tmp_path / "o" / "x"))
-    write(HOSTILE, gpt2_files, job)
+    request = TokenizeRequest(str(tmp_path / "o" / "x"))
+    write(HOSTILE, gpt2_files, request)
     before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
     assert set(before) == {f"x_text_document{suffix}" for suffix in (".bin", ".idx", ".json")}
     bad = tmp_path / "bad.jsonl"
     bad.write_bytes(HOSTILE.read_bytes() + b"broken\n")
     with pytest.raises(DataError, match=r"bad\.jsonl:33: empty document"):
-        tokenize.write(lambda: stream([str(bad)], ReadOptions()), gpt2_files, job, pytest.fail)
+        tokenize.write(lambda: stream([str(bad)], ReadOptions()), gpt2_files, request, pytest.fail)
     assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()} == before
 
 
@@ -345,19 +356,19 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     folder.mkdir()
     (folder / ".x_text_document.bin.tmp").symlink_to("/dev/full")  # each write to it ends in ENOSPC
     with pytest.raises(OSError, match="No space left on device") as error:
-        write(corpus, gpt2_files, Job(str(folder / "x")))
+        write(corpus, gpt2_files, TokenizeRequest(str(folder / "x")))
     assert str(error.value.filename).endswith("x_text_document.bin")
     assert not list(folder.iterdir())
 
 
 def test_two_runs_with_one_output_do_not_mix(tmp_path: Path, gpt2_files: Tokenizer) -> None:
-    job = Job(str(tmp_path / "x"))
+    request = TokenizeRequest(str(tmp_path / "x"))
     with (
-        files.exclusive(Path(f"{job.target}.bin")),
+        files.exclusive(Path(f"{request.target}.bin")),
         pytest.raises(OutputError, match=r"x_text_document\.bin is being written by another run"),
     ):
-        write(HOSTILE, gpt2_files, job)
-    write(HOSTILE, gpt2_files, job)
+        write(HOSTILE, gpt2_files, request)
+    write(HOSTILE, gpt2_files, request)
 
 
 SLOWLY = """
@@ -370,7 +381,7 @@ def slow():
         yield batch
         print("batch", flush=True)
         time.sleep(0.5)
-tokenizing.write(slow, load(sys.argv[2]), tokenizing.Job(sys.argv[3]), print)
+tokenizing.write(slow, load(sys.argv[2]), tokenizing.TokenizeRequest(sys.argv[3]), print)
 """
 
 
@@ -388,8 +399,8 @@ def test_a_killed_run_can_be_rerun_to_the_same_bytes(
     left = {path.name for path in (tmp_path / "o").iterdir()}
     assert left >= {".x_text_document.bin.tmp", ".x_text_document.idx.tmp"}
     assert not [name for name in left if name.startswith("x")]
-    write(corpus, gpt2_files, Job(prefix))
-    write(corpus, gpt2_files, Job(str(tmp_path / "clean" / "x")))
+    write(corpus, gpt2_files, TokenizeRequest(prefix))
+    write(corpus, gpt2_files, TokenizeRequest(str(tmp_path / "clean" / "x")))
     again, clean = (
         {p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("o", "clean")
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from encore.errors import DataError, UsageError
-from encore.tokens.data_paths import Group, Part
+from encore.tokens.data_paths import Group, WeightedPrefix
 from encore.tokens.indexed import IndexedWriter
 from encore.train.samples import (
     SampleCounts,
@@ -24,7 +24,7 @@ GOLDEN = np.load(DATA / "megatron_samples/golden.npz")
 
 
 def group(name, *parts):
-    return Group(name, tuple(Part(*part) for part in parts))
+    return Group(name, tuple(WeightedPrefix(*part) for part in parts))
 
 
 def write(prefix, documents, dtype=np.uint16):

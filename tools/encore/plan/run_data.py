@@ -7,7 +7,7 @@ from encore.errors import UnknownNameError, UsageError
 from encore.plan import run_name
 from encore.registry.corpora import Corpus, Files
 from encore.tokens import data_paths
-from encore.tokens.data_paths import Group, Part
+from encore.tokens.data_paths import Group, WeightedPrefix
 
 # a subset of nearly all of a corpus is the corpus: no other file of that size was ever cut
 _WHOLE = 0.99
@@ -36,11 +36,11 @@ def train_group(spec: DataSpec, corpora: Mapping[str, Corpus]) -> Group:
     )
 
 
-def _train_part(weight: float, spec: DataSpec, corpora: Mapping[str, Corpus]) -> Part:
+def _train_part(weight: float, spec: DataSpec, corpora: Mapping[str, Corpus]) -> WeightedPrefix:
     """A training dataset: all of its file, but for an end that is held out for validation."""
     file, held_out = prefix(spec, corpora), corpora[spec.corpus].validation
     end = held_out.start if held_out and held_out.file == file else 1.0
-    return Part(weight, 0.0, end, file)
+    return WeightedPrefix(weight, 0.0, end, file)
 
 
 def prefix(spec: DataSpec, corpora: Mapping[str, Corpus]) -> str:
@@ -102,7 +102,9 @@ def valid_groups(spec: DataSpec, corpora: Mapping[str, Corpus]) -> tuple[Group, 
                 f"corpus {name} has no validation set", f"add one to registry/corpora/{name}.yml"
             )
         title = validation.group or ("validation" if len(nameless) == 1 else f"validation_{name}")
-        groups.append(Group(title, (Part(1.0, validation.start, validation.end, validation.file),)))
+        groups.append(
+            Group(title, (WeightedPrefix(1.0, validation.start, validation.end, validation.file),))
+        )
     return tuple(groups)
 
 

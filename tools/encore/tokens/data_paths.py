@@ -22,7 +22,7 @@ _GROUP = '"NAME: WEIGHT START:END PREFIX, WEIGHT START:END PREFIX"'
 
 
 @dataclass(frozen=True)
-class Part:
+class WeightedPrefix:
     """One corpus of a group: its weight in the mix, and the fractions of its documents to read, 0 ≤ start < end ≤ 1."""
 
     weight: float
@@ -36,7 +36,7 @@ class Group:
     """A named dataset: one corpus, or several blended by weight. The order of the parts decides ties in the blend."""
 
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[WeightedPrefix, ...]
 
 
 def read(path: Path, one_group: bool = False) -> tuple[Group, ...]:
@@ -94,7 +94,7 @@ def render(groups: Sequence[Group]) -> str:
     return text
 
 
-def _part_text(part: Part) -> str:
+def _part_text(part: WeightedPrefix) -> str:
     start, end = (repr(float(fraction)).removesuffix(".0") for fraction in (part.start, part.end))
     return f"{float(part.weight)!r} {start}:{end} {part.prefix}"
 
@@ -119,7 +119,7 @@ def _group(text: str, where: str) -> Group:
     return Group(name, parts)
 
 
-def _part(text: str, name: str, where: str) -> Part:
+def _part(text: str, name: str, where: str) -> WeightedPrefix:
     fields = text.split()
     if len(fields) != 3:
         hint = f'write "{name}: 1.0 0:1 {fields[0]}"' if len(fields) == 1 else f"write {_GROUP}"
@@ -133,7 +133,7 @@ def _part(text: str, name: str, where: str) -> Part:
             "write a number, zero or more",
         )
     start, _, end = fields[1].partition(":")
-    part = Part(weight, _number(start), _number(end), fields[2])
+    part = WeightedPrefix(weight, _number(start), _number(end), fields[2])
     if not 0 <= part.start < part.end <= 1:
         raise DataError(
             f"{where}: {fields[1]!r} in group {name!r} is not a range START:END with 0 <= START < END <= 1",

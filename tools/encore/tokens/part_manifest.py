@@ -27,7 +27,7 @@ _HASH = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
-class Part:
+class BinPart:
     """A part by its file name, size in bytes, and XXH3 as hex, where that is known."""
 
     name: str
@@ -59,7 +59,7 @@ def _suffixes(alphabet: str, width: int, growing: bool) -> Iterator[str]:
             yield last * level + "".join(letters)
 
 
-def find(prefix: Path) -> list[Part]:
+def find(prefix: Path) -> list[BinPart]:
     """The parts that lie beside `prefix`, in order. Raises DataError when the first or one in between is missing."""
     target = bin_path(prefix)
     present = _present(target)
@@ -91,7 +91,7 @@ def find(prefix: Path) -> list[Part]:
             "fetch the missing part",
         )
     return [
-        Part(f"{target.name}.{suffix}", Path(f"{target}.{suffix}").stat().st_size)
+        BinPart(f"{target.name}.{suffix}", Path(f"{target}.{suffix}").stat().st_size)
         for suffix in ordered
     ]
 
@@ -113,12 +113,12 @@ def present(prefix: Path) -> set[str]:
     return {f"{target.name}.{suffix}" for suffix in _present(target)}
 
 
-def write_manifest(prefix: Path, parts: Iterable[Part]) -> None:
+def write_manifest(prefix: Path, parts: Iterable[BinPart]) -> None:
     """Write PREFIX.parts.json."""
     _write(manifest_path(prefix), {"kit": f"encore {__version__}"}, parts)
 
 
-def read_manifest(prefix: Path) -> list[Part] | None:
+def read_manifest(prefix: Path) -> list[BinPart] | None:
     """What PREFIX.parts.json says, None where there is none. Raises DataError when it cannot be right."""
     path = manifest_path(prefix)
     try:
@@ -131,12 +131,12 @@ def read_manifest(prefix: Path) -> list[Part] | None:
         ) from None
 
 
-def write_journal(path: Path, parts: Iterable[Part], done: int) -> None:
+def write_journal(path: Path, parts: Iterable[BinPart], done: int) -> None:
     """Note which parts are worked on, and how many are done."""
     _write(path, {"done": done}, parts)
 
 
-def read_journal(path: Path, prefix: Path) -> tuple[list[Part], int]:
+def read_journal(path: Path, prefix: Path) -> tuple[list[BinPart], int]:
     """The note that a killed run left; no parts where there is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -145,15 +145,15 @@ def read_journal(path: Path, prefix: Path) -> tuple[list[Part], int]:
         return [], 0
 
 
-def _write(path: Path, head: dict[str, Any], parts: Iterable[Part]) -> None:
+def _write(path: Path, head: dict[str, Any], parts: Iterable[BinPart]) -> None:
     files.write_text(
         path, json.dumps(head | {"parts": [asdict(part) for part in parts]}, indent=2) + "\n"
     )
 
 
-def _read(found: Any, prefix: Path) -> list[Part]:
+def _read(found: Any, prefix: Path) -> list[BinPart]:
     """JSON's list of parts; raises ValueError, TypeError or KeyError for anything else."""
-    parts = [Part(one["name"], one["bytes"], one["xxh3_128"]) for one in found["parts"]]
+    parts = [BinPart(one["name"], one["bytes"], one["xxh3_128"]) for one in found["parts"]]
     pattern = re.compile(re.escape(bin_path(prefix).name) + _SUFFIX)
     for part in parts:
         if not pattern.fullmatch(part.name):  # it could lead out of the folder

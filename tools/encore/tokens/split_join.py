@@ -17,7 +17,7 @@ from encore.threads import mapped
 from encore.tokens import hashed_copy, part_manifest
 from encore.tokens.hashed_copy import COPIERS, Progress, silent
 from encore.tokens.indexed import Index, IndexedDataset, bin_path, idx_path
-from encore.tokens.part_manifest import Part
+from encore.tokens.part_manifest import BinPart
 
 _COMMIT_BYTES = 1 << 30  # that a kill may cost; each commit waits for the disk
 
@@ -68,11 +68,11 @@ def _journal(target: Path) -> Path:
     return target.with_name(f".{target.name}.joining.json")
 
 
-def _total(parts: Sequence[Part]) -> int:
+def _total(parts: Sequence[BinPart]) -> int:
     return sum(part.bytes for part in parts)
 
 
-def _planned(prefix: Path) -> tuple[list[Part], int]:
+def _planned(prefix: Path) -> tuple[list[BinPart], int]:
     """The parts, and how many of them are in the unfinished whole already."""
     target = bin_path(prefix)
     parts, done = part_manifest.read_journal(_journal(target), prefix)
@@ -87,7 +87,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else -1
 
 
-def _check(prefix: Path, parts: Sequence[Part], done: int) -> str:
+def _check(prefix: Path, parts: Sequence[BinPart], done: int) -> str:
     """Raise DataError unless all parts are there in full; returns what they can be compared with."""
     for part in parts[done:]:
         path = bin_path(prefix).with_name(part.name)
@@ -108,7 +108,7 @@ def _check(prefix: Path, parts: Sequence[Part], done: int) -> str:
     return "index" if idx_path(prefix).exists() else "nothing"
 
 
-def _check_disk(target: Path, parts: Sequence[Part], remove_parts: bool) -> None:
+def _check_disk(target: Path, parts: Sequence[BinPart], remove_parts: bool) -> None:
     """Raise OutputError when the whole, or what is under way at a time where parts are removed, has no room."""
     sizes = [part.bytes for part in parts]
     under_way = max((sum(sizes[i : i + COPIERS + 1]) for i in range(len(sizes))), default=0)
@@ -125,7 +125,7 @@ def _check_disk(target: Path, parts: Sequence[Part], remove_parts: bool) -> None
 
 
 def _append(
-    prefix: Path, parts: Sequence[Part], done: int, remove_parts: bool, progress: Progress
+    prefix: Path, parts: Sequence[BinPart], done: int, remove_parts: bool, progress: Progress
 ) -> None:
     """Write the parts from number `done` on behind what the unfinished whole holds of those before."""
     target = bin_path(prefix)
@@ -194,7 +194,7 @@ def split(
     count: int | None = None,
     part_bytes: int | None = None,
     progress: Progress = silent,
-) -> list[Part]:
+) -> list[BinPart]:
     """Cut PREFIX.bin, which stays, into `count` parts of nearly one size, or into parts of at most `part_bytes`.
 
     No token is cut. PREFIX.parts.json is written last. A killed call is done over by the next one.
@@ -222,7 +222,7 @@ def split(
 
 def _cut(
     dataset: IndexedDataset, prefix: Path, count: int | None, part_bytes: int | None
-) -> list[Part]:
+) -> list[BinPart]:
     tokens, width = len(dataset.tokens), dataset.dtype.itemsize
     if part_bytes is not None:
         if part_bytes < width:
@@ -239,10 +239,10 @@ def _cut(
             )
         lengths = [tokens // count + (number < tokens % count) for number in range(count)]
     names = part_manifest.names(prefix, len(lengths))
-    return [Part(name, length * width) for name, length in zip(names, lengths, strict=True)]
+    return [BinPart(name, length * width) for name, length in zip(names, lengths, strict=True)]
 
 
-def _split_before(prefix: Path, plan: Sequence[Part]) -> list[Part] | None:
+def _split_before(prefix: Path, plan: Sequence[BinPart]) -> list[BinPart] | None:
     """The manifest, where these very parts are there, and the .bin has not been written to since."""
     target, manifest = bin_path(prefix), part_manifest.read_manifest(prefix)
     if manifest is None or [replace(part, xxh3_128=None) for part in manifest] != list(plan):
@@ -252,7 +252,7 @@ def _split_before(prefix: Path, plan: Sequence[Part]) -> list[Part] | None:
     return manifest if there and not newer else None
 
 
-def _make_room(prefix: Path, plan: Sequence[Part], marker: Path) -> None:
+def _make_room(prefix: Path, plan: Sequence[BinPart], marker: Path) -> None:
     """Clear what a killed split left, refuse what others did, and mark the parts as being written."""
     left, _ = part_manifest.read_journal(marker, prefix)
     others = part_manifest.present(prefix) - {part.name for part in left}
@@ -266,17 +266,17 @@ def _make_room(prefix: Path, plan: Sequence[Part], marker: Path) -> None:
     part_manifest.manifest_path(prefix).unlink(missing_ok=True)
 
 
-def _remove(target: Path, parts: Sequence[Part]) -> None:
+def _remove(target: Path, parts: Sequence[BinPart]) -> None:
     _unlink(target.with_name(name) for part in parts for name in (part.name, f".{part.name}.tmp"))
 
 
-def _write_parts(target: Path, plan: Sequence[Part], progress: Progress) -> list[Part]:
+def _write_parts(target: Path, plan: Sequence[BinPart], progress: Progress) -> list[BinPart]:
     written = [
         (target.with_name(f".{part.name}.tmp"), target.with_name(part.name)) for part in plan
     ]
     starts = list(accumulate((part.bytes for part in plan), initial=0))
 
-    def write(number: int) -> Part:
+    def write(number: int) -> BinPart:
         part = plan[number]
         return replace(
             part,

@@ -35,7 +35,7 @@ def _threads(asked: int | None) -> int:
 
 
 @dataclass(frozen=True)
-class Job:
+class TokenizeRequest:
     """What to write: PREFIX_FIELD_document.bin/.idx/.json, up to `tokens` ids, if `exact` to the very token."""
 
     prefix: str
@@ -58,33 +58,38 @@ class Job:
 
 
 def write(
-    open_stream: Callable[[], Batches], tokenizer: Tokenizer, job: Job, warn: Callable[[str], None]
+    open_stream: Callable[[], Batches],
+    tokenizer: Tokenizer,
+    request: TokenizeRequest,
+    warn: Callable[[str], None],
 ) -> Manifest:
-    """Write the job's .bin and .idx, last its manifest, which is returned. Raises DataError, OutputError."""
-    if job.workers:
-        os.environ["RAYON_NUM_THREADS"] = str(job.workers)  # tokenizers has threads of its own
-    with files.exclusive(bin_path(job.target)):
+    """Write the request's .bin and .idx, last its manifest, which is returned. Raises DataError, OutputError."""
+    if request.workers:
+        os.environ["RAYON_NUM_THREADS"] = str(request.workers)  # tokenizers has threads of its own
+    with files.exclusive(bin_path(request.target)):
         return encoding(
             tokenizer,
-            job.append_eod,
+            request.append_eod,
             warn,
-            lambda encode: _write(open_stream(), encode, tokenizer, job),
+            lambda encode: _write(open_stream(), encode, tokenizer, request),
         )
 
 
-def _write(stream: Batches, encode: Encode, tokenizer: Tokenizer, job: Job) -> Manifest:
-    budget = Budget(job.tokens, "tokens")
+def _write(
+    stream: Batches, encode: Encode, tokenizer: Tokenizer, request: TokenizeRequest
+) -> Manifest:
+    budget = Budget(request.tokens, "tokens")
     sources: dict[int, InputDigest] = {}
     skipped: Counter[str] = Counter()
     encoded = mapped(
-        lambda batch: (batch, *encode(batch.texts)), ahead(stream), _threads(job.workers)
+        lambda batch: (batch, *encode(batch.texts)), ahead(stream), _threads(request.workers)
     )
-    with IndexedWriter(job.target, tokenizer.dtype) as writer, contextlib.closing(encoded):
+    with IndexedWriter(request.target, tokenizer.dtype) as writer, contextlib.closing(encoded):
         for batch, ids, lengths in encoded:
             count = budget.take(lengths)
             if budget.reached:
                 batch, lengths = batch.first(count), lengths[:count]
-                if job.exact:
+                if request.exact:
                     lengths[-1] += budget.remaining
             writer.add_batch(ids[: lengths.sum()], lengths[lengths > 0])
             sources[batch.input_index] = batch.source
@@ -94,21 +99,21 @@ def _write(stream: Batches, encode: Encode, tokenizer: Tokenizer, job: Job) -> M
                 break
         budget.check()
         # An older manifest must go before the `with` block ends and gives the new pair its names.
-        Manifest.remove(job.target)
+        Manifest.remove(request.target)
     manifest = Manifest(
         kit=f"encore {__version__}",
         documents=writer.documents,
         tokens=writer.tokens,
         dtype=writer.dtype.name,
-        append_eod=job.append_eod,
+        append_eod=request.append_eod,
         encoder=encode.version,
         tokenizer=tokenizer.describe(),
         inputs=[asdict(source) for source in sources.values()],
         skipped=dict(+skipped),
         sha256={
-            bin_path(job.target).name: writer.bin_sha256,
-            idx_path(job.target).name: files.sha256(idx_path(job.target)),
+            bin_path(request.target).name: writer.bin_sha256,
+            idx_path(request.target).name: files.sha256(idx_path(request.target)),
         },
     )
-    manifest.write(job.target)
+    manifest.write(request.target)
     return manifest

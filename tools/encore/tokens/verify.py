@@ -100,7 +100,7 @@ def _extents(prefix: Path) -> list[_Extent]:
             for part in parts
         ]
     extents, at = [], 0
-    for part in manifest or [part_manifest.Part(target.name, target.stat().st_size)]:
+    for part in manifest or [part_manifest.BinPart(target.name, target.stat().st_size)]:
         name = (
             part.name
             if part.name == target.name

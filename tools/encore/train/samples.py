@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from encore import files
 from encore.errors import DataError, UsageError
-from encore.tokens.data_paths import Group, Part
+from encore.tokens.data_paths import Group, WeightedPrefix
 from encore.tokens.indexed import IndexedDataset
 from encore.train import blending, index_maps
 
@@ -46,7 +46,7 @@ class Shape:
 class Samples:
     """The samples of one range of one corpus: whole epochs, so at least as many as asked for."""
 
-    def __init__(self, part: Part, shape: Shape) -> None:
+    def __init__(self, part: WeightedPrefix, shape: Shape) -> None:
         self._data = IndexedDataset(part.prefix)
         self._tokens_per_sample = shape.sequence_length + 1
         self._vocabulary_size = shape.vocabulary_size
@@ -168,7 +168,7 @@ def _build(group: Group, shape: Shape) -> Dataset:
     return Blend(datasets, weights, shape.n_samples)
 
 
-def _documents(part: Part, total: int, where: str) -> range:
+def _documents(part: WeightedPrefix, total: int, where: str) -> range:
     documents = range(round(part.start * float(total)), round(part.end * float(total)))
     if not documents:
         raise DataError(
