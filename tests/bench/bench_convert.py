@@ -20,7 +20,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT / "tools"), str(_ROOT / "tests")]
 
-from encore.model.gpt import ModelConfig  # noqa: E402
+from encore.model.config import ModelConfig  # noqa: E402
 
 _SHARD = 64 << 20
 _MEASURED = """

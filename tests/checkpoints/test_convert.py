@@ -24,7 +24,8 @@ from encore.checkpoints import (
     step_folder,
 )
 from encore.errors import CheckpointError, DataError, OutputError, UsageError
-from encore.model.gpt import GPT, ModelConfig
+from encore.model.config import ModelConfig
+from encore.model.gpt import GPT
 from encore.tokens import tokenizer as tokenizer_files
 from helpers.megatron_models import SMALL, VOCABULARY, Layers, read_all, weights, write
 from hypothesis import given, settings

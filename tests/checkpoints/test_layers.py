@@ -6,7 +6,8 @@ import pytest
 import torch
 from encore.checkpoints import layers, safe_load, tensor_parallel
 from encore.errors import CheckpointError, UsageError
-from encore.model.gpt import GPT, ModelConfig
+from encore.model.config import ModelConfig
+from encore.model.gpt import GPT
 from helpers.megatron_models import SMALL, parts, weights
 from hypothesis import given
 from hypothesis import strategies as st

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from encore.checkpoints.layers import LayerSource
-from encore.model.gpt import GPT, ModelConfig
+from encore.model.config import ModelConfig
+from encore.model.gpt import GPT
 
 Layers = dict[int, dict[str, torch.Tensor]]
 ROWS = ("word_embeddings.weight", "query_key_value.weight", "query_key_value.bias")

@@ -4,19 +4,20 @@ import dataclasses
 
 import pytest
 from encore.errors import UsageError
+from encore.model.config import ModelConfig, padded_vocabulary
 from encore.plan import layout as layouts
 from encore.plan import sizing
 from encore.plan.settings import Settings
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-SMALL = sizing.Dimensions(15, 768, 3072, 64, 12, 0, 2048)
-LARGE = sizing.Dimensions(42, 4096, 16384, 128, 32, 0, 2048)
+SMALL = ModelConfig(15, 768, 12, 64, 3072, 2048, 0)
+LARGE = ModelConfig(42, 4096, 32, 128, 16384, 2048, 0)
 
 
-def at_degree(model: sizing.Dimensions) -> layouts.ModelAt:
+def at_degree(model: ModelConfig) -> layouts.ModelAt:
     return lambda degree: dataclasses.replace(
-        model, vocabulary=sizing.padded_vocabulary(50257, degree)
+        model, padded_vocab_size=padded_vocabulary(50257, tensor_parallel=degree)
     )
 
 
@@ -30,7 +31,7 @@ def devices(count: int, memory_gib: float | None = 64.0, largest: int = 16) -> l
     st.sampled_from([SMALL, LARGE]),
 )
 def test_a_layout_covers_the_batch_and_the_devices(
-    count: int, batch: int, model: sizing.Dimensions
+    count: int, batch: int, model: ModelConfig
 ) -> None:
     layout, _ = layouts.choose_layout(at_degree(model), devices(count), batch, 2048, Settings())
     assert layout.tensor_parallel * layout.pipeline_parallel * layout.data_parallel == count
@@ -81,8 +82,8 @@ def test_a_batch_that_no_degree_divides_is_refused(count: int, batch: int) -> No
 
 @given(st.sampled_from([2, 4, 8]))
 def test_heads_are_never_split_unevenly(degree: int) -> None:
-    odd = dataclasses.replace(SMALL, heads=7)
-    assume(odd.heads % degree)
+    odd = dataclasses.replace(SMALL, num_attention_heads=7)
+    assume(odd.num_attention_heads % degree)
     with pytest.raises(UsageError):
         layouts.choose_layout(
             at_degree(odd), devices(8), 256, 2048, Settings(tensor_parallel=degree)

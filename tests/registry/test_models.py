@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 from encore.errors import RegistryError
-from encore.plan import run_name, sizing
+from encore.model.config import ModelConfig, padded_vocabulary
+from encore.plan import run_name
 from encore.registry import models as registry
 from encore.registry.accelerators import load_accelerators
 from encore.registry.corpora import load_corpora
@@ -44,8 +45,8 @@ def presets() -> list[dict[str, str]]:
 
 
 def count(shape: registry.ModelShape, vocabulary: int, positions: int) -> int:
-    sizes = (shape.layers, shape.d_model, shape.ffw_size, shape.kv_size, shape.heads)
-    return sizing.parameters(sizing.Dimensions(*sizes, vocabulary, positions))
+    sizes = (shape.layers, shape.d_model, shape.heads, shape.kv_size, shape.ffw_size)
+    return ModelConfig(*sizes, positions, vocabulary).parameters
 
 
 def records(value: Any) -> Iterator[Any]:
@@ -138,7 +139,7 @@ def test_laptop_labels_say_what_their_shapes_count() -> None:
     assert [label.name for label in laptop] == ["500k", "1m", "2m5", "5m"]
     for label in laptop:
         shape = models.shapes[label.shape]
-        assert label.parameters == count(shape, sizing.padded_vocabulary(vocabulary, 1), 256)
+        assert label.parameters == count(shape, padded_vocabulary(vocabulary), 256)
         assert abs(label.parameters / run_name.amount(label.name) - 1) < 0.05
         assert shape.heads * shape.kv_size == shape.d_model and shape.ffw_size == 4 * shape.d_model
 

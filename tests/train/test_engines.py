@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from encore.model.gpt import GPT, ModelConfig
+from encore.model.config import ModelConfig
+from encore.model.gpt import GPT
 from encore.train import world
 from encore.train.engines import DeepSpeedEngine, Engine, Hyperparameters, TorchEngine
 from encore.train.world import World

@@ -43,11 +43,6 @@ def layer_file(number: int, tensor_rank: int = 0) -> str:
     return _LAYER.format(number, tensor_rank)
 
 
-def layer_numbers(layer_count: int) -> list[int]:
-    """Megatron-DeepSpeed's numbers of the layers with weights: 1 embedding, from 3 the blocks, final layernorm."""
-    return [1, *range(3, 3 + layer_count), 4 + layer_count]
-
-
 def _names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from encore.checkpoints import file_names, layers, safetensors_shards, tensor_parallel
+from encore.checkpoints import layers, safetensors_shards, tensor_parallel
 from encore.checkpoints.layers import Layer
 from encore.errors import CheckpointError
-from encore.model.gpt import ModelConfig
+from encore.model.config import ModelConfig, layer_numbers
 
 LIVE_HEADS = (
     "encore_live_heads"  # in config.json: heads beyond these are zero, there to make up the width
@@ -111,7 +111,7 @@ class Gpt2Checkpoint:
     @property
     def numbers(self) -> list[int]:
         """Megatron's numbers of its layers."""
-        return file_names.layer_numbers(self.config.num_layers)
+        return layer_numbers(self.config.num_layers)
 
     def layer(self, number: int) -> Layer:
         """A layer's weights. Raises CheckpointError where they are not what config.json promises."""

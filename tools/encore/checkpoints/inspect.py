@@ -8,7 +8,7 @@ from typing import Any
 
 from encore.checkpoints import file_names, gpt2_reader, layers, megatron_reader, safe_load
 from encore.errors import CheckpointError, EncoreError
-from encore.model.gpt import ModelConfig
+from encore.model.config import ModelConfig
 
 _COUNTERS = ("iteration", "global_steps", "skipped_steps")
 _SAMPLES = ("consumed_train_samples", "consumed_valid_samples", "consumed_train_tokens")

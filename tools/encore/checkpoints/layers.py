@@ -14,7 +14,7 @@ from torch import Tensor
 from encore.checkpoints import tensor_parallel
 from encore.checkpoints.safe_load import StandIn
 from encore.errors import CheckpointError, UsageError
-from encore.model.gpt import ModelConfig
+from encore.model.config import ModelConfig
 
 Read = Callable[[str, tuple[int, int] | None], Tensor]
 _HINT = "take a checkpoint of a GPT"

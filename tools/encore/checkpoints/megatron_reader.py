@@ -19,7 +19,7 @@ from encore.checkpoints import file_names, layers, safe_load, step_folder, tenso
 from encore.checkpoints.layers import Layer
 from encore.checkpoints.tensor_parallel import Weights
 from encore.errors import CheckpointError
-from encore.model.gpt import ModelConfig
+from encore.model.config import ModelConfig, layer_numbers
 
 LAYERS, MODULES, OPTIMIZER = "layer files", "mp_rank files", "optimizer files"
 _EMBEDDING = re.compile(
@@ -60,7 +60,7 @@ class MegatronCheckpoint:
     @property
     def numbers(self) -> list[int]:
         """The numbers of its layers."""
-        return file_names.layer_numbers(self.config.num_layers)
+        return layer_numbers(self.config.num_layers)
 
     def weights(self) -> dict[int, Layer]:
         """All layers by number, for GPT.fill; a weight is read when it is asked for."""
@@ -216,7 +216,7 @@ def _part_of(
 
 def _of_layer_files(step: Path, config: ModelConfig, tensor: int) -> PartReader:
     found = file_names.layer_files(step)
-    numbers = file_names.layer_numbers(config.num_layers)
+    numbers = layer_numbers(config.num_layers)
     if len(found) != len(numbers):
         raise CheckpointError(
             f"{step} has files of {len(found)} layers, its model {len(numbers)}: {_gap(found, numbers)}",

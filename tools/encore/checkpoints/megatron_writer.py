@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from encore.checkpoints import file_names, layers, safe_load, step_folder
-from encore.model.gpt import ModelConfig
+from encore.model.config import ModelConfig
 
 _PLAIN = (bool, int, float, str, type(None), torch.dtype)
 _VERSION = 3.0

@@ -27,11 +27,11 @@ from encore.checkpoints.file_names import (
     _names,
     latest,
     layer_file,
-    layer_numbers,
     optimizer_file,
 )
 from encore.checkpoints.safe_load import arguments, model_states
 from encore.errors import CheckpointError, OutputError
+from encore.model.config import layer_numbers
 
 
 @dataclass(frozen=True)

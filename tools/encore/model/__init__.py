@@ -1,1 +1,1 @@
-"""Megatron's GPT in torch."""
+"""Megatron's GPT: its shape (without torch), its modules in torch, kernels for CPUs."""

@@ -6,8 +6,6 @@ source: TurkuNLP 6732bc9 megatron/model/{transformer,language_model,gpt_model,fu
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,55 +13,9 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from encore.errors import CheckpointError
+from encore.model.config import HINT, ModelConfig, layer_numbers
 from encore.model.cpu_kernels import CausalAttention, DropoutAdd
 from encore.model.loss import ProjectedCrossEntropy
-
-_NOT_THIS_MODEL = (
-    "glu_activation",
-    "embed_layernorm",
-    "apply_residual_connection_post_layernorm",
-    "onnx_safe",
-)
-_OTHER = "take a checkpoint of a GPT with learned positions and GELU"
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The shape of a model and its dropout; field names are Megatron's argument names."""
-
-    num_layers: int
-    hidden_size: int
-    num_attention_heads: int
-    kv_channels: int
-    ffn_hidden_size: int
-    max_position_embeddings: int
-    padded_vocab_size: int
-    layernorm_epsilon: float = 1e-5
-    init_method_std: float = 0.02
-    attention_dropout: float = 0.1
-    hidden_dropout: float = 0.1
-    bias_gelu_fusion: bool = (
-        True  # Megatron's GELU is tanh-approximated only where it is fused with the bias
-    )
-    checkpoint_activations: bool = False
-    checkpoint_num_layers: int = 1
-
-    @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> "ModelConfig":
-        """From Megatron's arguments, given on the command line or read from a checkpoint.
-
-        Raises CheckpointError for what this model has not.
-        """
-        foreign = [f"{name} {arguments[name]}" for name in _NOT_THIS_MODEL if arguments.get(name)]
-        if foreign:
-            raise CheckpointError(f"the checkpoint's model has {', '.join(foreign)}", _OTHER)
-        return cls(
-            **{
-                field.name: arguments[field.name]
-                for field in fields(cls)
-                if field.name in arguments
-            }
-        )
 
 
 class SelfAttention(nn.Module):
@@ -185,7 +137,7 @@ class GPT(nn.Module):
         modules = self.layer_modules()
         if set(layers) != set(modules):
             raise CheckpointError(
-                f"the checkpoint has layers {sorted(layers)}, the model {sorted(modules)}", _OTHER
+                f"the checkpoint has layers {sorted(layers)}, the model {sorted(modules)}", HINT
             )
         for number, module in modules.items():
             try:
@@ -193,7 +145,7 @@ class GPT(nn.Module):
             except RuntimeError as error:
                 reason = " ".join(str(error).split())
                 raise CheckpointError(
-                    f"layer {number} of the checkpoint does not fit: {reason}", _OTHER
+                    f"layer {number} of the checkpoint does not fit: {reason}", HINT
                 ) from None
 
     def initialise(self, generator: torch.Generator) -> None:
@@ -209,17 +161,7 @@ class GPT(nn.Module):
             else:
                 nn.init.constant_(parameter, 1.0 if "layernorm.weight" in name else 0.0)
 
-    def parameters_without_embeddings(self) -> int:
-        """How many parameters there are beside the words' and positions'."""
-        return sum(p.numel() for p in self.parameters()) - sum(
-            p.numel() for p in self.embedding.parameters()
-        )
-
     def layer_modules(self) -> dict[int, nn.Module]:
-        """Megatron-DeepSpeed's layer numbers: 1 embedding, from 3 the blocks, then one is skipped, final layernorm.
-
-        source: TurkuNLP 6732bc9 megatron/model/gpt_model.py, GPTModelPipe (numbers 0 and 2 and the skipped one are
-        conversions without parameters)
-        """
-        blocks = {3 + index: block for index, block in enumerate(self.layers)}
-        return {1: self.embedding, **blocks, 4 + len(self.layers): self.final_layernorm}
+        """The modules that have weights, under Megatron-DeepSpeed's layer numbers."""
+        modules = [self.embedding, *self.layers, self.final_layernorm]
+        return dict(zip(layer_numbers(self.config.num_layers), modules, strict=True))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from encore.errors import UsageError
+from encore.model.config import ModelConfig
 from encore.plan import sizing
 from encore.plan.settings import Settings, choose
 
@@ -25,7 +26,7 @@ class Devices:
 
 
 ModelAt = Callable[
-    [int], sizing.Dimensions
+    [int], ModelConfig
 ]  # the model at a tensor-parallel degree (its vocabulary is padded by it)
 
 
@@ -86,12 +87,12 @@ def _candidates(
         ranks = tensor * pipeline
         whole = (
             devices.count % ranks == 0
-            and model.heads % tensor == 0
-            and model.ffw_size % tensor == 0
+            and model.num_attention_heads % tensor == 0
+            and model.ffn_hidden_size % tensor == 0
         )
         if (
             whole
-            and model.layers % pipeline == 0
+            and model.num_layers % pipeline == 0
             and batch % (size * (devices.count // ranks)) == 0
         ):
             data = devices.count // ranks

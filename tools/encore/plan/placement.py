@@ -5,6 +5,7 @@ import math
 from typing import NamedTuple
 
 from encore.errors import UnknownNameError, UsageError
+from encore.model.config import ModelConfig, padded_vocabulary
 from encore.plan import layout as layouts
 from encore.plan import sizing
 from encore.plan.records import Cost, Job, Training
@@ -60,7 +61,7 @@ class Site(NamedTuple):
 class Workload(NamedTuple):
     """What is to be placed: a model (its vocabulary not yet padded for tensor parallelism) and how it is trained."""
 
-    model: sizing.Dimensions
+    model: ModelConfig
     vocabulary: int
     training: Training
     batch: RegimeBatch
@@ -71,7 +72,7 @@ class Spread(NamedTuple):
     """A model on a number of nodes: its layout there, whether it fits, how long the run takes."""
 
     nodes: int
-    model: sizing.Dimensions
+    model: ModelConfig
     layout: sizing.Layout
     fits: bool
     hours: float
@@ -178,9 +179,9 @@ def spread(work: Workload, where: Site, nodes: int | None) -> Spread:
 
 
 def _spread_on(nodes: int, work: Workload, where: Site) -> Spread:
-    def at_degree(tensor_parallel: int) -> sizing.Dimensions:
-        padded = sizing.padded_vocabulary(work.vocabulary, tensor_parallel)
-        return dataclasses.replace(work.model, vocabulary=padded)
+    def at_degree(tensor_parallel: int) -> ModelConfig:
+        padded = padded_vocabulary(work.vocabulary, tensor_parallel=tensor_parallel)
+        return dataclasses.replace(work.model, padded_vocab_size=padded)
 
     # bf16 on a CPU is several times slower than fp32
     precision = choose(
@@ -223,7 +224,7 @@ def job(where: Site, nodes: int, account: str | None) -> Job:
 def cost(work: Workload, where: Site, on: Spread) -> Cost:
     """What the run takes: FLOPs, hours, jobs, GPU-hours, the site's billing units, bytes."""
     training, cluster = work.training, where.cluster
-    parameters = sizing.parameters(work.model)
+    parameters = work.model.parameters
     gpu_hours = on.hours * on.nodes * cluster.node.gpus
     billing = cluster.billing
     # where nodes are given whole, a part of one is billed as the whole

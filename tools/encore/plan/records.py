@@ -6,6 +6,7 @@
 import shlex
 from dataclasses import dataclass, field
 
+from encore.model.config import ModelConfig
 from encore.plan import run_data, run_name, sizing
 from encore.plan.run_paths import RunPaths
 from encore.plan.settings import Settings, as_assignments
@@ -174,7 +175,7 @@ class Plan:
     cluster: clusters.Cluster
     software: Software
     shape: models.ModelShape
-    model: sizing.Dimensions
+    model: ModelConfig
     layout: sizing.Layout
     training: Training
     data: Data

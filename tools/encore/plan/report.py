@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from encore import human
+from encore.model.config import ModelConfig
 from encore.plan import trainer_args
 from encore.plan.records import Plan
 
@@ -32,7 +33,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "gpu_hours": plan.cost.gpu_hours,
         "jobs": plan.cost.jobs,
         "shape": plan.shape.name,
-        "model": dataclasses.asdict(plan.model),
+        "model": _model(plan.model),
         "layout": dataclasses.asdict(plan.layout),
         "training": dataclasses.asdict(plan.training),
         "job": dataclasses.asdict(plan.job),
@@ -41,6 +42,19 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "environment": {variable.name: variable.value for variable in plan.environment},
         "workspace": plan.paths.workspace,
         "warnings": list(plan.warnings),
+    }
+
+
+def _model(model: ModelConfig) -> dict[str, int]:
+    """The sizes under the paper's names, which scripts read."""
+    return {
+        "layers": model.num_layers,
+        "d_model": model.hidden_size,
+        "ffw_size": model.ffn_hidden_size,
+        "kv_size": model.kv_channels,
+        "heads": model.num_attention_heads,
+        "vocabulary": model.padded_vocab_size,
+        "positions": model.max_position_embeddings,
     }
 
 

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from encore.errors import UnknownNameError, UsageError
+from encore.model.config import ModelConfig, padded_vocabulary
 from encore.plan import placement, run_data, run_name, sizing
 from encore.plan.records import Data, Plan, Released, Request, Software, Training
 from encore.plan.run_paths import RunPaths
@@ -40,7 +41,7 @@ def resolve(request: Request, config: UserConfig) -> Plan:
     model = _model(
         shape, data.tokenizer, choose(settings.sequence_length, regime.data.sequence_length)
     )
-    released = _released(run.name, model.positions)
+    released = _released(run.name, model.max_position_embeddings)
     training = _training(request, regime, run, model, released)
     work = placement.Workload(model, data.tokenizer.vocabulary, training, regime.batch, settings)
     on = placement.spread(work, site, request.nodes)
@@ -59,7 +60,7 @@ def resolve(request: Request, config: UserConfig) -> Plan:
         data=data,
         job=placement.job(site, on.nodes, None if account is None else safe_account(account)),
         cost=placement.cost(work, site, on),
-        parameters=sizing.parameters(model),
+        parameters=model.parameters,
         tokens=run.tokens if _trains_the_name(request) else training.tokens,
         unique_tokens=run.unique_tokens,
         paths=RunPaths(
@@ -141,12 +142,16 @@ def _data(run: run_name.RunName, regime: Regime, software: Software) -> Data:
     return Data(corpora[corpus], tokenizer, train, valid, *run_data.file_names(spec, corpora))
 
 
-def _model(
-    shape: registry.ModelShape, tokenizer: TokenizerFacts, positions: int
-) -> sizing.Dimensions:
-    vocabulary = sizing.padded_vocabulary(tokenizer.vocabulary, 1)
-    sizes = (shape.layers, shape.d_model, shape.ffw_size, shape.kv_size, shape.heads)
-    return sizing.Dimensions(*sizes, vocabulary, positions)
+def _model(shape: registry.ModelShape, tokenizer: TokenizerFacts, positions: int) -> ModelConfig:
+    return ModelConfig(
+        num_layers=shape.layers,
+        hidden_size=shape.d_model,
+        num_attention_heads=shape.heads,
+        kv_channels=shape.kv_size,
+        ffn_hidden_size=shape.ffw_size,
+        max_position_embeddings=positions,
+        padded_vocab_size=padded_vocabulary(tokenizer.vocabulary),
+    )
 
 
 def _released(name: str, sequence_length: int) -> Released | None:
@@ -176,13 +181,13 @@ def _training(
     request: Request,
     regime: Regime,
     run: run_name.RunName,
-    model: sizing.Dimensions,
+    model: ModelConfig,
     released: Released | None,
 ) -> Training:
     s = request.settings
     batch, samples = (
-        _batch_size(regime, sizing.parameters(model)),
-        sizing.train_samples(run.tokens, model.positions),
+        _batch_size(regime, model.parameters),
+        sizing.train_samples(run.tokens, model.max_position_embeddings),
     )
     if request.as_released:
         if released is None:
@@ -205,7 +210,7 @@ def _training(
             f"min_lr {chosen['min_lr']} is above lr {chosen['lr']}", "--set min_lr below lr"
         )
     return Training(
-        sequence_length=model.positions,
+        sequence_length=model.max_position_embeddings,
         global_batch_size=batch,
         train_samples=samples,
         steps=steps,

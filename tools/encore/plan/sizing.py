@@ -1,29 +1,9 @@
-"""Arithmetic of a run: parameters, FLOPs, steps, memory, checkpoint bytes. Pure functions, no facts of any machine.
-
-The model is Megatron's GPT: learned positions, tied embeddings, biases, pre-layernorm. The attention's inner size is
-heads × kv_size, which differs from d_model in some of the paper's shapes (Megatron's --kv-channels).
-"""
+"""Arithmetic of a run: parameters, FLOPs, steps, memory, checkpoint bytes. Pure functions, no facts of any machine."""
 
 import math
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Dimensions:
-    """A model: a shape with its vocabulary and positions; `vocabulary` is the padded one, the embedding's rows."""
-
-    layers: int
-    d_model: int
-    ffw_size: int
-    kv_size: int
-    heads: int
-    vocabulary: int
-    positions: int
-
-    @property
-    def attention_size(self) -> int:
-        """The attention's inner size, heads × kv_size."""
-        return self.heads * self.kv_size
+from encore.model.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -52,41 +32,20 @@ class Memory:
         return self.weights_and_gradients + self.optimizer + self.activations
 
 
-def padded_vocabulary(vocabulary: int, tensor_parallel: int, divisible_by: int = 128) -> int:
-    """The embedding's rows: the vocabulary rounded up to a multiple of 128 × tensor parallel degree.
-
-    Source: TurkuNLP 6732bc9, megatron/tokenizer/tokenizer.py, _vocab_size_with_padding.
-    """
-    multiple = divisible_by * tensor_parallel
-    return -(-vocabulary // multiple) * multiple
-
-
-def layer_parameters(model: Dimensions) -> int:
-    """Parameters of one transformer layer: two layernorms, QKV, projection, two feed-forward matrices, biases."""
-    d, a, f = model.d_model, model.attention_size, model.ffw_size
-    return 4 * d + (3 * a * d + 3 * a) + (a * d + d) + (2 * d * f + f + d)
-
-
-def parameters(model: Dimensions) -> int:
-    """All parameters: embeddings, layers, the final layernorm."""
-    embeddings = (model.vocabulary + model.positions) * model.d_model
-    return embeddings + model.layers * layer_parameters(model) + 2 * model.d_model
-
-
 def flops_6nd(parameter_count: int, tokens: int) -> float:
     """The usual estimate 6·N·D (Kaplan et al. 2020, arXiv:2001.08361)."""
     return 6.0 * parameter_count * tokens
 
 
-def flops_exact(model: Dimensions, tokens: int, sequence_length: int) -> float:
+def flops_exact(model: ModelConfig, tokens: int, sequence_length: int) -> float:
     """FLOPs of forward and backward over `tokens`: all matrix products, the attention over the full square.
 
     Source: Narayanan et al. 2021, arXiv:2104.04473, appendix; here with heads × kv_size for the attention's size.
     A recomputed forward (activation checkpointing) is not counted: it is work, but not the model's.
     """
-    d, a, f = model.d_model, model.attention_size, model.ffw_size
-    weights = model.layers * (4 * d * a + 2 * d * f) + model.vocabulary * d
-    attention = model.layers * 2 * sequence_length * a
+    d, a, f = model.hidden_size, model.attention_size, model.ffn_hidden_size
+    weights = model.num_layers * (4 * d * a + 2 * d * f) + model.padded_vocab_size * d
+    attention = model.num_layers * 2 * sequence_length * a
     return 3.0 * 2.0 * (weights + attention) * tokens
 
 
@@ -100,7 +59,7 @@ def checkpoint_bytes(parameter_count: int, bf16: bool) -> int:
     return parameter_count * ((2 if bf16 else 4) + 12)
 
 
-def training_memory(model: Dimensions, layout: Layout, sequence_length: int) -> Memory:
+def training_memory(model: ModelConfig, layout: Layout, sequence_length: int) -> Memory:
     """Bytes per device: ZeRO stage 1 states and the activations of one micro-batch per pipeline stage in flight.
 
     States: bf16 weights and fp32 accumulated gradients, fp32 master weights and Adam moments shared over the data-
@@ -108,21 +67,21 @@ def training_memory(model: Dimensions, layout: Layout, sequence_length: int) -> 
     attention scores kept; with full recomputation only the layers' inputs, plus one layer in full.
     """
     shards = layout.tensor_parallel * layout.pipeline_parallel
-    held = math.ceil(parameters(model) / shards)
+    held = math.ceil(model.parameters / shards)
     weights_and_gradients = held * ((2 + 4) if layout.bf16 else (4 + 4))
     optimizer = held * (12 if layout.bf16 else 8) // layout.data_parallel
     return Memory(weights_and_gradients, optimizer, _activations(model, layout, sequence_length))
 
 
-def _activations(model: Dimensions, layout: Layout, sequence_length: int) -> int:
+def _activations(model: ModelConfig, layout: Layout, sequence_length: int) -> int:
     value_bytes = 2 if layout.bf16 else 4
     tokens = sequence_length * layout.micro_batch_size
-    hidden = tokens * model.d_model * value_bytes
+    hidden = tokens * model.hidden_size * value_bytes
     t = layout.tensor_parallel
-    inner = tokens * (4 * model.attention_size + 2 * model.ffw_size) * value_bytes // t
-    scores = 5 * model.heads * sequence_length * tokens * value_bytes // (2 * t)
+    inner = tokens * (4 * model.attention_size + 2 * model.ffn_hidden_size) * value_bytes // t
+    scores = 5 * model.num_attention_heads * sequence_length * tokens * value_bytes // (2 * t)
     layer = 5 * hidden + inner + scores
-    layers = math.ceil(model.layers / layout.pipeline_parallel)
+    layers = math.ceil(model.num_layers / layout.pipeline_parallel)
     in_flight = layout.pipeline_parallel
     body = (
         layers * hidden * in_flight + layer
@@ -130,5 +89,5 @@ def _activations(model: Dimensions, layout: Layout, sequence_length: int) -> int
         else layers * layer * in_flight
     )
     # logits in the compute type, their fp32 copy and its gradient
-    logits = tokens * model.vocabulary // t * (value_bytes + 4 + 4)
+    logits = tokens * model.padded_vocab_size // t * (value_bytes + 4 + 4)
     return body + logits

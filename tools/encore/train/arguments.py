@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from encore import cli
 from encore.errors import DataError, UnknownNameError, UsageError
+from encore.model.config import padded_vocabulary
 from encore.registry.trainer_rules import check_arguments
 from encore.registry.trainers import load_trainers
 
@@ -96,7 +97,7 @@ def padded(args: argparse.Namespace) -> int:
     """The vocabulary size that the embedding has; raises UsageError for one that cannot be."""
     multiple, wanted = args.make_vocab_size_divisible_by, args.pad_vocab_size_to
     if wanted is None:
-        return -(-args.vocab_size // multiple) * multiple
+        return padded_vocabulary(args.vocab_size, multiple)
     if wanted < args.vocab_size or wanted % multiple:
         raise UsageError(
             f"--pad-vocab-size-to {wanted} must be at least the vocabulary's {args.vocab_size} "

@@ -53,7 +53,7 @@ def pretrain(args: argparse.Namespace, started: float, talk: Talk) -> None:
         if first and args.save:
             stack.enter_context(files.exclusive(args.save / "latest"))
         run = state.start(args, joined, _checkpoint(args, say, warn), configuration)
-        logs = Logs(args, run.model.parameters_without_embeddings(), say) if first else None
+        logs = Logs(args, run.model.config.parameters_without_embeddings, say) if first else None
         if logs:
             stack.callback(logs.close)
         _Loop(run, data, logs, stops, say).all()

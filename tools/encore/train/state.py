@@ -13,7 +13,8 @@ import torch
 
 from encore.checkpoints import file_names, megatron_reader, safe_load, step_folder
 from encore.errors import CheckpointError, DataError, UsageError
-from encore.model.gpt import GPT, ModelConfig
+from encore.model.config import ModelConfig
+from encore.model.gpt import GPT
 from encore.train.engines import DeepSpeedEngine, Engine, Hyperparameters, TorchEngine
 from encore.train.logs import Progress
 from encore.train.schedule import Schedule

@@ -1,0 +1,109 @@
+"""The shape of a Megatron GPT, and what follows from it: sizes, parameter counts, layer numbers.
+
+The model has learned positions, tied embeddings, biases and pre-layernorm. The attention's inner
+size is heads × channels; in some of the paper's shapes it differs from the hidden size.
+No torch here: plans are made on login nodes that have none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from encore.errors import CheckpointError
+
+_UNSUPPORTED = (
+    "glu_activation",
+    "embed_layernorm",
+    "apply_residual_connection_post_layernorm",
+    "onnx_safe",
+)
+HINT = "use a checkpoint of a GPT with learned positions and GELU"
+
+# Megatron-DeepSpeed's pipeline numbers its layers. 0, 2 and the one before the final layernorm
+# are conversions without parameters, so that no file has their numbers.
+# source: TurkuNLP 6732bc9 megatron/model/gpt_model.py, GPTModelPipe
+EMBEDDING_NUMBER = 1
+FIRST_BLOCK_NUMBER = 3
+
+
+def final_layernorm_number(num_layers: int) -> int:
+    """The number of the final layernorm in a model of `num_layers` transformer layers."""
+    return FIRST_BLOCK_NUMBER + num_layers + 1
+
+
+def layer_numbers(num_layers: int) -> list[int]:
+    """The numbers of all layers that have weights: embedding, transformer layers, final layernorm."""
+    blocks = range(FIRST_BLOCK_NUMBER, FIRST_BLOCK_NUMBER + num_layers)
+    return [EMBEDDING_NUMBER, *blocks, final_layernorm_number(num_layers)]
+
+
+def padded_vocabulary(vocabulary: int, divisible_by: int = 128, tensor_parallel: int = 1) -> int:
+    """The rows of the word embedding: the vocabulary, rounded up so that every rank's share divides.
+
+    source: TurkuNLP 6732bc9 megatron/tokenizer/tokenizer.py, _vocab_size_with_padding
+    """
+    multiple = divisible_by * tensor_parallel
+    return -(-vocabulary // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a model and its dropout; field names are Megatron's argument names."""
+
+    num_layers: int
+    hidden_size: int
+    num_attention_heads: int
+    kv_channels: int
+    ffn_hidden_size: int
+    max_position_embeddings: int
+    padded_vocab_size: int
+    layernorm_epsilon: float = 1e-5
+    init_method_std: float = 0.02
+    attention_dropout: float = 0.1
+    hidden_dropout: float = 0.1
+    # Megatron's GELU is the tanh approximation only where it is fused with the bias
+    bias_gelu_fusion: bool = True
+    checkpoint_activations: bool = False
+    checkpoint_num_layers: int = 1
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "ModelConfig":
+        """From Megatron's arguments, given on the command line or read from a checkpoint.
+
+        Raises CheckpointError for features that this model does not have.
+        """
+        features = [f"{name} {arguments[name]}" for name in _UNSUPPORTED if arguments.get(name)]
+        if features:
+            raise CheckpointError(f"the checkpoint's model has {', '.join(features)}", HINT)
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in arguments.items() if name in names})
+
+    @property
+    def attention_size(self) -> int:
+        """The attention's inner size, heads × channels."""
+        return self.num_attention_heads * self.kv_channels
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Parameters of the word and position embeddings."""
+        return (self.padded_vocab_size + self.max_position_embeddings) * self.hidden_size
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of one transformer layer, biases included."""
+        layernorms = 2 * 2 * self.hidden_size
+        query_key_value = 3 * self.attention_size * (self.hidden_size + 1)
+        projection = self.hidden_size * (self.attention_size + 1)
+        wide = self.ffn_hidden_size * (self.hidden_size + 1)
+        narrow = self.hidden_size * (self.ffn_hidden_size + 1)
+        return layernorms + query_key_value + projection + wide + narrow
+
+    @property
+    def parameters_without_embeddings(self) -> int:
+        """Parameters of the transformer layers and the final layernorm."""
+        return self.num_layers * self.layer_parameters + 2 * self.hidden_size
+
+    @property
+    def parameters(self) -> int:
+        """All parameters; the output projection shares the word embeddings."""
+        return self.embedding_parameters + self.parameters_without_embeddings
