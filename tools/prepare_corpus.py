@@ -128,7 +128,7 @@ def subset(args: argparse.Namespace) -> dict[str, Any]:
         done = write(subsets.tail(lambda: stream(args), args.tail))
     elif args.tokens is not None:
         tokenizer = tokenizer_files.load(args.tokenizer)
-        count = functools.partial(subsets.counted, lambda: stream(args), args.tokens)
+        count = functools.partial(subsets.head_of_tokens, lambda: stream(args), args.tokens)
         done = encoders.encoding(
             tokenizer, args.append_eod, cli.warn, lambda encode: write(count(encode))
         )

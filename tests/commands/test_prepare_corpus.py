@@ -159,8 +159,8 @@ REFUSED = [
         2,
         "'many' is not a count",
     ),
-    (["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--samples", "0"], 2, "nothing to take"),
-    (["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--tokens", "0"], 2, "nothing to take"),
+    (["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--samples", "0"], 2, " cannot be taken"),
+    (["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--tokens", "0"], 2, " cannot be taken"),
     (
         ["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--tokens", "1", "--bytes", "1"],
         2,
@@ -176,7 +176,7 @@ REFUSED = [
     (
         ["subset", "in/corpus.jsonl", "--field", "content", "--samples", "1B", "--output", "out/x"],
         1,
-        "documents short",
+        "the input has 100 documents, fewer than the 1,000,000,000 asked for",
     ),
     (
         ["subset", "in/corpus.jsonl", "--tail", "1", "--output", "in/corpus.jsonl"],

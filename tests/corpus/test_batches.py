@@ -1,4 +1,4 @@
-"""Batches keep their parts together when cut; budgets take whole documents until they are reached."""
+"""Batches keep their parts together when cut; budgets take whole documents until reached."""
 
 import pytest
 from encore.corpus.batches import Batch, Batches, Budget, InputDigest, head
@@ -49,7 +49,9 @@ def test_a_budget_is_reached_by_the_fewest_documents_that_do(
         assert sum(taken[:-1]) < amount <= sum(taken)
     else:
         assert taken == whole
-        with pytest.raises(DataError, match=f"the input ends {amount - sum(whole)} tokens short"):
+        with pytest.raises(
+            DataError, match=f"has {sum(whole)} tokens, fewer than the {amount} asked"
+        ):
             budget.check()
 
 
@@ -73,5 +75,5 @@ def test_nothing_is_read_beyond_what_is_needed() -> None:
 
 @pytest.mark.parametrize("amount", [0, -1])
 def test_nothing_cannot_be_asked_for(amount: int) -> None:
-    with pytest.raises(UsageError, match="nothing to take"):
+    with pytest.raises(UsageError, match=f"{amount} documents cannot be taken"):
         Budget(amount, "documents")

@@ -1,4 +1,4 @@
-"""Streams of documents: the same from every form, every bad document named or counted, memory bounded."""
+"""Streams of documents: the same from every format, bad ones named or counted, memory bounded."""
 
 import gzip
 import hashlib
@@ -63,7 +63,7 @@ def last(*paths: Path, reading: ReadOptions = PLAIN) -> Batch:
     return list(stream([str(path) for path in paths], reading))[-1]
 
 
-def test_every_form_gives_the_same_documents(tmp_path: Path) -> None:
+def test_every_format_gives_the_same_documents(tmp_path: Path) -> None:
     plain = jsonl(tmp_path / "a.jsonl", TEXTS).read_bytes()
     half = plain.index(b"\n", len(plain) // 20) + 1
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(plain[:half]) + gzip.compress(plain[half:]))
@@ -169,14 +169,18 @@ def test_a_smaller_amount_is_a_prefix_that_ends_with_the_document_that_reaches_i
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "BLOCK_BYTES", 100)
         if samples > len(sizes):
-            with pytest.raises(DataError, match=rf"ends {samples - len(sizes)} documents short"):
+            with pytest.raises(
+                DataError, match=f"has {len(sizes)} documents, fewer than the {samples} "
+            ):
                 texts_of(path, ReadOptions(samples=samples))
         else:
             assert [len(text) for text in texts_of(path, ReadOptions(samples=samples))] == sizes[
                 :samples
             ]
         if amount > sum(sizes):
-            with pytest.raises(DataError, match=rf"ends {amount - sum(sizes)} bytes short"):
+            with pytest.raises(
+                DataError, match=f"has {sum(sizes)} bytes, fewer than the {amount} asked"
+            ):
                 texts_of(path, ReadOptions(bytes=amount))
         else:
             taken = [len(text) for text in texts_of(path, ReadOptions(bytes=amount))]
@@ -190,7 +194,7 @@ def test_an_amount_is_of_all_inputs_together(tmp_path: Path) -> None:
     assert b"".join(text for batch in batches for text in batch.texts) == b"123"
 
 
-def test_the_digest_is_of_the_file_as_it_lies_there(tmp_path: Path) -> None:
+def test_the_digest_is_of_the_file_as_stored(tmp_path: Path) -> None:
     plain = jsonl(tmp_path / "a.jsonl", TEXTS)
     packed = tmp_path / "a.jsonl.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
@@ -205,7 +209,7 @@ def test_the_digest_is_of_the_file_as_it_lies_there(tmp_path: Path) -> None:
         assert source.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_of_a_file_that_is_not_read_to_its_end_the_digest_says_how_much_it_covers(
+def test_the_digest_of_a_partly_read_file_says_how_much_it_covers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(documents, "BLOCK_BYTES", 1000)
@@ -216,7 +220,7 @@ def test_of_a_file_that_is_not_read_to_its_end_the_digest_says_how_much_it_cover
     assert source.sha256 == hashlib.sha256(path.read_bytes()[:1000]).hexdigest()
 
 
-def test_a_file_given_twice_is_read_and_told_of_twice(tmp_path: Path) -> None:
+def test_a_file_given_twice_is_read_and_reported_twice(tmp_path: Path) -> None:
     path = str(jsonl(tmp_path / "x.jsonl", ["a"]))
     batches = list(stream([path, path], PLAIN))
     assert [text for batch in batches for text in batch.texts] == [b"a", b"a"]
@@ -281,7 +285,7 @@ def test_a_torn_parquet_file_is_refused(tmp_path: Path, keep: int) -> None:
 @pytest.mark.parametrize(
     "name", ["missing.jsonl", "/no/such/path", "data/x.parquet", "what is this"]
 )
-def test_an_input_that_is_nowhere_is_named(name: str) -> None:
+def test_an_input_that_does_not_exist_is_named(name: str) -> None:
     with pytest.raises(DataError, match=f"{name} is neither a file or folder nor a dataset's name"):
         texts_of(name)
 

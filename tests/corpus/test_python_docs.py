@@ -19,13 +19,22 @@ def test_the_text_is_large_english_and_free_of_duplicates(tmp_path: Path) -> Non
     assert sum(" the " in text for text in texts) > len(texts) / 2
 
 
+_WRITE_IN_A_NEW_PROCESS = """
+import sys
+from pathlib import Path
+from encore.corpus import python_docs
+
+python_docs.write_jsonl(Path(sys.argv[1]))
+assert "antigravity" not in sys.modules
+"""
+
+
 def test_the_same_python_gives_the_same_bytes(tmp_path: Path) -> None:
     one, two = tmp_path / "1", tmp_path / "2"
     python_docs.write_jsonl(one)
     subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(TOOLS)!r})\nfrom pathlib import Path\n"
-         f"from encore.corpus import python_docs; python_docs.write_jsonl(Path({str(two)!r}))\n"
-         "assert 'antigravity' not in sys.modules"],
-        check=True, env={"PYTHONHASHSEED": "7"},
-    )  # fmt: skip
+        [sys.executable, "-c", _WRITE_IN_A_NEW_PROCESS, str(two)],
+        check=True,
+        env={"PYTHONHASHSEED": "7", "PYTHONPATH": str(TOOLS)},
+    )
     assert one.read_bytes() == two.read_bytes()

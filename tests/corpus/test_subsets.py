@@ -1,4 +1,4 @@
-"""Subsets as files: what `head` and `tail` give, byte for byte, and nothing at all when something is wrong."""
+"""Subsets as files: what `head` and `tail` give, byte for byte; nothing when something is wrong."""
 
 import gzip
 import json
@@ -62,7 +62,9 @@ def test_tokens_are_counted_to_the_document_that_reaches_them(corpus: Path, tmp_
         return [], [3] * len(texts)
 
     for tokens, count in ((1, 1), (3, 1), (4, 2), (149, 50), (150, 50)):
-        batches = subsets.counted(lambda: stream([str(corpus)], ReadOptions()), tokens, encode)
+        batches = subsets.head_of_tokens(
+            lambda: stream([str(corpus)], ReadOptions()), tokens, encode
+        )
         assert subsets.write([str(corpus)], tmp_path / "x", "text", batches)["documents"] == count
         assert (tmp_path / "x").read_bytes() == b"".join(LINES[:count])
 
@@ -88,7 +90,7 @@ def test_rows_become_lines(tmp_path: Path) -> None:
     assert [json.loads(line) for line in written.splitlines()] == [{"text": "a\n"}, {"text": "三"}]
 
 
-def test_the_outputs_name_says_how_it_is_packed(corpus: Path, tmp_path: Path) -> None:
+def test_the_outputs_extension_says_how_it_is_compressed(corpus: Path, tmp_path: Path) -> None:
     assert gzip.decompress(head(corpus, tmp_path / "x.jsonl.gz", samples=9)) == b"".join(LINES[:9])
     frames = head(corpus, tmp_path / "x.jsonl.zst", samples=9)
     assert zstandard.ZstdDecompressor().stream_reader(frames).read() == b"".join(LINES[:9])
@@ -117,9 +119,9 @@ def test_a_failure_leaves_nothing(corpus: Path, tmp_path: Path) -> None:
     for limits in ({}, {"samples": 51}):
         with pytest.raises(DataError, match=r"corpus\.jsonl:51: broken JSON"):
             head(corpus, tmp_path / "x", **limits)
-    with pytest.raises(DataError, match="the input has 50 documents, 51 were asked for"):
+    with pytest.raises(DataError, match="the input has 50 documents, fewer than the 51 asked for"):
         tail(corpus, tmp_path / "x", 51, skip_bad=True)
-    with pytest.raises(UsageError, match="nothing to take"):
+    with pytest.raises(UsageError, match="the last 0 documents cannot be taken"):
         tail(corpus, tmp_path / "x", 0)
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.jsonl"]
 

@@ -1,1 +1,1 @@
-"""Text before it is tokens."""
+"""Text before tokenization: streams of documents, subsets of them, and the demo's own text."""

@@ -12,9 +12,9 @@ from encore.errors import DataError, UsageError
 
 @dataclass(frozen=True)
 class InputDigest:
-    """One input so far: its size in bytes, and the digest of the `hashed_bytes` that were read of it.
+    """What was read of one input: its size in bytes, the SHA-256 of its first `hashed_bytes`.
 
-    For a dataset, which is no file, both count its texts.
+    A dataset is not a file: its size is None, and the digest is of its texts.
     """
 
     name: str
@@ -25,10 +25,13 @@ class InputDigest:
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive documents of one input, as UTF-8; `lines` holds their raw lines where the input has lines.
+    """Consecutive documents of one input, as UTF-8.
 
-    `input_index` is the number of the input, from 0; `source` what was read of it up to this batch's end. `skipped` tells of
-    each document that was left out how many of this batch's stand before it, and why.
+    source: what had been read of the input by the end of this batch.
+    lines: the raw lines of the documents, with their line ends, where the input has lines.
+    skipped: for each document that was left out, how many of this batch's documents precede it,
+    and the reason.
+    input_index: the position of the input on the command line, from 0.
     """
 
     source: InputDigest
@@ -38,44 +41,47 @@ class Batch:
     input_index: int = 0
 
     def first(self, count: int) -> "Batch":
-        """The first documents, and what was skipped before the last of them."""
+        """The first `count` documents, and what was skipped before the last of them."""
         skipped = [(i, reason) for i, reason in self.skipped if i < count]
-        return replace(
-            self, texts=self.texts[:count], lines=self.lines and self.lines[:count], skipped=skipped
-        )
+        lines = None
+        if self.lines is not None:
+            lines = self.lines[:count]
+        return replace(self, texts=self.texts[:count], lines=lines, skipped=skipped)
 
     def rest(self, count: int) -> "Batch":
-        """All but the first documents, and what was skipped among them."""
+        """All but the first `count` documents, and what was skipped among them."""
         skipped = [(i - count, reason) for i, reason in self.skipped if i >= count]
-        return replace(
-            self, texts=self.texts[count:], lines=self.lines and self.lines[count:], skipped=skipped
-        )
+        lines = None
+        if self.lines is not None:
+            lines = self.lines[count:]
+        return replace(self, texts=self.texts[count:], lines=lines, skipped=skipped)
 
 
 Batches = Generator[Batch, None, None]
 
 
-@dataclass
 class Budget:
-    """An amount of `unit` still to take; whole documents are taken until it is reached (None: no bound)."""
+    """An amount of `unit` to take from a stream; None: all of it. Raises UsageError if below 1.
 
-    remaining: int | None
-    unit: str
+    Documents are taken whole, so that the last one may exceed the amount: `remaining` is then
+    negative.
+    """
 
-    def __post_init__(self) -> None:
-        if self.remaining is not None and self.remaining < 1:
-            raise UsageError(
-                f"{self.remaining} {self.unit} is nothing to take", "ask for at least 1"
-            )
+    def __init__(self, amount: int | None, unit: str) -> None:
+        if amount is not None and amount < 1:
+            raise UsageError(f"{amount} {unit} cannot be taken", "ask for at least 1")
+        self._amount = amount
+        self._unit = unit
+        self.remaining = amount
 
     def take(self, sizes: npt.ArrayLike) -> int:
-        """How many of the next documents, of these sizes, are needed; counts them as taken."""
+        """How many of the next documents, of these sizes (n,), are needed; they count as taken."""
         ends = np.cumsum(sizes, dtype=np.int64)
         if self.remaining is None or not len(ends):
             return len(ends)
-        taken = min(int(np.searchsorted(ends, self.remaining)) + 1, len(ends))
-        self.remaining -= int(ends[taken - 1])
-        return taken
+        count = min(int(np.searchsorted(ends, self.remaining)) + 1, len(ends))
+        self.remaining -= int(ends[count - 1])
+        return count
 
     @property
     def reached(self) -> bool:
@@ -83,12 +89,14 @@ class Budget:
         return self.remaining is not None and self.remaining <= 0
 
     def check(self) -> None:
-        """Raises DataError if the documents ended before the amount was reached."""
-        if self.remaining is not None and self.remaining > 0:
-            raise DataError(
-                f"the input ends {self.remaining:,} {self.unit} short of what was asked for",
-                "ask for less",
-            )
+        """Raise DataError if the documents ended before the amount was reached."""
+        if self._amount is None or self.remaining is None or self.reached:
+            return
+        available = self._amount - self.remaining
+        raise DataError(
+            f"the input has {available:,} {self._unit}, fewer than the {self._amount:,} asked for",
+            f"ask for at most {available:,}",
+        )
 
 
 Sizes = Callable[[Batch], npt.ArrayLike]
@@ -96,7 +104,10 @@ Sizes = Callable[[Batch], npt.ArrayLike]
 
 
 def head(batches: Batches, budget: Budget, sizes: Sizes) -> Batches:
-    """The first documents, up to and with the one that reaches the budget. Raises DataError if none does."""
+    """The first documents, up to and including the one that reaches the budget.
+
+    Nothing is read beyond that batch. Raises DataError if the stream ends too early.
+    """
     with contextlib.closing(batches):
         for batch in batches:
             count = budget.take(sizes(batch))

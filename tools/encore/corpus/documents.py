@@ -1,15 +1,16 @@
-"""Streams of documents: jsonl, jsonl.gz, jsonl.zst, parquet and Hugging Face datasets, in order, checked and counted.
+"""Streams of documents: jsonl, jsonl.gz, jsonl.zst, parquet and Hugging Face datasets, in order.
 
-A stream comes in batches of about a MB, so that memory does not grow with the input; only a single document is ever
-held whole. What a file is, its first bytes say, not its name. Lines end as in Python's text files (LF, CRLF or CR);
-blank ones are no documents. A stream's first documents are what the paper took with `head`: fewer are a prefix of more
-(source: huggingface/datablations README, "Data").
+Documents come in batches of about a MB, so that memory does not grow with the input; at most one
+document is held whole. The format of a file is told from its first bytes, not from its name. Lines
+end as in Python's text files (LF, CRLF or CR); blank lines are ignored. The first documents of a
+stream are what the paper took with `head`: fewer are a prefix of more (source:
+huggingface/datablations README, "Data").
 """
 
+import contextlib
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,19 +21,23 @@ import orjson
 
 from encore import files
 from encore.corpus.batches import Batch, Batches, Budget, InputDigest, head
+from encore.corpus.inputs import DatasetName, parse_dataset
 from encore.errors import DataError
 
 BLOCK_BYTES = 1 << 20
+# of a table at a time; web pages and source files are a few kB each, so that these are about a MB
 _ROWS = 512
-_DATA_SUFFIXES = (".jsonl", ".json", ".ndjson", ".gz", ".zst", ".parquet", ".txt")
-_DATASET_NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<config>[\w.-]+))?")
+_PARQUET_MAGIC = b"PAR1"
+_CODEC_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What is read of the inputs: the text's field, the split of a dataset, bad documents skipped or refused.
+    """What to read of the inputs.
 
-    `samples` and `bytes` (of text, in UTF-8) end it with the document that reaches them.
+    field: the key of the text in a document. split: of a dataset. skip_bad: leave out documents
+    that cannot be used instead of refusing the input. samples, bytes (of text, in UTF-8): stop
+    with the document that reaches them.
     """
 
     field: str = "text"
@@ -43,55 +48,68 @@ class ReadOptions:
 
 
 class _BadDocumentError(Exception):
-    """Why one document cannot be used: the reason it is counted by, and what was found."""
+    """Why one document cannot be used: the reason it is counted under, and details."""
 
-    def __init__(self, reason: str, found: str = "") -> None:
-        super().__init__(f"{reason}: {found}" if found else reason)
+    def __init__(self, reason: str, detail: str = "") -> None:
+        message = reason
+        if detail:
+            message = f"{reason}: {detail}"
+        super().__init__(message)
         self.reason = reason
 
 
-def stream(inputs: Iterable[str], reading: ReadOptions) -> Batches:
-    """The documents of all inputs, in order. Raises DataError, naming file and line, unless bad ones are skipped."""
-    whole = (
-        replace(batch, input_index=i)
-        for i, name in enumerate(inputs)
-        for batch in _open(name, reading)
-    )
+def stream(inputs: Iterable[str], options: ReadOptions) -> Batches:
+    """The documents of all inputs, in order.
+
+    Raises DataError where an input cannot be read, and, unless bad documents are skipped, for the
+    first bad one, with file and line.
+    """
+    # Both limits may be given; the tighter one ends the stream.
     by_samples = head(
-        whole, Budget(reading.samples, "documents"), lambda batch: np.ones(len(batch.texts))
+        _all_documents(inputs, options),
+        Budget(options.samples, "documents"),
+        lambda batch: np.ones(len(batch.texts)),
     )
     return head(
         by_samples,
-        Budget(reading.bytes, "bytes"),
+        Budget(options.bytes, "bytes"),
         lambda batch: [len(text) for text in batch.texts],
     )
 
 
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+def _all_documents(inputs: Iterable[str], options: ReadOptions) -> Batches:
+    for i, name in enumerate(inputs):
+        with contextlib.closing(_open(name, options)) as batches:
+            for batch in batches:
+                yield replace(batch, input_index=i)
 
 
-def _open(name: str, reading: ReadOptions) -> Batches:
+def _open(name: str, options: ReadOptions) -> Batches:
     path = Path(name)
-    if path.is_file():
-        with open(path, "rb") as handle:
-            begin = handle.read(4)
-        if begin == b"PAR1":
-            return _parquet(path, reading)
-        codec = next((codec for magic, codec in _MAGIC.items() if begin.startswith(magic)), None)
-        return _jsonl(path, codec, reading)
-    match = _DATASET_NAME.fullmatch(name)
     if path.is_dir():
-        return _dataset(name, None, reading)
-    if match is None or name.endswith(_DATA_SUFFIXES):
-        raise DataError(
-            f"{name} is neither a file or folder nor a dataset's name", "check the path"
-        )
-    return _dataset(match["name"], match["config"], reading)
+        return _dataset(DatasetName(name, None), options)
+    if not path.is_file():
+        dataset = parse_dataset(name)
+        if dataset is None:
+            raise DataError(
+                f"{name} is neither a file or folder nor a dataset's name",
+                "give an existing path, or a dataset as NAME or NAME:CONFIG",
+            )
+        return _dataset(dataset, options)
+    with open(path, "rb") as handle:
+        magic = handle.read(4)
+    if magic == _PARQUET_MAGIC:
+        return _parquet(path, options)
+    for codec_magic, codec in _CODEC_MAGIC.items():
+        if magic.startswith(codec_magic):
+            return _jsonl(path, codec, options)
+    return _jsonl(path, None, options)
 
 
-class _Hashed:
-    """A file that hashes what is read of it; `closed` and `close` are what pyarrow asks of a file it does not own."""
+class _HashingReader:
+    """A file that hashes what is read of it."""
 
+    # pyarrow asks a file object for `closed` and calls `close`, but it does not own this one.
     closed = False
 
     def __init__(self, path: Path) -> None:
@@ -100,7 +118,7 @@ class _Hashed:
         self._digest = hashlib.sha256()
         self._bytes = 0
 
-    def __enter__(self) -> "_Hashed":
+    def __enter__(self) -> "_HashingReader":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -117,94 +135,119 @@ class _Hashed:
 
     def source(self) -> InputDigest:
         size = os.fstat(self._file.fileno()).st_size
-        return InputDigest(str(self.path), size, self._bytes, self._digest.copy().hexdigest())
+        return InputDigest(str(self.path), size, self._bytes, self._digest.hexdigest())
 
 
-def _jsonl(path: Path, codec: str | None, reading: ReadOptions) -> Batches:
-    with _Hashed(path) as raw:
+def _jsonl(path: Path, codec: str | None, options: ReadOptions) -> Batches:
+    with _HashingReader(path) as raw:
         number = 1
-        for block in _blocks(raw, codec):
+        for block in _line_blocks(raw, codec):
             lines = block.splitlines(keepends=True)
-            yield from _json_batches(lines, number, raw.source(), reading)
+            yield from _json_batches(lines, number, raw.source(), options)
             number += len(lines)
+        # A decompressor may stop before the end of the file; the digest is to cover all of it.
         while raw.read(BLOCK_BYTES):
             pass
-        yield Batch(raw.source(), [])  # an input without documents is told of as well
+        # The final digest, also of an input without documents, reaches the manifest with this one.
+        yield Batch(raw.source(), [])
 
 
-def _blocks(raw: _Hashed, codec: str | None) -> Iterator[bytes]:
-    """The decompressed file in pieces that end with a line, the last one perhaps without its line end."""
+def _line_blocks(raw: _HashingReader, codec: str | None) -> Iterator[bytes]:
+    """The decompressed file in blocks of whole lines; the last one may lack its line end."""
     handle: Any = raw
-    if codec:
+    if codec is not None:
         import pyarrow as pa
 
         handle = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
-    rest: list[bytes] = []
-    while chunk := _read(handle, raw.path):
+    # Chunks of an unfinished line: joined once, since adding up a long line would be quadratic.
+    pending: list[bytes] = []
+    while chunk := _read_block(handle, raw.path):
         cut = chunk.rfind(b"\n") + 1
         if cut:
-            yield b"".join([*rest, chunk[:cut]])
-            rest = []
-        rest.append(chunk[cut:])
-    if any(rest):
-        yield b"".join(rest)
+            yield b"".join([*pending, chunk[:cut]])
+            pending = []
+        pending.append(chunk[cut:])
+    if any(pending):
+        yield b"".join(pending)
 
 
-def _read(handle: Any, path: Path) -> bytes:
+def _read_block(handle: Any, path: Path) -> bytes:
     try:
-        return handle.read(BLOCK_BYTES)
+        block: bytes = handle.read(BLOCK_BYTES)
     except OSError as error:
+        # pyarrow reports corrupt data as an OSError without a number; the system's have one.
         if error.errno is not None:
             raise
-        raise DataError(f"{path} is corrupt or truncated: {error}", "fetch it again") from None
+        raise DataError(
+            f"{path} is corrupt or truncated: {error}", "download or copy it again"
+        ) from None
+    return block
 
 
 def _json_batches(
-    lines: list[bytes], first: int, source: InputDigest, reading: ReadOptions
+    lines: list[bytes], first_number: int, source: InputDigest, options: ReadOptions
 ) -> Batches:
-    name = reading.field
+    # orjson reads a whole block about as fast as this loop can be; only a block that it cannot
+    # read, or in which a text is missing or empty, is looked at line by line.
     try:
-        texts = [orjson.loads(line)[name].encode() for line in lines]
-        good = all(texts)
+        texts = [orjson.loads(line)[options.field].encode() for line in lines]
     except (ValueError, KeyError, TypeError, AttributeError):
-        good = False
-    if good:
+        texts = []
+    if texts and all(texts):
         yield Batch(source, texts, lines)
-    else:
-        numbered = ((number, line) for number, line in enumerate(lines, first) if line.strip())
-        yield from _checked(numbered, lambda line: _text_of_line(line, name), source, reading, True)
+        return
+    numbered = []
+    for number, line in enumerate(lines, first_number):
+        if line.strip():
+            numbered.append((number, line))
+    yield from _checked(
+        numbered,
+        lambda line: _text_of_line(line, options.field),
+        source,
+        options,
+        keep_lines=True,
+    )
 
 
 def _checked(
     numbered: Iterable[tuple[int, Any]],
     text_of: Callable[[Any], bytes],
     source: InputDigest,
-    reading: ReadOptions,
-    are_lines: bool = False,
+    options: ReadOptions,
+    keep_lines: bool = False,
 ) -> Batches:
-    """One batch, document by document: the bad ones left out and noted, or the good ones before the first bad one."""
+    """One batch, document by document, without the bad ones.
+
+    Unless bad documents are skipped, yields those before the first bad one, then raises DataError:
+    a reader that needs no more of them never meets the bad one.
+    """
     texts: list[bytes] = []
-    lines: list[bytes] = []
+    lines: list[bytes] | None = None
+    if keep_lines:
+        lines = []
     skipped: list[tuple[int, str]] = []
     for number, item in numbered:
         try:
-            texts.append(text_of(item))
+            text = text_of(item)
         except _BadDocumentError as bad:
-            if not reading.skip_bad:
-                yield Batch(source, texts, lines if are_lines else None)
-                hint = "mend it, or leave such documents out with --on-error skip"
-                raise DataError(f"{source.name}:{number}: {bad}", hint) from None
+            if not options.skip_bad:
+                yield Batch(source, texts, lines)
+                raise DataError(
+                    f"{source.name}:{number}: {bad}",
+                    "fix it, or leave such documents out with --on-error skip",
+                ) from None
             skipped.append((len(texts), bad.reason))
-        else:
+            continue
+        texts.append(text)
+        if lines is not None:
             lines.append(item)
-    yield Batch(source, texts, lines if are_lines else None, skipped)
+    yield Batch(source, texts, lines, skipped)
 
 
-def _text_of_line(line: bytes, name: str) -> bytes:
+def _text_of_line(line: bytes, field: str) -> bytes:
+    # The json module is what Megatron's tool reads with; it accepts NaN, which orjson does not.
     try:
-        record = json.loads(
-            line.rstrip().decode()
-        )  # what Megatron's tool reads with; it takes NaN, which orjson does not
+        record = json.loads(line.rstrip().decode())
     except UnicodeDecodeError as error:
         raise _BadDocumentError("invalid UTF-8", f"byte {error.start + 1} of the line") from None
     except json.JSONDecodeError as error:
@@ -213,11 +256,10 @@ def _text_of_line(line: bytes, name: str) -> bytes:
         raise _BadDocumentError("broken JSON", str(error)) from None
     if not isinstance(record, dict):
         raise _BadDocumentError("not a JSON object", type(record).__name__)
-    if name not in record:
-        raise _BadDocumentError(
-            "missing field", f"{name!r} is not among {', '.join(map(repr, record)) or 'none'}"
-        )
-    return _text_of_value(record[name])
+    if field not in record:
+        fields = ", ".join(map(repr, record)) or "none"
+        raise _BadDocumentError("missing field", f"{field!r} is not among {fields}")
+    return _text_of_value(record[field])
 
 
 def _text_of_value(value: Any) -> bytes:
@@ -226,71 +268,84 @@ def _text_of_value(value: Any) -> bytes:
     if not value:
         raise _BadDocumentError("empty document")
     try:
-        return value.encode() if isinstance(value, str) else value.decode().encode()
+        if isinstance(value, str):
+            return value.encode()
+        value.decode()
     except UnicodeError as error:
         raise _BadDocumentError("invalid UTF-8", str(error)) from None
+    return bytes(value)
 
 
-def _parquet(path: Path, reading: ReadOptions) -> Batches:
+def _parquet(path: Path, options: ReadOptions) -> Batches:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    # Columns are read from all over the file, so that it is hashed as a whole, beforehand.
     size = path.stat().st_size
     source = InputDigest(str(path), size, size, files.sha256(path))
     number = 1
     try:
         with pq.ParquetFile(path) as table:
-            _check_field(reading.field, table.schema_arrow.names, path)
+            _check_field(options.field, table.schema_arrow.names, str(path))
             if not table.num_row_groups:
                 yield Batch(source, [])
-            for rows in table.iter_batches(batch_size=_ROWS, columns=[reading.field]):
+            for rows in table.iter_batches(batch_size=_ROWS, columns=[options.field]):
                 column = rows.column(0)
                 if pa.types.is_dictionary(column.type):
                     column = column.dictionary_decode()
+                # As bytes, so that one text of invalid UTF-8 does not fail its whole batch.
                 if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                    column = column.cast(
-                        pa.large_binary()
-                    )  # so that one bad text does not fail its whole batch
-                yield from _checked(
-                    enumerate(column.to_pylist(), number), _text_of_value, source, reading
-                )
+                    column = column.cast(pa.large_binary())
+                numbered = enumerate(column.to_pylist(), number)
+                yield from _checked(numbered, _text_of_value, source, options)
                 number += len(rows)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is corrupt: {error}", "fetch it again") from None
+        raise DataError(f"{path} is corrupt: {error}", "download or copy it again") from None
 
 
-def _dataset(name: str, config: str | None, reading: ReadOptions) -> Batches:
-    """Rows of a dataset as the hub streams them. A dataset that is a script is refused by `datasets` itself."""
+def _dataset(dataset: DatasetName, options: ReadOptions) -> Batches:
+    """Rows of a dataset, of the Hub or of a folder, streamed.
+
+    A dataset that is a script is refused by `datasets` itself (from version 4 on).
+    """
     import datasets
 
     datasets.disable_progress_bars()
-    label = f"{name}:{config}" if config else name
-    digest, hashed, number = hashlib.sha256(), 0, 1
+    label = str(dataset)
+    digest = hashlib.sha256()
+    hashed_bytes = 0
+    number = 1
     try:
-        for rows in datasets.load_dataset(name, config, split=reading.split, streaming=True).iter(
-            _ROWS
-        ):
-            _check_field(reading.field, list(rows), label)
-            for batch in _checked(
-                enumerate(rows[reading.field], number),
-                _text_of_value,
-                InputDigest(label, None, 0, ""),
-                reading,
-            ):
+        table = datasets.load_dataset(
+            dataset.name, dataset.config, split=options.split, streaming=True
+        )
+        for rows in table.iter(_ROWS):
+            _check_field(options.field, list(rows), label)
+            numbered = enumerate(rows[options.field], number)
+            source = InputDigest(label, None, 0, "")
+            for batch in _checked(numbered, _text_of_value, source, options):
                 for text in batch.texts:
                     digest.update(text)
-                    hashed += len(text)
-                yield replace(batch, source=InputDigest(label, None, hashed, digest.hexdigest()))
-            number += len(rows[reading.field])
+                    hashed_bytes += len(text)
+                source = InputDigest(label, None, hashed_bytes, digest.hexdigest())
+                yield replace(batch, source=source)
+            number += len(rows[options.field])
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(
-            f"{label}: {str(error).splitlines()[0]}",
-            "check the name, its configuration and --split",
-        ) from None
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"{label}: {reason}", _dataset_hint(dataset)) from None
 
 
-def _check_field(name: str, fields: list[str], where: object) -> None:
-    if name not in fields:
+def _dataset_hint(dataset: DatasetName) -> str:
+    if Path(dataset.name).is_dir():
+        return f"see its files and splits with: ls -R {dataset.name}"
+    return (
+        f"its configurations and splits: https://huggingface.co/datasets/{dataset.name}"
+        " (gated ones need: hf auth login)"
+    )
+
+
+def _check_field(field: str, fields: list[str], where: str) -> None:
+    if field not in fields:
         raise DataError(
-            f"{where} has no field {name!r}; it has {', '.join(fields)}", "name one with --field"
+            f"{where} has no field {field!r}; it has {', '.join(fields)}", "name one with --field"
         )

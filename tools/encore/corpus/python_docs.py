@@ -1,6 +1,6 @@
-"""Real text that every CPython carries: the language reference's topics and the standard library's docstrings.
+"""Real text that every CPython carries: topics of the language reference, library docstrings.
 
-About 2 MB of English prose, read without importing or running any of it; what the demo trains on.
+About 2 MB of English prose for the demo to train on. The library is parsed, never imported or run.
 """
 
 import ast
@@ -12,19 +12,26 @@ from pathlib import Path
 
 from encore import files
 
-_LEAST_CHARACTERS = 200  # shorter docstrings are one-line summaries
+# Shorter docstrings are one-line summaries, hardly prose.
+_LEAST_CHARACTERS = 200
+# Not documentation of the library: other people's packages, tests, tools with their own texts.
+_IGNORED_FOLDERS = {"site-packages", "test", "tests", "lib2to3", "idlelib"}
 
 
 def write_jsonl(target: Path) -> int:
-    """Write all documents as {"text": …} lines, atomically; returns their number.
+    """Write all documents as {"text": …} lines, atomically; returns how many there are.
 
-    Sorted by the texts' hashes, so that any head and any tail hold the same mixture.
+    They are sorted by their hashes, so that any head and any tail hold the same mixture, and the
+    same Python always gives the same file.
     """
-    documents = sorted(
-        {*_topics(), *_docstrings()}, key=lambda text: hashlib.sha256(text.encode()).digest()
-    )
-    files.write_text(target, "".join(json.dumps({"text": text}) + "\n" for text in documents))
+    documents = sorted({*_topics(), *_docstrings()}, key=_sha256)
+    lines = [json.dumps({"text": text}) + "\n" for text in documents]
+    files.write_text(target, "".join(lines))
     return len(documents)
+
+
+def _sha256(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _topics() -> Iterator[str]:
@@ -34,12 +41,13 @@ def _topics() -> Iterator[str]:
 
 
 def _docstrings() -> Iterator[str]:
-    for path in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
-        if {"site-packages", "test", "tests", "lib2to3", "idlelib"} & set(path.parts):
+    library = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(library.rglob("*.py")):
+        if _IGNORED_FOLDERS.intersection(path.parts):
             continue
         try:
             tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError):  # deliberately broken files are part of the library
+        except (SyntaxError, ValueError):  # the library holds deliberately broken files
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):

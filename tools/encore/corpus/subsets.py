@@ -1,7 +1,7 @@
 """Subsets of a corpus as files of their own: its first documents or its last, as jsonl.
 
-Lines of jsonl inputs are kept byte for byte, so that a smaller head is a byte prefix of a larger one; rows of other
-inputs become lines with the text alone.
+Lines of jsonl inputs are kept byte for byte, so that a smaller head is a byte prefix of a larger
+one; rows of other inputs become lines that hold the text alone.
 """
 
 import contextlib
@@ -9,13 +9,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy.typing as npt
 import orjson
 
 from encore import files
-from encore.corpus.batches import Batches, Budget, head
+from encore.corpus.batches import Batch, Batches, Budget, head
 from encore.errors import DataError, UsageError
 from encore.threads import ahead
 
@@ -25,9 +25,10 @@ Encode = Callable[[list[bytes]], tuple[npt.ArrayLike, npt.ArrayLike]]
 
 
 def samples(tokens: int, tokens_per_sample: float) -> int:
-    """How many documents of that mean length hold so many tokens, rounded up.
+    """How many documents of that mean length hold this many tokens, rounded up.
 
-    Source: huggingface/datablations README: C4 has 478.625834583 a sample, hence 3,969,698 samples for 1.9B tokens.
+    Source: huggingface/datablations README: C4 has 478.625834583 tokens a sample, hence 3,969,698
+    samples for 1.9B tokens. Raises UsageError.
     """
     if not 0 < tokens_per_sample < math.inf:
         raise UsageError(
@@ -37,56 +38,78 @@ def samples(tokens: int, tokens_per_sample: float) -> int:
 
 
 def tail(open_stream: Callable[[], Batches], count: int) -> Batches:
-    """The last `count` documents; reads the stream twice, so that none need be kept. Raises DataError if too few."""
+    """The last `count` documents; the stream is read twice, so that memory holds a batch at a time.
+
+    Raises UsageError if `count` is below 1, DataError if there are too few.
+    """
     if count < 1:
-        raise UsageError(f"the last {count} documents are nothing to take", "ask for at least 1")
-    before = sum(len(batch.texts) for batch in open_stream()) - count
-    if before < 0:
+        raise UsageError(f"the last {count} documents cannot be taken", "ask for at least 1")
+    total = sum(len(batch.texts) for batch in open_stream())
+    if total < count:
         raise DataError(
-            f"the input has {before + count:,} documents, {count:,} were asked for", "ask for less"
+            f"the input has {total:,} documents, fewer than the {count:,} asked for",
+            f"ask for at most {total:,}",
         )
+    to_drop = total - count
     for batch in open_stream():
-        dropped = min(before, len(batch.texts))
-        before -= dropped
+        dropped = min(to_drop, len(batch.texts))
+        to_drop -= dropped
         yield batch.rest(dropped)
 
 
-def counted(open_stream: Callable[[], Batches], tokens: int, encode: Encode) -> Batches:
-    """The first documents, up to and with the one that reaches so many tokens."""
-    return head(
-        ahead(open_stream()), Budget(tokens, "tokens"), lambda batch: encode(batch.texts)[1]
-    )
+def head_of_tokens(open_stream: Callable[[], Batches], tokens: int, encode: Encode) -> Batches:
+    """The first documents, up to and including the one that reaches this many tokens."""
+
+    def lengths(batch: Batch) -> npt.ArrayLike:
+        _, lengths = encode(batch.texts)
+        return lengths
+
+    return head(ahead(open_stream()), Budget(tokens, "tokens"), lengths)
 
 
 def write(inputs: Iterable[str], target: Path, field: str, batches: Batches) -> dict[str, Any]:
-    """Write documents as jsonl, .gz or .zst by the target's name; returns their number and what was left out."""
-    if any(Path(name).exists() and target.exists() and target.samefile(name) for name in inputs):
-        raise UsageError(f"{target} is an input and would be overwritten", "choose another output")
-    documents, skipped = 0, Counter[str]()
+    """Write documents as jsonl, compressed if the target's name ends in .gz or .zst, atomically.
+
+    Returns {output, documents, skipped: reason → count}. Raises UsageError, OutputError, DataError.
+    """
+    for name in inputs:
+        if target.exists() and Path(name).exists() and target.samefile(name):
+            raise UsageError(
+                f"{target} is an input and would be overwritten", "name another --output"
+            )
+    documents = 0
+    skipped: Counter[str] = Counter()
     with (
         files.exclusive(target),
         files.atomic(target) as temporary,
-        _opened(temporary, target.suffix) as out,
+        _open_output(temporary, target.suffix) as out,
     ):
         for batch in batches:
             lines = batch.lines
             if lines is None:
                 lines = [orjson.dumps({field: text.decode()}) for text in batch.texts]
-            out.write(b"".join(line if line.endswith(b"\n") else line + b"\n" for line in lines))
+            out.write(b"".join(map(_with_line_feed, lines)))
             documents += len(lines)
             skipped.update(reason for _, reason in batch.skipped)
     return {"output": str(target), "documents": documents, "skipped": dict(skipped)}
 
 
+def _with_line_feed(line: bytes) -> bytes:
+    # The last line of an input may lack its end, and another input may follow; lines that end in a
+    # bare CR would be one line to other tools.
+    if line.endswith(b"\n"):
+        return line
+    return line + b"\n"
+
+
 @contextlib.contextmanager
-def _opened(path: Path, suffix: str) -> Iterator[Any]:
+def _open_output(path: Path, suffix: str) -> Iterator[IO[bytes]]:
     with open(path, "wb") as plain:
         if suffix not in _CODECS:
             yield plain
             return
         import pyarrow as pa
 
-        with pa.CompressedOutputStream(
-            pa.PythonFile(plain, mode="w"), _CODECS[suffix]
-        ) as compressed:
+        sink = pa.PythonFile(plain, mode="w")
+        with pa.CompressedOutputStream(sink, _CODECS[suffix]) as compressed:
             yield compressed
