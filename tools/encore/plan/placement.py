@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from encore.errors import UnknownNameError, UsageError
 from encore.model.config import ModelConfig, padded_vocabulary
-from encore.plan import layout as layouts
-from encore.plan import sizing
-from encore.plan.records import Cost, Job, Training
+from encore.plan import layout, sizing
+from encore.plan.records import Cost, JobResources, Training
 from encore.plan.settings import Settings, choose
 from encore.registry import clusters
 from encore.registry.accelerators import Accelerator, load_accelerators
@@ -187,7 +186,7 @@ def _spread_on(nodes: int, work: Workload, where: Site) -> Spread:
     precision = choose(
         work.settings.precision, "fp32" if where.accelerator.vendor == "cpu" else "bf16"
     )
-    devices = layouts.Devices(
+    devices = layout.Devices(
         count=nodes * where.cluster.node.gpus,
         per_node=where.cluster.node.gpus,
         memory_gib=where.accelerator.memory_gib,
@@ -195,18 +194,20 @@ def _spread_on(nodes: int, work: Workload, where: Site) -> Spread:
         largest_micro_batch=work.batch.largest_micro_batch,
     )
     training = work.training
-    layout, fits = layouts.choose_layout(
+    spread_layout, fits = layout.choose_layout(
         at_degree, devices, training.global_batch_size, training.sequence_length, work.settings
     )
-    model = at_degree(layout.tensor_parallel)
+    model = at_degree(spread_layout.tensor_parallel)
     flops = sizing.flops_exact(model, training.tokens, training.sequence_length)
-    return Spread(nodes, model, layout, fits, flops / (devices.count * where.device_flops) / 3600)
+    return Spread(
+        nodes, model, spread_layout, fits, flops / (devices.count * where.device_flops) / 3600
+    )
 
 
-def job(where: Site, nodes: int, account: str | None) -> Job:
+def job(where: Site, nodes: int, account: str | None) -> JobResources:
     """What one job asks Slurm for."""
     cluster, hours = where.cluster, where.job_hours
-    return Job(
+    return JobResources(
         nodes=nodes,
         gpus_per_node=cluster.node.gpus,
         tasks_per_node=cluster.node.gpus if cluster.launch.mode == "tasks" else 1,

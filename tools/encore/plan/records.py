@@ -16,7 +16,7 @@ from encore.registry.folder import Objective, Variable
 from encore.registry.images import Image
 from encore.registry.tokenizers import TokenizerFacts
 from encore.registry.trainers import Pin, Trainer
-from encore.tokens import data_paths as datapaths
+from encore.tokens import data_paths
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Job:
+class JobResources:
     """What Slurm is asked for, per job; exit_minutes None: the job has no limit."""
 
     nodes: int
@@ -150,8 +150,8 @@ class Data:
 
     corpus: Corpus
     tokenizer: TokenizerFacts
-    train: datapaths.Group
-    valid: tuple[datapaths.Group, ...]
+    train: data_paths.Group
+    valid: tuple[data_paths.Group, ...]
     train_file: str
     valid_file: str
 
@@ -179,7 +179,7 @@ class Plan:
     layout: sizing.Layout
     training: Training
     data: Data
-    job: Job
+    job: JobResources
     cost: Cost
     parameters: int
     tokens: int
