@@ -38,7 +38,7 @@ def python() -> Path:
     program = PLACE / "python" / "bin" / "python"
     if not program.exists():
         subprocess.run(["/usr/bin/python3", "-m", "venv", program.parents[1]], check=True)
-        needs = ["PyYAML>=6,<7", "Jinja2>=3.1,<4", "spython>=0.3.14,<1"]
+        needs = ["PyYAML>=6,<7", "Jinja2>=3.1,<4"]
         subprocess.run([program, "-m", "pip", "install", "--quiet", *needs], check=True)
     return program
 

@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from encore.images import definition as definitions  # noqa: E402
+from encore.images.definition import load_definition  # noqa: E402
 
 _BINDS = ("/dev", "/proc", "/sys", "/etc/resolv.conf", "/etc/hosts")
 
@@ -78,7 +78,7 @@ def main() -> int:
         "--wheels", type=Path, help="wheels to install from, as tools/build_image.py fetches them"
     )
     args = parser.parse_args()
-    definition = definitions.of(args.image)
+    definition = load_definition(args.image)
     arguments = definition.arguments | (
         {"wheels": str(args.wheels.expanduser())} if args.wheels else {}
     )

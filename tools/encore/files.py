@@ -57,7 +57,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         yield folder
         finish_folder(target)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        discard_folder(folder)
         raise
 
 
@@ -70,7 +70,7 @@ def begin_folder(target: Path) -> Path:
     if replaced.exists() and not target.exists():
         replaced.rename(target)  # a kill came between the two renames of finish_folder
     for state in LEFTOVER_STATES:
-        shutil.rmtree(_beside(target, state), ignore_errors=True)
+        discard_folder(_beside(target, state))
     folder = unfinished_folder(target)
     folder.mkdir(parents=True)
     return folder
@@ -107,6 +107,23 @@ def remove_folder(target: Path) -> None:
     target.rename(removed)
     fsync(target.parent)
     shutil.rmtree(removed)
+
+
+def discard_folder(folder: Path) -> None:
+    """Remove a folder as far as that is possible, read-only folders in it included; never raises.
+
+    A container's root file system holds folders that deny writing to their owner.
+    """
+    with contextlib.suppress(OSError):
+        folder.chmod(0o700)
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            path = Path(parent) / name
+            # a link may lead out of the folder, and chmod follows it
+            if not path.is_symlink():
+                with contextlib.suppress(OSError):
+                    path.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def leftover(name: str) -> tuple[str, str] | None:

@@ -1,6 +1,7 @@
-"""The digest of what an image is built from: a file's SHA-256, or what a container registry answers for a tag.
+"""The digest of an image's base: a file's SHA-256, or what a container registry answers for a tag.
 
-source: OCI distribution specification 1.1, "Pulling manifests"; Docker registry token authentication.
+source: OCI distribution specification 1.1, "Pulling manifests"; Docker documentation, registry token
+authentication.
 """
 
 import json
@@ -13,46 +14,59 @@ from pathlib import Path
 
 from encore import files
 from encore.errors import DataError, EncoreError
-from encore.images.definition import architecture
+from encore.images import sif
 
-# Docker's own rule: a name without a host is Docker Hub's, one without a folder is in its library
-_HUB = "registry-1.docker.io"
+# Docker's rule: a name without a host is on Docker Hub, one without a folder is in its library/
+_DOCKER_HUB = "registry-1.docker.io"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REFERENCE = re.compile(
     r"(?:(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]+)?|localhost(?::[0-9]+)?)/)?"
-    r"(?P<path>[a-z0-9][a-z0-9._/-]*?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+    r"(?P<path>[a-z0-9][a-z0-9._/-]*?)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
-_MANIFESTS = (
-    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
-    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
+_MANIFEST_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
 )
 _TIMEOUT_S = 30
 
 
-def digest(bootstrap: str, name: str) -> str:
-    """`sha256:…` of a base; raises DataError for a wrong one, EncoreError for one that cannot be read."""
+def look_up(bootstrap: str, name: str) -> str:
+    """`sha256:…` of a base now.
+
+    Raises DataError for a base that cannot be one, EncoreError for one that cannot be read.
+    """
     if bootstrap == "localimage":
-        return _of_file(Path(name))
-    if bootstrap != "docker":
-        raise DataError(
-            f"cannot tell the digest of a base of kind {bootstrap}", "use docker or localimage"
-        )
-    return _of_tag(name)
+        return _file_digest(Path(name))
+    if bootstrap == "docker":
+        return _tag_digest(name)
+    raise DataError(
+        f"no digest for a base with bootstrap={bootstrap}", "use bootstrap=docker or localimage"
+    )
 
 
-def pinned(name: str, found: str) -> str:
-    """A registry's image by its digest instead of its tag, so that what was looked up is what is pulled."""
+def pinned(name: str, digest: str) -> str:
+    """NAME@DIGEST instead of NAME:TAG, so that what was looked up is what is pulled."""
     match = _parse(name)
-    return f"{match['host'] + '/' if match['host'] else ''}{match['path']}@{found}"
+    host = ""
+    if match["host"]:
+        host = f"{match['host']}/"
+    return f"{host}{match['path']}@{digest}"
 
 
-def _of_file(image: Path) -> str:
+def _file_digest(image: Path) -> str:
     if not image.is_file():
         raise EncoreError(
-            f"the base {image} is not there", "give another with --build-arg base=FILE"
+            f"the base {image} does not exist", "name another with --build-arg base=FILE"
         )
-    if (found := architecture(image)) != "amd64":
-        raise DataError(f"the base {image} is for {found}", "the images are for amd64 (x86-64)")
+    architecture = sif.architecture(image)
+    if architecture != "amd64":
+        raise DataError(
+            f"the base {image} is for {architecture}", "the images are for amd64 (x86-64)"
+        )
     return f"sha256:{files.sha256(image)}"
 
 
@@ -63,45 +77,61 @@ def _parse(name: str) -> re.Match[str]:
     return match
 
 
-def _of_tag(name: str) -> str:
+def _tag_digest(name: str) -> str:
     match = _parse(name)
     if match["digest"]:
         return match["digest"]
-    host, path = match["host"] or _HUB, match["path"]
-    if host in ("docker.io", _HUB):
-        host, path = _HUB, path if "/" in path else f"library/{path}"
-    scheme = "http" if re.match(r"(localhost|127\.)", host) else "https"
+    host = match["host"] or _DOCKER_HUB
+    path = match["path"]
+    if host in ("docker.io", _DOCKER_HUB):
+        host = _DOCKER_HUB
+        if "/" not in path:
+            path = f"library/{path}"
+    is_local = re.match(r"(localhost|127\.)", host)
+    scheme = "http" if is_local else "https"
     url = f"{scheme}://{host}/v2/{path}/manifests/{match['tag'] or 'latest'}"
     try:
-        headers = _ask(url)
+        headers = _manifest_headers(url)
     except (OSError, ValueError) as error:  # urllib's errors are OSErrors
         reason = getattr(error, "reason", None) or error
         raise EncoreError(
             f"the base {name} cannot be pulled: {reason}",
-            "check its name and the network, or give --build-arg base=",
+            "without network, build from a file: --build-arg base=/path/to/base.sif",
         ) from None
-    found = headers.get("Docker-Content-Digest", "")
-    if not _DIGEST.fullmatch(found):
-        raise EncoreError(f"{host} names no digest for {name}", "give the base as NAME@sha256:…")
-    return found
+    digest = headers.get("Docker-Content-Digest", "")
+    if not _DIGEST.fullmatch(digest):
+        raise EncoreError(f"{host} names no digest for {name}", "name the base as NAME@sha256:…")
+    return digest
 
 
-def _ask(url: str) -> Message:
-    """The headers of a manifest, with an anonymous token where the registry wants one."""
-    request = urllib.request.Request(url, method="HEAD", headers={"Accept": _MANIFESTS})
+def _manifest_headers(url: str) -> Message:
+    """The headers of a manifest, with an anonymous token where the registry asks for one."""
+    accepted = {"Accept": ", ".join(_MANIFEST_TYPES)}
+    request = urllib.request.Request(url, method="HEAD", headers=accepted)
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-            return answer.headers
+        return _headers(request)
     except urllib.error.HTTPError as error:
         challenge = error.headers.get("WWW-Authenticate", "")
         if error.code != 401 or not challenge.startswith("Bearer "):
             raise
-    wanted = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-    query = urllib.parse.urlencode(
-        {key: wanted[key] for key in ("service", "scope") if key in wanted}
-    )
-    with urllib.request.urlopen(f"{wanted.get('realm', '')}?{query}", timeout=_TIMEOUT_S) as answer:
-        given = json.load(answer)
-    request.add_header("Authorization", f"Bearer {given.get('token') or given.get('access_token')}")
+    request.add_header("Authorization", f"Bearer {_anonymous_token(challenge)}")
+    return _headers(request)
+
+
+def _headers(request: urllib.request.Request) -> Message:
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-        return answer.headers
+        headers: Message = answer.headers
+    return headers
+
+
+def _anonymous_token(challenge: str) -> str:
+    """The token that a WWW-Authenticate challenge asks for."""
+    parameters = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+    scope = {}
+    for key in ("service", "scope"):
+        if key in parameters:
+            scope[key] = parameters[key]
+    url = f"{parameters.get('realm', '')}?{urllib.parse.urlencode(scope)}"
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
+        reply = json.load(answer)
+    return str(reply.get("token") or reply.get("access_token"))

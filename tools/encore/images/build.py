@@ -1,78 +1,88 @@
-"""Build a container image: to a temporary name, tested there, recorded, then put in place.
+"""Build a container image: under a temporary name, tested, recorded, then renamed into place.
 
-What may be left by a killed build is one folder `.FILE.*.building` beside the image; the next build removes it.
+A killed build leaves one folder beside the image, named as encore.files names what is unfinished;
+the next build of that image removes it.
 """
 
 import contextlib
-import dataclasses
 import datetime
+import logging
 import os
 import platform
-import shutil
+import shlex
 import signal
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from encore import __version__, files, kit
 from encore.errors import DataError, EncoreError, UnknownNameError, UsageError
-from encore.images import base_digest, wheels
-from encore.images import definition as definitions
-from encore.images import record as images
+from encore.images import base_digest, runtime, wheels
+from encore.images.definition import Definition, load_definition
+from encore.images.record import BuildRecord, write_record
 from encore.registry.images import load_images
+from encore.registry.trainers import load_trainers
 
-RUNTIMES = ("apptainer", "singularity")
-# set by the command itself, not by the user
-_OURS = {"version", "commit", "base_digest"}
-# gzip, the default, takes several times as long for a larger file
+# build arguments that the command sets itself
+_RESERVED = {"version", "commit", "base_digest"}
+# mksquashfs' default, gzip, takes several times as long for a larger file
 _COMPRESSION = ("--mksquashfs-args", "-comp zstd -Xcompression-level 6")
-_STOP_S = 20
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to build and how: the image's name, a tag for its file, the user's build arguments, …"""
+    """What to build and how.
+
+    image: a name in registry/images.yml. out: the image's folder. cache: for wheels. tag: a part of
+    the file's name. arguments: the user's build arguments. program: apptainer, singularity or auto.
+    """
 
     image: str
     out: Path
     cache: Path
     tag: str | None = None
     arguments: dict[str, str] = field(default_factory=dict)
-    runtime: str = "auto"
+    program: str = "auto"
     sandbox: bool = False
     accept_moved_base: bool = False
 
     @property
     def target(self) -> Path:
-        """The file, or the folder of a sandbox, that comes to be."""
-        stem = Path(load_images()[self.image].file).stem + (f"-{self.tag}" if self.tag else "")
-        return self.out / (stem if self.sandbox else f"{stem}.sif")
+        """The image file, or the folder of a sandbox."""
+        name = Path(load_images()[self.image].file).stem
+        if self.tag:
+            name += f"-{self.tag}"
+        if not self.sandbox:
+            name += ".sif"
+        return self.out / name
 
     @property
     def is_default(self) -> bool:
-        """Whether this is the image that the registry is about: no tag, no argument, no sandbox."""
+        """Whether this builds the image that the registry describes."""
         return not (self.tag or self.arguments or self.sandbox)
 
 
 @dataclass(frozen=True)
 class ResolvedBase:
-    """What the build starts from; `known` is the registry's digest for it, None where it has none."""
+    """What the build starts from; registered: the registry's digest, None where it has none."""
 
     bootstrap: str
     name: str
-    known: str | None
+    registered: str | None
 
 
 def check(request: BuildRequest) -> ResolvedBase:
-    """Refuse what cannot be built here and choose the base; raises EncoreError's kinds, each with what to do."""
-    definition = definitions.of(request.image)
-    valid = definition.arguments.keys() - _OURS
+    """Refuse what cannot be built here, before anything is fetched, and choose the base.
+
+    Raises UsageError, EncoreError.
+    """
+    definition = load_definition(request.image)
+    valid = definition.arguments.keys() - _RESERVED
     for name in request.arguments:
         if name not in valid:
             raise UnknownNameError(f"build argument of {definition.path.name}", name, valid)
@@ -80,224 +90,191 @@ def check(request: BuildRequest) -> ResolvedBase:
         raise UsageError(
             f"{request.tag!r} cannot be part of a file's name", "use letters, digits, - and ."
         )
+    _check_trainers(request)
     if platform.machine() != "x86_64":
         raise EncoreError(
             f"this machine is {platform.machine()}, the images are for x86_64", "build on x86_64"
         )
-    return _base(request, definition)
+    return _resolve_base(request, definition)
 
 
-def _base(request: BuildRequest, definition: definitions.Definition) -> ResolvedBase:
-    known = load_images()[request.image].bases
-    given = request.arguments.get("base")
-    if given is None and "bootstrap" not in request.arguments:
-        there = (b for b in known if b.bootstrap == "docker" or Path(b.name).is_file())
-        base = next(there)
-        return ResolvedBase(base.bootstrap, base.name, base.digest)
-    name = given or definition.arguments["base"]
-    is_file = name.startswith("/") or name.endswith(".sif")
-    bootstrap = request.arguments.get("bootstrap") or (
-        "localimage" if is_file else definition.arguments["bootstrap"]
-    )
-    return ResolvedBase(bootstrap, name, next((b.digest for b in known if b.name == name), None))
+def _check_trainers(request: BuildRequest) -> None:
+    """A trainer that the image cannot hold would fail an hour later, inside the build."""
+    vendor = load_images()[request.image].vendor
+    valid = []
+    for name, trainer in load_trainers().items():
+        # the built-in trainer is in every image and has no repository to clone
+        is_cloned = any(pin.commit for pin in trainer.commits.values())
+        if is_cloned and vendor in trainer.vendors:
+            valid.append(name)
+    for name in request.arguments.get("trainers", "").split():
+        if name not in valid:
+            raise UnknownNameError(f"trainer for image {request.image}", name, valid)
 
 
-def runtime(wanted: str) -> str:
-    """The program that builds: the one that is asked for, or the first that is installed; raises EncoreError."""
-    candidates = RUNTIMES if wanted == "auto" else (wanted,)
-    for name in candidates:
-        if shutil.which(name):
-            return name
-    raise EncoreError(
-        f"no {' or '.join(candidates)} on this machine",
-        "install Apptainer (on Debian or Ubuntu: playbooks/setup_local.yml), or load its module",
-    )
+def _resolve_base(request: BuildRequest, definition: Definition) -> ResolvedBase:
+    bases = load_images()[request.image].bases
+    name = request.arguments.get("base")
+    bootstrap = request.arguments.get("bootstrap")
+    if name is None and bootstrap is None:
+        # the first that this machine has, else the first that is pulled
+        for base in bases:
+            if base.bootstrap == "docker" or Path(base.name).is_file():
+                return ResolvedBase(base.bootstrap, base.name, base.digest)
+    if name is None:
+        name = definition.arguments["base"]
+    if bootstrap is None:
+        is_file = name.startswith("/") or name.endswith(".sif")
+        bootstrap = "localimage" if is_file else definition.arguments["bootstrap"]
+    registered = None
+    for base in bases:
+        if base.name == name:
+            registered = base.digest
+    return ResolvedBase(bootstrap, name, registered)
 
 
-def command(
-    request: BuildRequest, base: ResolvedBase, digest: str, wheel_folder: Path | str, image: Path
+def build_command(
+    request: BuildRequest, base: ResolvedBase, digest: str, wheel_folder: str, image: Path
 ) -> list[str]:
-    """The build's options, without the runtime's name: as an ordinary user, untested, with all arguments."""
-    found = base.name if base.bootstrap == "localimage" else base_digest.pinned(base.name, digest)
-    arguments = {"wheels": str(wheel_folder)} | request.arguments
-    arguments |= {"bootstrap": base.bootstrap, "base": found, "base_digest": digest}
-    arguments |= {"version": __version__, "commit": _commit()}
-    options = ["--notest", "--force"]
-    if runtime(request.runtime) == "apptainer":
-        # SingularityCE as on LUMI has neither: it builds through PRoot
-        options += [*([] if os.geteuid() == 0 else ["--fakeroot"]), *_COMPRESSION]
+    """The runtime's command line that builds `image` as an ordinary user, untested."""
+    program = runtime.find_program(request.program)
+    base_name = base.name
+    if base.bootstrap == "docker":
+        base_name = base_digest.pinned(base.name, digest)
+    arguments = {
+        "wheels": wheel_folder,
+        **request.arguments,
+        "bootstrap": base.bootstrap,
+        "base": base_name,
+        "base_digest": digest,
+        "version": __version__,
+        "commit": _kit_commit(),
+    }
+    command = [program, "build", "--notest", "--force"]
+    if request.sandbox:
+        command.append("--sandbox")
+    if program == "apptainer":
+        # SingularityCE, as on LUMI, has neither option: it builds through PRoot
+        if os.geteuid() != 0:
+            command.append("--fakeroot")
+        command += _COMPRESSION
     for name, value in sorted(arguments.items()):
-        options += ["--build-arg", f"{name}={value}"]
-    return options
+        command += ["--build-arg", f"{name}={value}"]
+    return [*command, str(image), str(load_definition(request.image).path)]
 
 
-def _commit() -> str:
-    """The kit's commit, `-dirty` where files differ from it; unknown outside a checkout."""
-    asked = ["git", "-C", str(kit.ROOT), "-c", f"safe.directory={kit.ROOT}"]
-    asked += ["describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+def _kit_commit() -> str:
+    """The kit's commit, with `-dirty` where files differ from it; `unknown` outside a checkout."""
+    # a checkout that belongs to another user is safe to read
+    git = ["git", "-C", str(kit.ROOT), "-c", f"safe.directory={kit.ROOT}"]
+    describe = ["describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
-        done = subprocess.run(asked, capture_output=True, text=True)
+        process = subprocess.run([*git, *describe], capture_output=True, text=True)
     except FileNotFoundError:
         return "unknown"
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    if process.returncode:
+        return "unknown"
+    return process.stdout.strip()
 
 
-def build(request: BuildRequest, say: Say) -> images.BuildRecord:
-    """Build, test, record and put in place; raises EncoreError and leaves nothing behind when something fails."""
+def build(request: BuildRequest) -> BuildRecord:
+    """Build, test, record and put in place.
+
+    Raises EncoreError; a build that fails or is interrupted leaves no file and no process.
+    """
     base = check(request)
-    program = runtime(request.runtime)
-    with files.exclusive(request.target), _workplace(request) as work:
-        say(f"base {base.name}")
-        digest = base_digest.digest(base.bootstrap, base.name)
-        if base.known not in (None, digest) and not request.accept_moved_base:
-            raise DataError(
-                f"the base {base.name} has moved: registry/images.yml names {base.known}, it is {digest} now",
-                "see what changed, then give --accept-moved-base",
-            )
-        wheel_folder = request.arguments.get("wheels") or _wheels(request, say)
-        image = work / request.target.name
-        given = command(request, base, digest, wheel_folder, image)
-        _run_build(program, request, given, image, work, say)
-        say("testing")
-        _run([program, "test", str(image)], work, "the image does not pass its test", say)
-        record = _record(request, base, digest, program, image)
+    program = runtime.find_program(request.program)
+    with files.exclusive(request.target), _exit_on_sigterm(), _scratch_folder(request) as scratch:
+        log.info("base %s", base.name)
+        digest = base_digest.look_up(base.bootstrap, base.name)
+        _check_base(request, base, digest)
+        wheel_folder = request.arguments.get("wheels")
+        if wheel_folder is None:
+            facts = load_images()[request.image]
+            fetched = wheels.fetch(str(facts.python), facts.requirements, request.cache)
+            wheel_folder = str(fetched)
+        image = scratch / request.target.name
+        command = build_command(request, base, digest, wheel_folder, image)
+        runtime.run(command, scratch, f"{request.image}.def does not build")
+        log.info("testing")
+        test = [program, "test", str(image)]
+        runtime.run(test, scratch, "the image does not pass its test")
+        image_digest = None
+        if not request.sandbox:
+            image_digest = f"sha256:{files.sha256(image)}"
+        record = BuildRecord(
+            image=request.image,
+            kit_version=__version__,
+            kit_commit=_kit_commit(),
+            built=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            runtime=runtime.version(program),
+            bootstrap=base.bootstrap,
+            base=base.name,
+            base_digest=digest,
+            arguments=dict(request.arguments),
+            digest=image_digest,
+        )
         _put_in_place(request, image, record)
-    if request.is_default and record.digest is not None:
-        images.write_digests(request.image, base.name, digest, record.digest)
     return record
 
 
-def _wheels(request: BuildRequest, say: Say) -> Path:
-    profile = load_images()[request.image]
-    say(f"fetching the requirements {', '.join(profile.requirements)} for Python {profile.python}")
-    return wheels.fetch(str(profile.python), profile.requirements, request.cache)
-
-
-def _run_build(
-    program: str, request: BuildRequest, given: list[str], image: Path, work: Path, say: Say
-) -> None:
-    """Through spython's client, which puts the command together; the process is ours, so that it ends with us."""
-    from spython.main import get_client
-
-    client: Any = get_client(quiet=True)
-    client._init_command = lambda action, flags=None: [program, *(flags or []), action]
-    client._run_command = lambda cmd, **_: _run(
-        cmd, work, f"{request.image}.def does not build", say
-    )
-    recipe = str(definitions.of(request.image).path)
-    client.build(
-        recipe, image=str(image), sandbox=request.sandbox, sudo=False, options=given, quiet=True
-    )
-
-
-def _run(cmd: Sequence[str], work: Path, failure: str, say: Say) -> None:
-    """Run in the kit's folder, which %files is relative to; pass the output on; end the process when we end."""
-    variables = {
-        name: str(work)
-        for name in ("APPTAINER_TMPDIR", "SINGULARITY_TMPDIR")
-        if name not in os.environ
-    }
-    process = subprocess.Popen(
-        cmd,
-        cwd=kit.ROOT,
-        env={**os.environ, **variables},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    last = ""
-    try:
-        for line in process.stdout or ():
-            say(line.rstrip())
-            last = line.strip() or last
-        process.wait()
-    except BaseException:
-        _end(process)
-        raise
-    if process.returncode:
-        raise EncoreError(f"{failure}: {last}", "the lines above say why; nothing was put in place")
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    for kind in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, kind)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_S)
-            return
+def _check_base(request: BuildRequest, base: ResolvedBase, digest: str) -> None:
+    is_moved = base.registered not in (None, digest)
+    if is_moved and not request.accept_moved_base:
+        raise DataError(
+            f"the base {base.name} has moved: registry/images.yml names {base.registered},"
+            f" it is {digest} now",
+            "see what changed in it, then add --accept-moved-base",
+        )
 
 
 @contextlib.contextmanager
-def _workplace(request: BuildRequest) -> Iterator[Path]:
-    """A folder beside the image for all that is temporary, gone afterwards; an older one goes first."""
+def _exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit, so that what the build has begun is cleared away."""
 
-    def end(number: int, _: FrameType | None) -> NoReturn:
+    def exit_by_signal(number: int, _: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)
 
-    request.out.mkdir(parents=True, exist_ok=True)
-    prefix = f".{request.target.name}."
-    for left in request.out.glob(f"{prefix}*.building"):
-        _remove(left)
-    work = Path(tempfile.mkdtemp(prefix=prefix, suffix=".building", dir=request.out))
-    before = signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, exit_by_signal)
     try:
-        yield work
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        _remove(work)
 
 
-def _remove(folder: Path) -> None:
-    """Remove a tree, folders without the right to write included."""
-    for path, _, _ in os.walk(folder):
-        with contextlib.suppress(OSError):
-            Path(path).chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+@contextlib.contextmanager
+def _scratch_folder(request: BuildRequest) -> Iterator[Path]:
+    """A folder beside the image for everything temporary, removed afterwards."""
+    folder = files.begin_folder(request.target)
+    try:
+        yield folder
+    finally:
+        files.discard_folder(folder)
 
 
-def _record(
-    request: BuildRequest, base: ResolvedBase, digest: str, program: str, image: Path
-) -> images.BuildRecord:
-    version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.strip()
-    return images.BuildRecord(
-        image=request.image,
-        kit_version=__version__,
-        kit_commit=_commit(),
-        built=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        runtime=version,
-        bootstrap=base.bootstrap,
-        base=base.name,
-        base_digest=digest,
-        arguments=dict(request.arguments),
-        digest=None if request.sandbox else f"sha256:{files.sha256(image)}",
-    )
-
-
-def _put_in_place(request: BuildRequest, image: Path, record: images.BuildRecord) -> None:
-    images.write_record(request.target, record)
-    if request.sandbox and request.target.is_dir():
-        _remove(request.target)
-    if not request.sandbox:
+def _put_in_place(request: BuildRequest, image: Path, record: BuildRecord) -> None:
+    write_record(request.target, record)
+    if request.sandbox:
+        if request.target.is_dir():
+            # into the scratch folder, with which the old sandbox is removed
+            request.target.rename(image.with_name("replaced"))
+    else:
         files.fsync(image)
     os.replace(image, request.target)
     files.fsync(request.out)
 
 
-def as_rows(request: BuildRequest) -> list[tuple[str, str]]:
+def plan_rows(request: BuildRequest) -> list[tuple[str, str]]:
     """What `build` would do, as names and values; looks nothing up and writes nothing."""
     base = check(request)
-    program = runtime(request.runtime)
-    shown = base.known or "sha256:" + "?" * 64
-    placeholder = request.arguments.get("wheels") or f"{request.cache}/…"
-    given = command(dataclasses.replace(request), base, shown, placeholder, request.target)
+    digest = base.registered or "sha256:" + "?" * 64
+    wheel_folder = request.arguments.get("wheels") or f"{request.cache}/…"
+    command = build_command(request, base, digest, wheel_folder, request.target)
     return [
         ("image", str(request.target)),
-        ("definition", str(definitions.of(request.image).path)),
+        ("definition", str(load_definition(request.image).path)),
         ("base", f"{base.bootstrap} {base.name}"),
-        ("its digest", base.known or "not known yet: looked up and recorded by this build"),
+        ("base digest", base.registered or "not registered: the build looks it up"),
         ("requirements", ", ".join(load_images()[request.image].requirements)),
-        ("command", " ".join([program, "build", *given])),
+        ("command", shlex.join(command)),
     ]

@@ -1,88 +1,77 @@
-"""What an image is made of: its labels, its record, the main software in it, and whether the registry names it."""
+"""What an image is made of: labels, record, main software, and whether the registry names it."""
 
 import dataclasses
-import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from encore.errors import DataError
-from encore.images import build
-from encore.images import record as images
+from encore.images import runtime
+from encore.images.record import BuildRecord, Identity, identify, read_record
 
-_SHOWN = ("torch", "deepspeed", "transformers", "lm-eval", "numpy")
+_OCI_LABEL = "org.opencontainers.image."
+_MAIN_SOFTWARE = ("torch", "deepspeed", "transformers", "lm-eval", "numpy")
+# written by containers/inside/list_software.py
 _SOFTWARE = "/opt/encore/software.cdx.json"
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """An image's identity, labels and software; record None where none lies beside it."""
+    """An image's identity, labels and software (CycloneDX components); record: None without one."""
 
     image: Path
-    identity: images.Identity
-    record: images.BuildRecord | None
+    identity: Identity
+    record: BuildRecord | None
     labels: dict[str, str]
     software: list[dict[str, Any]]
 
     def rows(self) -> list[tuple[str, str]]:
-        """For people: names and values."""
-        versions = {part["name"]: part["version"] for part in self.software}
+        """Names and values, to be read by people."""
         rows = [
             ("image", str(self.image)),
             ("kind", self.identity.name),
             ("digest", self.identity.digest),
         ]
-        rows += [
-            (name.removeprefix("org.opencontainers.image."), value)
-            for name, value in sorted(self.labels.items())
-            if name.startswith("org.opencontainers.image.")
-        ]
-        if self.record:
-            rows += [("built", f"{self.record.built} with {self.record.runtime}")]
-        rows += [(name, versions[name]) for name in _SHOWN if name in versions]
-        rows += [
-            (part["name"], part["version"])
-            for part in self.software
-            if part["purl"].startswith("pkg:github/")
-        ]
-        return [*rows, ("components", str(len(self.software))), ("registry", self.identity.reason)]
+        for label, value in sorted(self.labels.items()):
+            if label.startswith(_OCI_LABEL):
+                rows.append((label.removeprefix(_OCI_LABEL), value))
+        if self.record is not None:
+            rows.append(("built", f"{self.record.built} with {self.record.runtime}"))
+        versions = {part["name"]: part["version"] for part in self.software}
+        for name in _MAIN_SOFTWARE:
+            if name in versions:
+                rows.append((name, versions[name]))
+        for part in self.software:
+            # the training programs, at their commits
+            if part["purl"].startswith("pkg:github/"):
+                rows.append((part["name"], part["version"]))
+        rows.append(("components", str(len(self.software))))
+        rows.append(("registry", self.identity.reason))
+        return rows
 
     def as_json(self) -> dict[str, Any]:
-        """For scripts: everything."""
+        """Everything, for scripts."""
+        record = None
+        if self.record is not None:
+            record = dataclasses.asdict(self.record)
         return {
             "image": str(self.image),
             "identity": dataclasses.asdict(self.identity),
-            "record": dataclasses.asdict(self.record) if self.record else None,
+            "record": record,
             "labels": self.labels,
             "software": self.software,
         }
 
 
-def inspect(image: Path, runtime: str = "auto") -> Inspection:
-    """Look into an image; raises DataError where it cannot be read, EncoreError where there is no runtime."""
+def inspect(image: Path, program: str = "auto") -> Inspection:
+    """Read an image; raises DataError where that fails, EncoreError where no runtime is found."""
     if not image.is_file():
-        raise DataError(f"{image} is not there", "give a .sif file; tools/build_image.py makes one")
-    identity = images.identify(image)
-    program = build.runtime(runtime)
-    software = _ask([program, "exec", str(image), "cat", _SOFTWARE], image)
-    return Inspection(
-        image, identity, images.read_record(image), _labels(program, image), software["components"]
-    )
-
-
-def _labels(program: str, image: Path) -> dict[str, str]:
-    found = _ask([program, "inspect", "--json", "--labels", str(image)], image)
-    return dict(found["data"]["attributes"]["labels"])
-
-
-def _ask(command: list[str], image: Path) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True)
-    try:
-        return dict(json.loads(done.stdout))
-    except ValueError:
-        why = (done.stderr.strip().splitlines() or ["no answer"])[-1]
         raise DataError(
-            f"{image} cannot be read: {why}",
-            "is it an image of this kit, and can this user run it?",
-        ) from None
+            f"{image} does not exist", "name a .sif file, as tools/build_image.py writes it"
+        )
+    identity = identify(image)
+    program = runtime.find_program(program)
+    software = runtime.read_json([program, "exec", str(image), "cat", _SOFTWARE], image)
+    inspected = runtime.read_json([program, "inspect", "--json", "--labels", str(image)], image)
+    labels = dict(inspected["data"]["attributes"]["labels"])
+    return Inspection(image, identity, read_record(image), labels, software["components"])
