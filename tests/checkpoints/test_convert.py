@@ -23,6 +23,7 @@ from encore.checkpoints import (
     safetensors_shards,
     step_folder,
 )
+from encore.checkpoints import layers as checkpoint_layers
 from encore.errors import CheckpointError, DataError, OutputError, UsageError
 from encore.model.config import ModelConfig
 from encore.model.gpt import GPT
@@ -242,7 +243,7 @@ def test_the_trainers_model_takes_what_to_megatron_writes(tmp_path: Path) -> Non
     done = convert.to_megatron(tmp_path / "hf", tmp_path / "out", 1, 1)
     assert (tmp_path / "out" / "latest").read_text() == "global_step0"
     arguments = safe_load.arguments(safe_load.model_states(done.path))
-    model = GPT.empty(ModelConfig.of(arguments))
+    model = GPT.empty(checkpoint_layers.config(arguments))
     model.fill(megatron_reader.read(done.path).weights())
     assert arguments["bf16"] and arguments["padded_vocab_size"] == 5120
     assert torch.equal(

@@ -11,13 +11,35 @@ from typing import Any
 
 from encore.errors import CheckpointError
 
-_UNSUPPORTED = (
-    "glu_activation",
-    "embed_layernorm",
-    "apply_residual_connection_post_layernorm",
-    "onnx_safe",
-)
 HINT = "use a checkpoint of a GPT with learned positions and GELU"
+
+_SIZES = (
+    "num_layers",
+    "hidden_size",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "padded_vocab_size",
+)
+_FRACTIONS = ("layernorm_epsilon", "init_method_std", "attention_dropout", "hidden_dropout")
+# Features of the forks that this model lacks, each with the values that mean "not used".
+# source: arguments.py of TurkuNLP 6732bc9 and of deepspeedai/Megatron-DeepSpeed
+_OFF = (False, None)
+_UNUSED: dict[str, tuple[Any, ...]] = {
+    "glu_activation": _OFF,
+    "embed_layernorm": _OFF,
+    "apply_residual_connection_post_layernorm": _OFF,
+    "onnx_safe": _OFF,
+    "swiglu": _OFF,
+    "normalization": ("layernorm", "LayerNorm", None),
+    "apply_layernorm_1p": _OFF,
+    "add_bias_linear": (True, None),
+    "use_rotary_position_embeddings": _OFF,
+    "untie_embeddings_and_output_weights": _OFF,
+    "num_experts": ([1], 1, None),
+    "multi_query_attention": _OFF,
+    # the enumeration PositionEmbeddingType, by name or by value
+    "position_embedding_type": ("absolute", 2, None),
+}
 
 # Megatron-DeepSpeed's pipeline numbers its layers. 0, 2 and the one before the final layernorm
 # are conversions without parameters, so that no file has their numbers.
@@ -70,13 +92,21 @@ class ModelConfig:
     def of(cls, arguments: Mapping[str, Any]) -> "ModelConfig":
         """From Megatron's arguments, given on the command line or read from a checkpoint.
 
-        Raises CheckpointError for features that this model does not have.
+        Raises CheckpointError for sizes that no model can have and for features that this one lacks.
+        source: TurkuNLP 6732bc9 megatron/arguments.py (defaults), model/transformer.py
+        (--openai-gelu is the tanh form)
         """
-        features = [f"{name} {arguments[name]}" for name in _UNSUPPORTED if arguments.get(name)]
-        if features:
-            raise CheckpointError(f"the checkpoint's model has {', '.join(features)}", HINT)
-        names = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in arguments.items() if name in names})
+        _check_numbers(arguments)
+        _check_features(arguments)
+        hidden = arguments["hidden_size"]
+        values = {name: arguments[name] for name in _field_names() if name in arguments}
+        if not _is_size(values.get("kv_channels")):
+            values["kv_channels"] = hidden // values["num_attention_heads"]
+        if not _is_size(values.get("ffn_hidden_size")):
+            values["ffn_hidden_size"] = 4 * hidden
+        fused = values.get("bias_gelu_fusion", True)
+        values["bias_gelu_fusion"] = bool(fused or arguments.get("openai_gelu"))
+        return cls(**values)
 
     @property
     def attention_size(self) -> int:
@@ -107,3 +137,35 @@ class ModelConfig:
     def parameters(self) -> int:
         """All parameters; the output projection shares the word embeddings."""
         return self.embedding_parameters + self.parameters_without_embeddings
+
+
+def _field_names() -> list[str]:
+    return [field.name for field in fields(ModelConfig)]
+
+
+def _is_size(value: Any) -> bool:
+    # a bool is an int, too
+    return type(value) is int and value > 0
+
+
+def _check_numbers(arguments: Mapping[str, Any]) -> None:
+    wrong = [name for name in _SIZES if not _is_size(arguments.get(name))]
+    for name in _FRACTIONS:
+        value = arguments.get(name, 0.0)
+        # NaN fails both comparisons
+        if type(value) not in (int, float) or not 0 <= value < 1:
+            wrong.append(name)
+    if wrong:
+        values = ", ".join(f"{name} {arguments.get(name)!r}" for name in wrong)
+        raise CheckpointError(f"the model's arguments say {values}", HINT)
+
+
+def _check_features(arguments: Mapping[str, Any]) -> None:
+    features = []
+    for name, unused in _UNUSED.items():
+        value = arguments.get(name)
+        value = getattr(value, "name", value)
+        if value not in unused:
+            features.append(f"{name} {value}")
+    if features:
+        raise CheckpointError(f"the model has {', '.join(features)}", HINT)
