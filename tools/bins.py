@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Split, join, verify, merge and look into Megatron's .bin/.idx pairs.
+"""Split, join, verify, merge and inspect Megatron's .bin/.idx pairs.
 
-split cuts P.bin into P.bin.aa, P.bin.ab and so on, never within a token, and writes last P.parts.json, their sizes and
-hashes. cat makes P.bin of such parts, and of those that GNU split made, after a look whether all are there. Both check
-what they copy while they copy it; run again after a kill they end with the same bytes. verify compares all that is
-there: index, tokens, manifests, vocabulary. merge puts pairs of one dtype end to end, of any size.
+split cuts P.bin into P.bin.aa, P.bin.ab and so on, never within a token, and writes P.parts.json,
+their sizes and hashes, last. cat joins such parts to P.bin, also those of GNU split, once it has
+checked that none is missing. Both check the bytes while they copy them; after a kill, run the same
+command again. verify checks whatever exists: index, tokens, manifests, vocabulary. merge puts pairs
+of one dtype end to end, at any size.
 
 examples:
   tools/bins.py info data/gpt2tok_c4_text_document
@@ -16,20 +17,11 @@ examples:
 """
 
 import argparse
-import contextlib
 import dataclasses
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from encore import cli, human
-from encore.tokens import describe, part_manifest, split_join, tokenizer
-from encore.tokens import merge as merging
-from encore.tokens import verify as pair_checks
-from encore.tokens.hashed_copy import Progress
-from encore.tokens.indexed import bin_path
-from tqdm import tqdm
+from encore import cli, findings, human
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,41 +32,44 @@ def build_parser() -> argparse.ArgumentParser:
     )
     split = commands.add_parser("split", help="cut a .bin into parts", allow_abbrev=False)
     cat = commands.add_parser("cat", help="join the parts of a .bin", allow_abbrev=False)
-    verify = commands.add_parser(
-        "verify", help="find what is wrong in a pair, or in its parts", allow_abbrev=False
-    )
+    verify = commands.add_parser("verify", help="check a pair, or its parts", allow_abbrev=False)
     merge = commands.add_parser("merge", help="put pairs end to end", allow_abbrev=False)
-    info = commands.add_parser("info", help="what a pair holds", allow_abbrev=False)
-    peek = commands.add_parser("peek", help="one document", allow_abbrev=False)
+    info = commands.add_parser("info", help="describe a pair", allow_abbrev=False)
+    peek = commands.add_parser("peek", help="print one document", allow_abbrev=False)
     for command in (split, cat, verify, info, peek):
         command.add_argument(
-            "prefix", type=prefix, metavar="PREFIX", help="what the .bin and the .idx share"
+            "prefix",
+            type=prefix,
+            metavar="PREFIX",
+            help="the path of the pair without .bin or .idx",
         )
     merge.add_argument(
-        "prefixes", type=prefix, nargs="+", metavar="PREFIX", help="in the order of the result"
+        "prefixes", type=prefix, nargs="+", metavar="PREFIX", help="pairs, in the order to merge"
     )
     merge.add_argument(
-        "--output-prefix", type=prefix, required=True, metavar="P", help="writes P.bin and P.idx"
+        "--output-prefix", type=prefix, required=True, metavar="P", help="write P.bin and P.idx"
     )
     amount = split.add_mutually_exclusive_group(required=True)
     amount.add_argument(
-        "--parts", type=human.amount, metavar="N", help="so many, of nearly one size"
+        "--parts", type=human.amount, metavar="N", help="N parts of nearly equal size"
     )
     amount.add_argument(
-        "--size", type=human.size, metavar="S", help="of at most so many bytes, for example 4GiB"
+        "--size", type=human.size, metavar="S", help="parts of at most S bytes, such as 4GiB"
     )
     cat.add_argument(
         "--remove-parts",
         action="store_true",
-        help="each as soon as it is copied, when disk is short",
+        help="delete each part once it is copied, to save disk space",
     )
     vocabulary = verify.add_mutually_exclusive_group()
     vocabulary.add_argument(
-        "--vocabulary", type=human.amount, metavar="N", help="ids are to be below N"
+        "--vocabulary", type=human.amount, metavar="N", help="check that all ids are below N"
     )
-    for command in (vocabulary, peek):
-        command.add_argument(
-            "--tokenizer", metavar="NAME|FOLDER", help="folder, tokenizer.json, or name on the hub"
+    for container in (vocabulary, peek):
+        container.add_argument(
+            "--tokenizer",
+            metavar="NAME|FOLDER",
+            help="a folder, a tokenizer.json, or a name on the Hugging Face Hub",
         )
     peek.add_argument("number", type=int, metavar="N", help="the document, counted from 0")
     for command in (split, cat, verify, merge, info, peek):
@@ -93,113 +88,109 @@ def main(argv: list[str] | None = None) -> int:
     return COMMANDS[args.command](args)
 
 
-@contextlib.contextmanager
-def progress() -> Iterator[Progress]:
-    """A bar of bytes, on a terminal."""
-    lock = threading.Lock()
-    with tqdm(unit="B", unit_scale=True, disable=None) as bar:
-
-        def update(count: int) -> None:
-            with lock:
-                bar.update(count)
-
-        yield update
-
-
 def split(args: argparse.Namespace) -> int:
-    """Cut a .bin."""
-    with progress() as update:
-        done = split_join.split(args.prefix, args.parts, args.size, update)
-    cli.say(
-        f"{bin_path(args.prefix)}: {len(done)} parts, listed in {part_manifest.manifest_path(args.prefix)}"
-    )
+    """Cut a .bin into parts."""
+    from encore.tokens import part_manifest, split_join
+    from encore.tokens.indexed import bin_path
+
+    with cli.byte_progress(task="splitting") as advance:
+        parts = split_join.split(args.prefix, args.parts, args.size, advance)
+    manifest = part_manifest.manifest_path(args.prefix)
+    cli.say(f"{bin_path(args.prefix)}: {len(parts)} parts, listed in {manifest}")
     if args.json:
-        cli.print_json([dataclasses.asdict(part) for part in done])
+        cli.print_json([dataclasses.asdict(part) for part in parts])
     return 0
 
 
 def cat(args: argparse.Namespace) -> int:
-    """Join parts."""
-    with progress() as update:
-        done = split_join.join(args.prefix, args.remove_parts, update)
-    cli.say(
-        f"{done.path}: {done.bytes:,} bytes"
-        + (f" of {done.parts} parts" if done.parts else ", there already")
-    )
-    if done.checked == "index":
-        cli.say("its size is what the .idx says; no hashes of the parts are known")
-    elif done.checked == "nothing":
-        cli.warn(
-            "whether it is complete could not be checked: there is neither an .idx nor a .parts.json"
-        )
+    """Join the parts of a .bin."""
+    from encore.tokens import split_join
+
+    with cli.byte_progress(task="joining") as advance:
+        joined = split_join.join(args.prefix, args.remove_parts, advance)
+    if joined.parts:
+        cli.say(f"{joined.path}: {joined.bytes:,} bytes of {joined.parts} parts")
+    else:
+        cli.say(f"{joined.path}: {joined.bytes:,} bytes, already joined")
+    if joined.checked == "index":
+        cli.say("its size is what the .idx says; its parts have no hashes to compare with")
+    elif joined.checked == "nothing":
+        cli.warn("it may be incomplete: without an .idx or a .parts.json, nothing states its size")
     if args.json:
-        cli.print_json(dataclasses.asdict(done) | {"path": str(done.path)})
+        cli.print_json(dataclasses.asdict(joined) | {"path": str(joined.path)})
     return 0
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Check all that is there."""
-    vocabulary = (
-        tokenizer.load(args.tokenizer).vocabulary_size if args.tokenizer else args.vocabulary
-    )
-    with progress() as update:
-        verdicts = pair_checks.verify(args.prefix, vocabulary, update)
+    """Check a pair, or its parts."""
+    from encore.tokens import tokenizer
+    from encore.tokens import verify as checks
+
+    vocabulary = args.vocabulary
+    if args.tokenizer:
+        vocabulary = tokenizer.load(args.tokenizer).vocabulary_size
+    with cli.byte_progress(task="verifying") as advance:
+        results = checks.verify(args.prefix, vocabulary, advance)
     if args.json:
-        cli.print_json([dataclasses.asdict(verdict) for verdict in verdicts])
+        cli.print_json([dataclasses.asdict(finding) for finding in results])
     else:
-        print(
-            human.table(
-                ("✓" if verdict.right else "✗", verdict.what, verdict.found) for verdict in verdicts
-            )
-        )
-    return 0 if all(verdict.right for verdict in verdicts) else 1
+        print(findings.table(results))
+    return 1 if findings.wrong(results) else 0
 
 
 def merge(args: argparse.Namespace) -> int:
     """Put pairs end to end."""
-    with progress() as update:
-        merging.merge(args.prefixes, args.output_prefix, update)
+    from encore.tokens import describe
+    from encore.tokens import merge as merging
+
+    with cli.byte_progress(task="merging") as advance:
+        merging.merge(args.prefixes, args.output_prefix, advance)
     return show(describe.describe(args.output_prefix), args.json)
 
 
 def info(args: argparse.Namespace) -> int:
-    """What a pair holds."""
+    """Describe a pair."""
+    from encore.tokens import describe
+
     return show(describe.describe(args.prefix), args.json)
 
 
-def show(described: dict[str, Any], as_json: bool) -> int:
-    """A pair's description, for people or for a script."""
+def show(description: dict[str, Any], as_json: bool) -> int:
+    """Print a pair's description, for people or as JSON."""
     if as_json:
-        cli.print_json(described)
+        cli.print_json(description)
         return 0
-    lengths = {
-        key: "-" if value is None else f"{value:,.6g}"
-        for key, value in described["document_tokens"].items()
-    }
-    sizes = ", ".join(
-        f"{name} {human.byte_size(size)}" for name, size in described["bytes"].items()
-    )
-    rows = [
-        (key, f"{described[key]:,}")
-        for key in ("documents", "sequences", "tokens", "empty_documents")
-    ]
-    rows += [("dtype", described["dtype"]), ("files", sizes)]
-    rows += [("tokens a document", ", ".join(f"{key} {value}" for key, value in lengths.items()))]
-    print(human.table((key.replace("_", " "), value) for key, value in rows))
+    rows = []
+    for key in ("documents", "sequences", "tokens", "empty_documents"):
+        rows.append((key.replace("_", " "), f"{description[key]:,}"))
+    sizes = []
+    for name, size in description["bytes"].items():
+        sizes.append(f"{name} {human.byte_size(size)}")
+    lengths = []
+    for key, value in description["document_tokens"].items():
+        # a pair without documents has no lengths
+        lengths.append(f"{key} -" if value is None else f"{key} {value:,.6g}")
+    rows.append(("dtype", description["dtype"]))
+    rows.append(("files", ", ".join(sizes)))
+    rows.append(("tokens a document", ", ".join(lengths)))
+    print(human.table(rows))
     return 0
 
 
 def peek(args: argparse.Namespace) -> int:
-    """One document: its text, or its ids where no tokenizer is given."""
+    """Print one document: its text, or its ids where no tokenizer is named."""
+    from encore.tokens import describe, tokenizer
+
     ids = describe.document(args.prefix, args.number)
-    text = describe.text(ids, tokenizer.load(args.tokenizer)) if args.tokenizer else None
+    record = {"document": args.number, "ids": ids.tolist()}
+    output = " ".join(map(str, record["ids"]))
+    if args.tokenizer:
+        output = describe.text(ids, tokenizer.load(args.tokenizer))
+        record["text"] = output
     if args.json:
-        cli.print_json(
-            {"document": args.number, "ids": ids.tolist()}
-            | ({} if text is None else {"text": text})
-        )
+        cli.print_json(record)
     else:
-        print(" ".join(map(str, ids.tolist())) if text is None else text)
+        print(output)
     return 0
 
 
@@ -213,4 +204,4 @@ COMMANDS = {
 }
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, extra="data")

@@ -86,8 +86,9 @@ def test_a_manifest_that_is_none_is_a_finding_with_the_reason_that_verify_gives(
     assert (bad.right, good.right) == (False, True)
     assert reason in bad.seen
     assert "tokenize again" in bad.advice
-    verdicts = {verdict.what: verdict for verdict in verify.verify(prefix)}
-    assert verdicts["manifest"].found == bad.seen
+    findings = {finding.what: finding for finding in verify.verify(prefix)}
+    assert findings["manifest"].seen == bad.seen
+    assert findings["manifest"].advice == bad.advice
 
 
 def test_a_folder_in_the_place_of_a_manifest_is_a_finding(tmp_path: Path) -> None:

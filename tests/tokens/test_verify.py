@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from encore.findings import Finding
 from encore.tokens import split_join, verify
 from encore.tokens.indexed import IndexedDataset, IndexedWriter
-from encore.tokens.verify import Verdict
 from helpers.manifests import BROKEN, manifest_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,8 +26,11 @@ def pair(tmp_path: Path) -> Path:
     return tmp_path / "x"
 
 
-def wrong(verdicts: list[Verdict]) -> dict[str, str]:
-    return {verdict.what: verdict.found for verdict in verdicts if not verdict.right}
+def wrong(findings: list[Finding]) -> dict[str, str]:
+    """What is wrong, by its name; all of it comes with advice."""
+    mistakes = {finding.what: finding for finding in findings if not finding.right}
+    assert all(finding.advice for finding in mistakes.values())
+    return {what: finding.seen for what, finding in mistakes.items()}
 
 
 def flip(path: Path, at: int) -> None:
@@ -38,15 +41,15 @@ def flip(path: Path, at: int) -> None:
 
 def test_a_whole_pair_is_right_in_all(pair: Path) -> None:
     split_join.split(pair, 7)
-    verdicts = verify.verify(pair, 50257)
-    assert [verdict.what for verdict in verdicts] == ["index", "bytes", "parts", "manifest", "ids"]
-    assert wrong(verdicts) == {}
-    assert verdicts[-1].found == "the largest is 50,256, all are to be below 50,257"
+    findings = verify.verify(pair, 50257)
+    assert [finding.what for finding in findings] == ["index", "bytes", "parts", "manifest", "ids"]
+    assert wrong(findings) == {}
+    assert findings[-1].seen == "the largest is 50,256; all must be below 50,257"
 
 
 def test_only_what_is_there_is_spoken_of(pair: Path) -> None:
     (pair.parent / "x.json").unlink()
-    assert [verdict.what for verdict in verify.verify(pair)] == ["index", "bytes"]
+    assert [finding.what for finding in verify.verify(pair)] == ["index", "bytes"]
 
 
 @given(st.integers(0, 59_745), st.booleans())
@@ -101,7 +104,7 @@ def test_a_bin_of_another_size_is_wrong(pair: Path, size: int) -> None:
     (pair.parent / "x.bin").write_bytes((data + b"\0\0")[:size])
     assert (
         wrong(verify.verify(pair, 60_000))["bytes"]
-        == f"{size:,} bytes of tokens are there, the .idx says 59,746"
+        == f"{size:,} bytes of tokens, the .idx says 59,746"
     )
 
 
@@ -111,7 +114,7 @@ def test_missing_and_cut_parts_are_named(pair: Path) -> None:
     pair.with_name(made[3].name).unlink()
     cut = pair.with_name(made[5].name)
     cut.write_bytes(cut.read_bytes()[:-3])
-    found = [verdict.found for verdict in verify.verify(pair) if not verdict.right]
+    found = [finding.seen for finding in verify.verify(pair) if not finding.right]
     text = "; ".join(found)
     assert f"{made[3].name} does not exist" in text and f"{made[5].name} has 8," in text
     assert "; ".join(f"{made[n].name} differs from the manifest" for n in (3, 5)) in text
@@ -123,14 +126,14 @@ def test_ids_outside_the_vocabulary_are_placed(tmp_path: Path) -> None:
             writer.add(document)
     assert wrong(verify.verify(tmp_path / "x", 10)) == {}
     found = wrong(verify.verify(tmp_path / "x", 8))["ids"]
-    assert found == "2 ids are not below 8: the first is 9, token 3 of all, in document 2"
+    assert found == "2 ids are not below 8; the first is 9, token 3 of all, in document 2"
 
 
 def test_negative_ids_are_wrong_in_any_vocabulary(tmp_path: Path) -> None:
     with IndexedWriter(tmp_path / "x", "<i4") as writer:
         writer.add([1, -2, 3])
     assert wrong(verify.verify(tmp_path / "x"))["ids"].startswith(
-        "1 ids are not 0 or more: the first is -2"
+        "1 ids are not 0 or more; the first is -2"
     )
 
 
@@ -141,8 +144,8 @@ def test_parts_that_cut_a_token_are_read_across_the_cut(
     largest = int(IndexedDataset(pair).tokens.max())
     subprocess.run(["split", "--bytes=1001", "x.bin", "x.bin."], cwd=pair.parent, check=True)
     (pair.parent / "x.bin").unlink()
-    verdicts = verify.verify(pair, largest + 1)
-    assert wrong(verdicts) == {} and {verdict.what for verdict in verdicts} == {
+    findings = verify.verify(pair, largest + 1)
+    assert wrong(findings) == {} and {finding.what for finding in findings} == {
         "index",
         "bytes",
         "manifest",

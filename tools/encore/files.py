@@ -11,14 +11,20 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from encore.errors import OutputError
 
 _CHUNK_BYTES = 1 << 20
+# Called with each number of bytes as it is done, from any thread.
+Progress = Callable[[int], None]
 LEFTOVER_STATES = ("unfinished", "replaced", "removed")
 _LEFTOVER = re.compile(rf"\.(.+)\.({'|'.join(LEFTOVER_STATES)})")
+
+
+def no_progress(count: int) -> None:
+    """The Progress that shows nothing."""
 
 
 @contextlib.contextmanager

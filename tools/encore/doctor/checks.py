@@ -18,7 +18,7 @@ from encore.errors import DataError, EncoreError
 from encore.images import record as images
 from encore.jobs import render, slurm
 from encore.plan.records import Plan
-from encore.tokens.manifest import Manifest
+from encore.tokens.manifest import TOKENIZE_AGAIN, Manifest
 
 _VERSION_TIMEOUT_S = 60
 _SQUASHFS_MAGIC = b"hsqs"
@@ -132,8 +132,7 @@ def data(plan: Plan) -> list[Finding]:
             findings.append(Finding(prefix, True, f"{seen}, no manifest"))
             continue
         mismatch = manifest.mismatch(dataset)
-        advice = "tokenize again with tools/prepare_corpus.py tokenize"
-        findings.append(Finding(prefix, mismatch is None, mismatch or seen, advice))
+        findings.append(Finding(prefix, mismatch is None, mismatch or seen, TOKENIZE_AGAIN))
     return findings
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encore.errors import DataError, UsageError
-from encore.tokens.indexed import Index, IndexedDataset, Tokens, bin_path, idx_path
+from encore.tokens.indexed import REPLACE_PAIR, Index, IndexedDataset, Tokens, bin_path, idx_path
 from encore.tokens.tokenizer import Tokenizer
 
 _PERCENTILES = {"p10": 10, "median": 50, "p90": 90, "p99": 99}
@@ -22,8 +22,7 @@ def document_lengths(index: Index) -> npt.NDArray[np.int64]:
 def describe(prefix: Path) -> dict[str, Any]:
     """Documents, tokens, dtype, bytes and how long documents are (in tokens; None of each when there are none)."""
     dataset = IndexedDataset(prefix)
-    if problem := dataset.problem():
-        raise DataError(f"{idx_path(prefix)} is wrong: {problem}", "write the pair again")
+    dataset.check()
     lengths = document_lengths(dataset)
     return {
         "prefix": str(prefix),
@@ -53,7 +52,7 @@ def _distribution(lengths: npt.NDArray[np.int64]) -> dict[str, float | None]:
 def document(prefix: Path, number: int) -> Tokens:
     """The ids of document `number`, counted from 0. Raises UsageError when there is none."""
     dataset = IndexedDataset(prefix)
-    documents = len(dataset.doc_idx) - 1
+    documents = dataset.document_count
     if not 0 <= number < documents:
         raise UsageError(
             f"{prefix} has no document {number:,}",
@@ -61,9 +60,7 @@ def document(prefix: Path, number: int) -> Tokens:
         )
     first, end = map(int, dataset.doc_idx[number : number + 2])
     if not 0 <= first <= end <= len(dataset):
-        raise DataError(
-            f"{idx_path(prefix)} is wrong about document {number:,}", "write the pair again"
-        )
+        raise DataError(f"{idx_path(prefix)} is wrong about document {number:,}", REPLACE_PAIR)
     return np.concatenate([dataset.get(i) for i in range(first, end)] or [dataset.tokens[:0]])
 
 

@@ -7,28 +7,20 @@ copies 2 to 2.5 within the page cache.
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from xxhash import xxh3_128
 
 from encore.errors import DataError
+from encore.files import Progress, no_progress
 
 COPIERS = 2  # threads that each copy a range: as one hashes, the other reads or writes
 _SPAN_BYTES = 32 << 20  # that the disk is told to begin with at once
 _CHUNK_BYTES = 1 << 20  # between reading, hashing and writing it stays in the processor's cache
 
-Progress = Callable[
-    [int], object
-]  # told each number of bytes as they are done, from several threads
-
-
-def silent(count: int) -> None:
-    """The Progress of who does not show any."""
-
 
 def copy(
-    source: Path, start: int, count: int, target: Path, at: int, progress: Progress = silent
+    source: Path, start: int, count: int, target: Path, at: int, progress: Progress = no_progress
 ) -> str:
     """Copy `count` bytes from `start` of one file to `at` of another; returns their XXH3 as hex.
 

@@ -1,9 +1,10 @@
-"""Megatron's indexed token datasets: `PREFIX.bin` holds token ids, `PREFIX.idx` says where each document lies.
+"""Megatron's indexed token datasets: `PREFIX.bin` holds token ids, `PREFIX.idx` locates each document.
 
-The .idx (little-endian): magic `MMIDIDX\\0\\0`, version 1 (u64), dtype code (u8), number of sequences n (u64), length d
-of the document index (u64); then sizes int32[n] in tokens, pointers int64[n] in bytes, doc_idx int64[d]. Here a
-sequence is a document, as Megatron writes it without --split-sentences, so doc_idx is 0..n. Every fork that the kit
-trains with reads this form (source: TurkuNLP 6732bc9 megatron/data/indexed_dataset.py, MMapIndexedDataset).
+The .idx is little-endian: magic `MMIDIDX\\0\\0`, version 1 (u64), dtype code (u8), number of
+sequences n (u64), length d of the document index (u64); then sizes int32[n] in tokens, pointers
+int64[n] in bytes, doc_idx int64[d]. The kit writes a sequence per document, as Megatron does without
+--split-sentences, so doc_idx is 0..n. Every fork that the kit trains with reads this form.
+Source: TurkuNLP 6732bc9 megatron/data/indexed_dataset.py, MMapIndexedDataset.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,48 +22,57 @@ import numpy.typing as npt
 from encore import files
 from encore.errors import DataError
 
+REPLACE_PAIR = "tokenize again with tools/prepare_corpus.py tokenize, or fetch the pair again"
+
 _MAGIC = b"MMIDIDX\x00\x00"
 _HEADER = struct.Struct("<9sQBQQ")
 _VERSION = 1
-# The codes of token ids; 6 and 7 are floating point, and which is which differs between forks.
-_DTYPES = {
-    code: np.dtype(kind)
-    for code, kind in {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}.items()
+# The codes of integer dtypes. 6 and 7 are floating point, and forks disagree on which is which.
+_DTYPES: dict[int, np.dtype[np.integer]] = {
+    1: np.dtype("u1"),
+    2: np.dtype("i1"),
+    3: np.dtype("<i2"),
+    4: np.dtype("<i4"),
+    5: np.dtype("<i8"),
+    8: np.dtype("<u2"),
 }
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 _UINT16_BELOW_VOCABULARY = 65500
+# Sequences per step while an index is read or written, so that memory stays small at any size.
 _INDEX_CHUNK = 1 << 18
 _INT32_MAX = np.iinfo(np.int32).max
-_AGAIN = "write the pair again"
 
 Tokens = npt.NDArray[np.integer]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
-def smallest_dtype(vocabulary_size: int) -> np.dtype:
-    """The dtype Megatron stores ids of such a vocabulary in: uint16 below 65,500 entries, else int32.
+def smallest_dtype(vocabulary_size: int) -> np.dtype[np.integer]:
+    """The dtype in which Megatron stores ids of a vocabulary: uint16 below 65,500 entries, else int32.
 
-    Its preprocess_data.py asks with the tokenizer's own size, before padding; preprocess_data_many_cores.py asks with
-    the padded size, so that the two differ from 65,409 to 65,499 entries. The kit follows the first.
-    Source: TurkuNLP 6732bc9 megatron/data/indexed_dataset.py best_fitting_dtype; the other forks agree.
+    Megatron's preprocess_data.py decides by the tokenizer's own size, preprocess_data_many_cores.py
+    by the padded size, so that the two differ from 65,409 to 65,499 entries. The kit follows the first.
+    Source: TurkuNLP 6732bc9 megatron/data/indexed_dataset.py, best_fitting_dtype; other forks agree.
     """
-    return np.dtype("<u2" if vocabulary_size < _UINT16_BELOW_VOCABULARY else "<i4")
+    if vocabulary_size < _UINT16_BELOW_VOCABULARY:
+        return np.dtype("<u2")
+    return np.dtype("<i4")
 
 
 def bin_path(prefix: str | os.PathLike[str]) -> Path:
-    """Where the token ids of `prefix` lie."""
+    """The path of the token ids of `prefix`."""
     return Path(f"{os.fspath(prefix)}.bin")
 
 
 def idx_path(prefix: str | os.PathLike[str]) -> Path:
-    """Where the index of `prefix` lies."""
+    """The path of the index of `prefix`."""
     return Path(f"{os.fspath(prefix)}.idx")
 
 
 class Index:
-    """A memory-mapped, read-only .idx; raises DataError when it is not whole.
+    """A memory-mapped, read-only .idx; raises DataError when its size is not what its header states.
 
-    sizes: int32 (n,), tokens per document. pointers: int64 (n,), byte offset of each. doc_idx: int64 (d,), first
-    sequence of each document, then n.
+    sizes: int32 (n,), tokens of each sequence. pointers: int64 (n,), byte offset of each.
+    doc_idx: int64 (d,), first sequence of each document, then n.
     """
 
     def __init__(self, prefix: str | os.PathLike[str]) -> None:
@@ -79,84 +90,91 @@ class Index:
 
     @property
     def document_count(self) -> int:
-        """How many documents there are, which may be of several sequences each."""
-        return len(self.doc_idx) - 1
+        """Number of documents, each of one or more sequences."""
+        return max(len(self.doc_idx) - 1, 0)
 
     @property
     def token_count(self) -> int:
-        """How many tokens all sequences have; summed in int64, for int32 wraps at 2.1B."""
+        """Number of tokens in all sequences."""
+        # int32, the dtype of the sizes, would wrap at 2.1B tokens
         return int(np.sum(self.sizes, dtype=np.int64))
 
     @property
     def bin_bytes(self) -> int:
-        """How many bytes the .bin has to have."""
-        return (
-            int(self.pointers[-1]) + int(self.sizes[-1]) * self.dtype.itemsize if len(self) else 0
-        )
+        """The size that the .bin must have."""
+        if not len(self):
+            return 0
+        return int(self.pointers[-1]) + int(self.sizes[-1]) * self.dtype.itemsize
 
     def problem(self) -> str | None:
-        """The first thing in it that cannot be right, None when documents lie end to end in the .bin and nothing else.
+        """The first inconsistency, None where the sequences lie end to end and fill the .bin.
 
-        A reader opens such an index all the same, for each entry is looked at only when its document is.
+        Opening an index does not look for this: each entry is read only when its document is.
         """
         first = 0
-        for told in _pointers(_chunks([self]), self.dtype.itemsize):
-            sizes, pointers = (
-                self.sizes[first : first + len(told)],
-                self.pointers[first : first + len(told)],
-            )
-            if (sizes < 0).any():
-                at = int((sizes < 0).argmax())
-                return f"sequence {first + at:,} has {int(sizes[at]):,} tokens"
-            if (pointers != told).any():
-                at = int((pointers != told).argmax())
-                return f"sequence {first + at:,} begins at byte {int(pointers[at]):,} instead of {int(told[at]):,}"
-            first += len(told)
+        for expected in _pointers(_chunks([self]), self.dtype.itemsize):
+            sizes = self.sizes[first : first + len(expected)]
+            pointers = self.pointers[first : first + len(expected)]
+            negative = sizes < 0
+            if negative.any():
+                i = int(negative.argmax())
+                return f"sequence {first + i:,} has {int(sizes[i]):,} tokens"
+            misplaced = pointers != expected
+            if misplaced.any():
+                i = int(misplaced.argmax())
+                return (
+                    f"sequence {first + i:,} begins at byte {int(pointers[i]):,} instead of"
+                    f" {int(expected[i]):,}"
+                )
+            first += len(expected)
         ends = self.doc_idx
         if not len(ends) or ends[0] != 0 or ends[-1] != len(self):
             return f"its document index does not run from 0 to {len(self):,}"
-        back = ends[1:] < ends[:-1]
-        return f"document {int(back.argmax()):,} ends before it begins" if back.any() else None
+        descending = ends[1:] < ends[:-1]
+        if descending.any():
+            return f"document {int(descending.argmax()):,} ends before it begins"
+        return None
+
+    def check(self) -> None:
+        """Raise DataError where there is a `problem`."""
+        problem = self.problem()
+        if problem is not None:
+            raise DataError(f"{idx_path(self.prefix)} is wrong: {problem}", REPLACE_PAIR)
 
 
 class IndexedDataset(Index):
-    """A memory-mapped, read-only .bin/.idx pair; raises DataError when the two are not whole and consistent.
+    """A memory-mapped, read-only .bin/.idx pair; raises DataError when their sizes do not agree.
 
     tokens: (total,) of `dtype`, the whole .bin.
     """
 
     def __init__(self, prefix: str | os.PathLike[str]) -> None:
         super().__init__(prefix)
-        self.tokens = self._map_tokens()
-
-    def _map_tokens(self) -> Tokens:
         path = bin_path(self.prefix)
-        found, told = _size(path), self.bin_bytes
-        if found != told:
-            what = "truncated" if found < told else "too long"
-            raise DataError(
-                f"{path} is {what}: {found:,} bytes where its .idx says {told:,}", _AGAIN
-            )
-        return _map(path, self.dtype)
+        _check_size(path, _size(path), self.bin_bytes, "its .idx")
+        self.tokens: Tokens = _map(path, self.dtype)
 
     def __reduce__(self) -> tuple[type["IndexedDataset"], tuple[str]]:
-        return IndexedDataset, (self.prefix,)  # a worker process maps the files itself
+        # a worker process maps the files itself instead of receiving copies of them
+        return IndexedDataset, (self.prefix,)
 
     def get(self, i: int, offset: int = 0, length: int | None = None) -> Tokens:
-        """A view of document `i`, from its token `offset` on, `length` tokens or to its end."""
+        """A view (length,) of sequence `i` from its token `offset` on, by default to its end."""
         size = int(self.sizes[i])
-        stop = size if length is None else offset + length
+        if length is None:
+            length = size - offset
+        stop = offset + length
         if not 0 <= offset <= stop <= size:
-            raise IndexError(f"tokens {offset}:{stop} of document {i}, which has {size}")
+            raise IndexError(f"tokens {offset}:{stop} of sequence {i}, which has {size}")
         first = int(self.pointers[i]) // self.dtype.itemsize
         return self.tokens[first + offset : first + stop]
 
 
 class IndexedWriter:
-    """Streams documents into PREFIX.bin/.idx; both appear, the .idx last, only if the `with` block succeeds.
+    """Streams documents into PREFIX.bin/.idx, which appear, the .idx last, if the `with` block succeeds.
 
-    Memory does not grow with the number of documents: sizes go straight to the temporary .idx, and pointers are
-    derived from them at the end. `documents` and `tokens` count what was added.
+    documents, tokens: how many were added so far. Memory does not grow with them: sizes go straight
+    to the temporary .idx, and pointers are derived from them at the end.
     """
 
     def __init__(self, prefix: str | os.PathLike[str], dtype: npt.DTypeLike) -> None:
@@ -166,10 +184,10 @@ class IndexedWriter:
         self.tokens = 0
         self._digest = hashlib.sha256()
         self._code = _CODES[self.dtype]
-        self._whole = self._files()
+        self._open_files = self._files()
 
     def __enter__(self) -> "IndexedWriter":
-        self._whole.__enter__()
+        self._open_files.__enter__()
         return self
 
     def __exit__(
@@ -178,7 +196,7 @@ class IndexedWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool | None:
-        return self._whole.__exit__(kind, error, trace)
+        return self._open_files.__exit__(kind, error, trace)
 
     @contextlib.contextmanager
     def _files(self) -> Iterator[None]:
@@ -187,13 +205,14 @@ class IndexedWriter:
             open(idx, "w+b") as self._idx,
             open(tokens, "wb") as self._bin,
         ):
+            # the header counts the documents, so that its place is left free until the end
             self._idx.write(bytes(_HEADER.size))
             yield
             self._finish_index()
 
     @property
     def bin_sha256(self) -> str:
-        """The digest of what was added so far, which in the end is the .bin's."""
+        """The SHA-256, as hex, of what was added so far; in the end, of the .bin."""
         return self._digest.hexdigest()
 
     def add(self, token_ids: npt.ArrayLike) -> None:
@@ -204,7 +223,7 @@ class IndexedWriter:
     def add_batch(self, flat_tokens: npt.ArrayLike, lengths: npt.ArrayLike) -> None:
         """Append documents that lie end to end in `flat_tokens` (total,), of `lengths` (n,) tokens each.
 
-        That the ids fit the dtype is the caller's to know: they are cast unchecked.
+        The ids are cast to the dtype unchecked. Raises DataError for a document beyond int32 tokens.
         """
         sizes = np.asarray(lengths, dtype=np.int64)
         if sizes.size and int(sizes.max()) > _INT32_MAX:
@@ -213,7 +232,7 @@ class IndexedWriter:
             )
         flat = np.ascontiguousarray(flat_tokens, dtype=self.dtype)
         if int(sizes.sum()) != flat.size:
-            raise ValueError(f"lengths add up to {int(sizes.sum())}, there are {flat.size} tokens")
+            raise ValueError(f"lengths add up to {int(sizes.sum())}, not to {flat.size} tokens")
         self._bin.write(flat.data)
         self._digest.update(flat.data)
         self._idx.write(sizes.astype("<i4").data)
@@ -221,48 +240,47 @@ class IndexedWriter:
         self.tokens += flat.size
 
     def _finish_index(self) -> None:
-        """After the sizes: the pointers, the document index, and last the header that counts them."""
+        """Write what follows the sizes: pointers and document index; and last the header."""
         first = 0
         for pointers in _pointers(self._sizes(), self.dtype.itemsize):
             self._idx.seek(_HEADER.size + 4 * self.documents + 8 * first)
             self._idx.write(pointers.data)
             first += len(pointers)
         self._idx.seek(_HEADER.size + 12 * self.documents)
-        for first in range(0, self.documents + 1, _INDEX_CHUNK):
-            self._idx.write(
-                np.arange(first, min(first + _INDEX_CHUNK, self.documents + 1), dtype="<i8").data
-            )
+        ends = self.documents + 1
+        for first in range(0, ends, _INDEX_CHUNK):
+            stop = min(first + _INDEX_CHUNK, ends)
+            self._idx.write(np.arange(first, stop, dtype="<i8").data)
         self._idx.seek(0)
-        self._idx.write(
-            _HEADER.pack(_MAGIC, _VERSION, self._code, self.documents, self.documents + 1)
-        )
+        self._idx.write(_HEADER.pack(_MAGIC, _VERSION, self._code, self.documents, ends))
 
     def _sizes(self) -> Iterator[npt.NDArray[np.int32]]:
-        """What the temporary .idx holds already, in chunks."""
+        """The sizes that the temporary .idx holds, in chunks; leaves its position anywhere."""
         for first in range(0, self.documents, _INDEX_CHUNK):
             self._idx.seek(_HEADER.size + 4 * first)
-            yield np.frombuffer(
-                self._idx.read(4 * min(_INDEX_CHUNK, self.documents - first)), dtype="<i4"
-            )
+            chunk = self._idx.read(4 * min(_INDEX_CHUNK, self.documents - first))
+            yield np.frombuffer(chunk, dtype="<i4")
 
 
 @contextlib.contextmanager
 def new_pair(prefix: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
-    """Temporary paths for a .bin and its .idx; both get their names, the .idx last, only if the block succeeds."""
-    idx, tokens = idx_path(prefix), bin_path(prefix)
-    with files.atomic(idx) as idx_temporary, files.atomic(tokens) as bin_temporary:
+    """Temporary paths for a .bin and its .idx, which get their names, the .idx last, if the block succeeds."""
+    idx = idx_path(prefix)
+    with files.atomic(idx) as idx_temporary, files.atomic(bin_path(prefix)) as bin_temporary:
         yield bin_temporary, idx_temporary
         files.fsync(idx_temporary)
         files.fsync(bin_temporary)
-        idx.unlink(missing_ok=True)  # an older run's index must never meet the new tokens
+        # between the two renames a kill must not leave an older index beside the new tokens
+        idx.unlink(missing_ok=True)
 
 
 def write_index(path: Path, indices: Sequence[Index]) -> None:
-    """Write the .idx of a .bin in which those of `indices`, one or more and of one dtype, lie end to end."""
-    dtype, sequences = indices[0].dtype, sum(map(len, indices))
-    documents = sum(len(index.doc_idx) - 1 for index in indices) + 1
+    """Write the .idx of a .bin that holds those of `indices` end to end; all of one dtype, at least one."""
+    dtype = indices[0].dtype
+    sequences = sum(map(len, indices))
+    documents = sum(index.document_count for index in indices)
     with open(path, "wb") as out:
-        out.write(_HEADER.pack(_MAGIC, _VERSION, _CODES[dtype], sequences, documents))
+        out.write(_HEADER.pack(_MAGIC, _VERSION, _CODES[dtype], sequences, documents + 1))
         for sizes in _chunks(indices):
             out.write(np.ascontiguousarray(sizes).data)
         for pointers in _pointers(_chunks(indices), dtype.itemsize):
@@ -284,39 +302,48 @@ def _chunks(indices: Sequence[Index]) -> Iterator[npt.NDArray[np.int32]]:
 def _pointers(
     sizes: Iterable[npt.NDArray[np.int32]], itemsize: int
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """The byte offset of each sequence; in int64, unlike Megatron-LM's merge (its issue 1672), so that none wraps."""
+    """The byte offset of each sequence, for chunks of sizes in tokens."""
     start = 0
-    for some in sizes:
-        lengths = some.astype("<i8") * itemsize
+    for chunk in sizes:
+        # in int64: Megatron-LM's merge let int32 wrap (its issue 1672)
+        lengths = chunk.astype("<i8") * itemsize
         ends = start + np.cumsum(lengths, dtype="<i8")
         yield ends - lengths
         start = int(ends[-1])
 
 
-def _read_header(path: Path) -> tuple[np.dtype, int]:
-    """dtype and number of sequences, checked against the file's own size."""
-    found = _size(path)
+def _read_header(path: Path) -> tuple[np.dtype[np.integer], int]:
+    """dtype and number of sequences; raises DataError unless the file has the size that they imply."""
+    size = _size(path)
     with open(path, "rb") as handle:
         head = handle.read(_HEADER.size)
     if not head.startswith(_MAGIC):
         raise DataError(
-            f"{path} is not a Megatron .idx: it does not begin with MMIDIDX", "check the path"
+            f"{path} is not a Megatron .idx: it does not begin with MMIDIDX",
+            "give the prefix of a pair that tools/prepare_corpus.py tokenize or Megatron wrote",
         )
     if len(head) < _HEADER.size:
         raise DataError(
-            f"{path} is truncated: {found} bytes, its header alone has {_HEADER.size}", _AGAIN
+            f"{path} is truncated: {size} bytes, its header alone has {_HEADER.size}", REPLACE_PAIR
         )
     _, version, code, count, documents = _HEADER.unpack(head)
     if version != _VERSION:
-        raise DataError(f"{path} has version {version}; this reader knows version {_VERSION}")
+        raise DataError(f"{path} has version {version}; only version {_VERSION} can be read")
     if code not in _DTYPES:
-        known = ", ".join(f"{code} {dtype.name}" for code, dtype in _DTYPES.items())
-        raise DataError(f"{path} has dtype code {code}, which is none of token ids ({known})")
-    told = _HEADER.size + 12 * count + 8 * documents
-    if found != told:
-        what = "truncated" if found < told else "too long"
-        raise DataError(f"{path} is {what}: {found:,} bytes where its header says {told:,}", _AGAIN)
+        valid = ", ".join(f"{code} {dtype.name}" for code, dtype in _DTYPES.items())
+        raise DataError(f"{path} has dtype code {code}; token ids have one of: {valid}")
+    _check_size(path, size, _HEADER.size + 12 * count + 8 * documents, "its header")
     return _DTYPES[code], count
+
+
+def _check_size(path: Path, size: int, stated: int, source: str) -> None:
+    """Raise DataError where a file has not the size that `source` states."""
+    if size == stated:
+        return
+    fault = "truncated" if size < stated else "too long"
+    raise DataError(
+        f"{path} is {fault}: {size:,} bytes where {source} says {stated:,}", REPLACE_PAIR
+    )
 
 
 def _size(path: Path) -> int:
@@ -328,8 +355,9 @@ def _size(path: Path) -> int:
         ) from None
 
 
-def _map(path: Path, dtype: np.dtype) -> npt.NDArray[np.generic]:
-    """The file as one read-only array; an empty file cannot be mapped."""
+def _map(path: Path, dtype: np.dtype[_Scalar]) -> npt.NDArray[_Scalar]:
+    """The file as one read-only array."""
+    # an empty file cannot be mapped
     if not path.stat().st_size:
         return np.empty(0, dtype)
     return np.asarray(np.memmap(path, mode="r", dtype=dtype))

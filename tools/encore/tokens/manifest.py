@@ -18,6 +18,8 @@ from encore.errors import DataError
 if TYPE_CHECKING:
     from encore.tokens.indexed import Index
 
+TOKENIZE_AGAIN = "tokenize again with tools/prepare_corpus.py tokenize"
+
 # A file name that is not UTF-8 reaches a manifest as lone surrogates, which UTF-8 cannot hold but a
 # JSON escape can.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -29,7 +31,7 @@ class Manifest:
 
     kit: the version that wrote it. encoder: the library that encoded, and its version. tokenizer: name, files'
     SHA-256 and more, as `Tokenizer.describe` gives them. inputs: name, bytes and SHA-256 of each input, as
-    `corpus.batches.Source` holds them. skipped: how many documents were left out, by reason. sha256: by file name,
+    `corpus.batches.InputDigest` holds them. skipped: how many documents were left out, by reason. sha256: by file name,
     of the .bin and the .idx.
     """
 
@@ -56,7 +58,7 @@ class Manifest:
         Raises DataError for a file that cannot be read or that `write` cannot have written.
         """
         path = cls.path(prefix)
-        hint = f"tokenize again with tools/prepare_corpus.py tokenize, or fetch {path.name} again"
+        hint = f"{TOKENIZE_AGAIN}, or fetch {path.name} again"
         try:
             raw = json.loads(path.read_bytes().decode("utf-8"))
             _check(raw)

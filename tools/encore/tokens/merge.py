@@ -9,13 +9,13 @@ from pathlib import Path
 
 from encore import files
 from encore.errors import DataError, UsageError
+from encore.files import Progress, no_progress
 from encore.tokens import hashed_copy, part_manifest
-from encore.tokens.hashed_copy import Progress, silent
-from encore.tokens.indexed import Index, IndexedDataset, bin_path, idx_path, new_pair, write_index
+from encore.tokens.indexed import Index, IndexedDataset, bin_path, new_pair, write_index
 from encore.tokens.manifest import Manifest
 
 
-def merge(prefixes: Sequence[Path], output: Path, progress: Progress = silent) -> Index:
+def merge(prefixes: Sequence[Path], output: Path, progress: Progress = no_progress) -> Index:
     """Write the documents of all prefixes, in their order, to `output`; returns its index.
 
     Raises DataError for a pair that is not whole or has another dtype: widening ids would only hide that they come from
@@ -41,8 +41,7 @@ def merge(prefixes: Sequence[Path], output: Path, progress: Progress = silent) -
 
 def _checked(prefix: Path) -> IndexedDataset:
     dataset = IndexedDataset(prefix)
-    if problem := dataset.problem():
-        raise DataError(f"{idx_path(prefix)} is wrong: {problem}", "write the pair again")
+    dataset.check()
     return dataset
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from encore import files
 from encore.errors import DataError, OutputError, UsageError
+from encore.files import Progress, no_progress
 from encore.threads import mapped
 from encore.tokens import hashed_copy, part_manifest
-from encore.tokens.hashed_copy import COPIERS, Progress, silent
+from encore.tokens.hashed_copy import COPIERS
 from encore.tokens.indexed import Index, IndexedDataset, bin_path, idx_path
 from encore.tokens.part_manifest import BinPart
 
@@ -35,7 +36,7 @@ class Joined:
     checked: str
 
 
-def join(prefix: Path, remove_parts: bool = False, progress: Progress = silent) -> Joined:
+def join(prefix: Path, remove_parts: bool = False, progress: Progress = no_progress) -> Joined:
     """Put PREFIX.bin together from PREFIX.bin.aa, .ab and so on, which stay unless `remove_parts`.
 
     Before anything is written the parts are checked to be complete, by PREFIX.parts.json and PREFIX.idx as far as these
@@ -193,7 +194,7 @@ def split(
     prefix: Path,
     count: int | None = None,
     part_bytes: int | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> list[BinPart]:
     """Cut PREFIX.bin, which stays, into `count` parts of nearly one size, or into parts of at most `part_bytes`.
 

@@ -1,7 +1,7 @@
-"""Whether a .bin/.idx pair, or the parts of its .bin, are what index, manifests and vocabulary say.
+"""Checks of a .bin/.idx pair, or of the parts of its .bin, against index, manifests and vocabulary.
 
-PREFIX.json         how prepare_corpus.py made the pair: documents, tokens, dtype, SHA-256 of both files
-PREFIX.parts.json   what bins.py split made of the .bin: bytes and XXH3 of each range of it
+PREFIX.json         written by prepare_corpus.py tokenize: documents, tokens, dtype, SHA-256 of both files
+PREFIX.parts.json   written by bins.py split: bytes and XXH3 of each part of the .bin
 """
 
 import hashlib
@@ -15,26 +15,20 @@ from xxhash import xxh3_128
 
 from encore import files
 from encore.errors import DataError
+from encore.files import Progress, no_progress
+from encore.findings import Finding
 from encore.tokens import part_manifest
-from encore.tokens.hashed_copy import Progress, silent
-from encore.tokens.indexed import Index, bin_path, idx_path
-from encore.tokens.manifest import Manifest
+from encore.tokens.indexed import REPLACE_PAIR, Index, bin_path, idx_path
+from encore.tokens.manifest import TOKENIZE_AGAIN, Manifest
 
 _CHUNK_BYTES = 8 << 20
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was looked at, whether it is right, and what was found there."""
-
-    what: str
-    right: bool
-    found: str
+# above every id of any dtype, so that only negative ids are out of range
+_NO_VOCABULARY = 2**63
 
 
 @dataclass(frozen=True)
 class _Extent:
-    """A range of the .bin: the file that holds it, from where, how much, and its XXH3, where that is known."""
+    """A range of the .bin: the file that holds it, where it starts there, its bytes, its XXH3 if known."""
 
     name: str
     path: Path
@@ -44,116 +38,133 @@ class _Extent:
 
 
 def verify(
-    prefix: Path, vocabulary: int | None = None, progress: Progress = silent
-) -> list[Verdict]:
-    """All that can be checked of PREFIX, wrong or right; that ids are below `vocabulary` only where that is given.
+    prefix: Path, vocabulary: int | None = None, progress: Progress = no_progress
+) -> list[Finding]:
+    """Check all that can be checked of PREFIX; whether ids are below `vocabulary` only if it is given.
 
-    Every token is read once. Where there is no .bin its parts are read instead.
+    Every token is read once, from the parts of the .bin where there is no .bin.
     """
     try:
         index = Index(prefix)
         extents = _extents(prefix)
     except DataError as error:
-        return [Verdict("files", False, str(error))]
+        return [Finding("files", False, str(error), error.hint)]
     problem = index.problem()
-    verdicts = [
-        Verdict("index", problem is None, problem or f"{len(index):,} sequences, end to end")
-    ]
-    verdicts += _sizes(index, extents)
+    sound = f"{len(index):,} sequences, end to end"
+    findings = [Finding("index", problem is None, problem or sound, REPLACE_PAIR)]
+    findings += _size_findings(index, extents)
     manifest = None
     try:
         manifest = Manifest.read(prefix)
     except DataError as error:
-        verdicts.append(Verdict("manifest", False, str(error)))
-    sha256 = hashlib.sha256() if manifest else None
-    ids = _Ids(index, vocabulary)
-    damaged = _read_once(
-        extents,
-        [*([sha256.update] if sha256 else []), *([ids.look] if ids.wanted else [])],
-        progress,
-    )
-    known = sum(extent.xxh3_128 is not None for extent in extents)
-    if known:
-        found = (
-            "; ".join(f"{name} differs from the manifest" for name in damaged)
-            or f"XXH3 of {known} parts as in the manifest"
-        )
-        verdicts.append(Verdict("parts", not damaged, found))
-    if manifest and sha256:
-        digests = {
-            bin_path(prefix).name: sha256.hexdigest(),
-            idx_path(prefix).name: files.sha256(idx_path(prefix)),
-        }
-        mismatch = manifest.mismatch(index, digests)
-        agrees = f"documents, tokens, dtype and SHA-256 as in {manifest.path(prefix)}"
-        verdicts.append(Verdict("manifest", mismatch is None, mismatch or agrees))
-    return [*verdicts, ids.verdict()] if ids.wanted else verdicts
+        findings.append(Finding("manifest", False, str(error), error.hint))
+
+    sha256 = hashlib.sha256()
+    ids = _IdRange(index, vocabulary)
+    consumers: list[Callable[[bytes], None]] = []
+    if manifest is not None:
+        consumers.append(sha256.update)
+    if ids.can_be_exceeded:
+        consumers.append(ids.add)
+    damaged = _read_once(extents, consumers, progress)
+
+    findings += _part_findings(extents, damaged)
+    if manifest is not None:
+        findings.append(_manifest_finding(manifest, index, sha256.hexdigest()))
+    if ids.can_be_exceeded:
+        findings.append(ids.finding())
+    return findings
 
 
 def _extents(prefix: Path) -> list[_Extent]:
-    """What the .bin consists of. Raises DataError when neither it nor any part is there."""
-    target, manifest = bin_path(prefix), part_manifest.read_manifest(prefix)
+    """The ranges of the .bin, or its parts; raises DataError when neither the .bin nor a part exists."""
+    target = bin_path(prefix)
+    parts = part_manifest.read_manifest(prefix)
+    extents = []
     if not target.is_file():
-        parts = manifest or part_manifest.find(prefix)
-        return [
-            _Extent(part.name, target.with_name(part.name), 0, part.bytes, part.xxh3_128)
-            for part in parts
-        ]
-    extents, at = [], 0
-    for part in manifest or [part_manifest.BinPart(target.name, target.stat().st_size)]:
-        name = (
-            part.name
-            if part.name == target.name
-            else f"the range of {target.name} that was {part.name}"
-        )
-        extents.append(_Extent(name, target, at, part.bytes, part.xxh3_128))
-        at += part.bytes
+        for part in parts or part_manifest.find(prefix):
+            path = target.with_name(part.name)
+            extents.append(_Extent(part.name, path, 0, part.bytes, part.xxh3_128))
+        return extents
+    if parts is None:
+        return [_Extent(target.name, target, 0, target.stat().st_size, None)]
+    start = 0
+    for part in parts:
+        name = f"the range of {target.name} that was {part.name}"
+        extents.append(_Extent(name, target, start, part.bytes, part.xxh3_128))
+        start += part.bytes
     return extents
 
 
-def _sizes(index: Index, extents: Sequence[_Extent]) -> Iterator[Verdict]:
-    """The bytes that are there against those that the index and the manifest of parts say."""
-    paths = {extent.path: 0 for extent in extents}
+def _size_findings(index: Index, extents: Sequence[_Extent]) -> list[Finding]:
+    """Compare the sizes of the files with those that the manifest of parts and the .idx state."""
+    stated: dict[Path, int] = {}
     for extent in extents:
-        paths[extent.path] += extent.bytes
-    found = {path: path.stat().st_size if path.is_file() else None for path in paths}
-    for path, told in paths.items():
-        if found[path] is None:
-            yield Verdict("bytes", False, f"{path} does not exist")
-        elif found[path] != told:
-            yield Verdict(
-                "bytes",
-                False,
-                f"{path} has {found[path]:,} bytes, the manifest of its parts says {told:,}",
-            )
-    total = sum(size or 0 for size in found.values())
-    if total != index.bin_bytes:
-        yield Verdict(
-            "bytes",
-            False,
-            f"{total:,} bytes of tokens are there, the .idx says {index.bin_bytes:,}",
-        )
+        stated[extent.path] = stated.get(extent.path, 0) + extent.bytes
+    findings = []
+    total = 0
+    for path, size in stated.items():
+        advice = f"fetch {path.name} again"
+        if not path.is_file():
+            findings.append(Finding("bytes", False, f"{path} does not exist", advice))
+            continue
+        actual = path.stat().st_size
+        total += actual
+        if actual != size:
+            seen = f"{path} has {actual:,} bytes, the manifest of its parts says {size:,}"
+            findings.append(Finding("bytes", False, seen, advice))
+    if total == index.bin_bytes:
+        findings.append(Finding("bytes", True, f"{total:,} bytes of tokens, as the .idx says"))
     else:
-        yield Verdict("bytes", True, f"{total:,} bytes of tokens, as the .idx says")
+        seen = f"{total:,} bytes of tokens, the .idx says {index.bin_bytes:,}"
+        findings.append(Finding("bytes", False, seen, REPLACE_PAIR))
+    return findings
+
+
+def _part_findings(extents: Sequence[_Extent], damaged: Sequence[_Extent]) -> list[Finding]:
+    """What the hashes of the parts say; nothing where none are known."""
+    if damaged:
+        names = [f"{extent.name} differs from the manifest" for extent in damaged]
+        # the ranges of one .bin share its path
+        paths = dict.fromkeys(extent.path.name for extent in damaged)
+        advice = f"fetch {', '.join(paths)} again"
+        return [Finding("parts", False, "; ".join(names), advice)]
+    hashed = sum(extent.xxh3_128 is not None for extent in extents)
+    if not hashed:
+        return []
+    return [Finding("parts", True, f"XXH3 of {hashed} parts as in the manifest")]
+
+
+def _manifest_finding(manifest: Manifest, index: Index, bin_sha256: str) -> Finding:
+    idx = idx_path(index.prefix)
+    digests = {bin_path(index.prefix).name: bin_sha256, idx.name: files.sha256(idx)}
+    mismatch = manifest.mismatch(index, digests)
+    if mismatch is not None:
+        return Finding("manifest", False, mismatch, TOKENIZE_AGAIN)
+    seen = f"documents, tokens, dtype and SHA-256 as in {manifest.path(index.prefix)}"
+    return Finding("manifest", True, seen)
 
 
 def _read_once(
-    extents: Sequence[_Extent], consumers: Sequence[Callable[[bytes], object]], progress: Progress
-) -> list[str]:
-    """Give every byte to all consumers, at the same time; returns the names of the extents whose hash differs."""
+    extents: Sequence[_Extent],
+    consumers: Sequence[Callable[[bytes], None]],
+    progress: Progress,
+) -> list[_Extent]:
+    """Hand every byte to all consumers, in parallel; returns the extents whose XXH3 is not the stated one."""
     damaged = []
     with ThreadPoolExecutor(len(consumers) + 1) as pool:
         for extent in extents:
             digest = xxh3_128()
             for chunk in _chunks(extent):
-                jobs = [pool.submit(consume, chunk) for consume in consumers]
-                if extent.xxh3_128:
+                # hashing and numpy release the GIL; each consumer sees the chunks in order
+                futures = [pool.submit(consume, chunk) for consume in consumers]
+                if extent.xxh3_128 is not None:
                     digest.update(chunk)
-                for job in jobs:
-                    job.result()
+                for future in futures:
+                    future.result()
                 progress(len(chunk))
             if extent.xxh3_128 not in (None, digest.hexdigest()):
-                damaged.append(extent.name)
+                damaged.append(extent)
     return damaged
 
 
@@ -163,56 +174,65 @@ def _chunks(extent: _Extent) -> Iterator[bytes]:
         return
     with open(extent.path, "rb") as handle:
         handle.seek(extent.start)
-        left = extent.bytes
-        while left and (chunk := handle.read(min(left, _CHUNK_BYTES))):
+        remaining = extent.bytes
+        while remaining and (chunk := handle.read(min(remaining, _CHUNK_BYTES))):
             yield chunk
-            left -= len(chunk)
+            remaining -= len(chunk)
 
 
-class _Ids:
-    """Looks for ids outside the vocabulary; an original part may end within a token, so that bytes can be left over."""
+class _IdRange:
+    """Looks for ids outside the vocabulary, chunk by chunk.
+
+    A part that GNU split made may end within a token; its bytes wait for the next chunk.
+    """
 
     def __init__(self, index: Index, vocabulary: int | None) -> None:
-        self.wanted = vocabulary is not None or index.dtype.kind == "i"
-        self._index, self._vocabulary = index, vocabulary
+        self.can_be_exceeded = vocabulary is not None or index.dtype.kind == "i"
+        self._index = index
+        self._limit = _NO_VOCABULARY
+        self._allowed = "0 or more"
+        if vocabulary is not None:
+            self._limit = vocabulary
+            self._allowed = f"below {vocabulary:,}"
         self._rest = b""
-        self._seen = self._wrong = 0
+        self._tokens = 0
+        self._outside = 0
         self._largest = -1
         self._first: tuple[int, int] | None = None
 
-    def look(self, chunk: bytes) -> None:
-        """The next bytes of the .bin."""
-        data = self._rest + chunk if self._rest else chunk
-        whole = len(data) - len(data) % self._index.dtype.itemsize
-        ids, self._rest = (
-            np.frombuffer(data[:whole] if whole < len(data) else data, self._index.dtype),
-            data[whole:],
-        )
-        if not len(ids):
+    def add(self, chunk: bytes) -> None:
+        """Look at the next bytes of the .bin."""
+        data = self._rest + chunk
+        itemsize = self._index.dtype.itemsize
+        count = len(data) // itemsize
+        self._rest = data[count * itemsize :]
+        if not count:
             return
+        ids = np.frombuffer(data, self._index.dtype, count)
+        smallest = int(ids.min())
         largest = int(ids.max())
         self._largest = max(self._largest, largest)
-        if int(ids.min()) < 0 or (self._vocabulary is not None and largest >= self._vocabulary):
-            wrong = (ids < 0) | (ids.astype(np.int64) >= (self._vocabulary or 2**62))
-            self._wrong += int(wrong.sum())
-            at = int(wrong.argmax())
-            self._first = self._first or (self._seen + at, int(ids[at]))
-        self._seen += len(ids)
+        if smallest < 0 or largest >= self._limit:
+            outside = (ids < 0) | (ids.astype(np.int64) >= self._limit)
+            self._outside += int(outside.sum())
+            if self._first is None:
+                position = int(outside.argmax())
+                self._first = (self._tokens + position, int(ids[position]))
+        self._tokens += count
 
-    def verdict(self) -> Verdict:
-        """What came of it."""
-        allowed = "0 or more" if self._vocabulary is None else f"below {self._vocabulary:,}"
+    def finding(self) -> Finding:
+        """The result, after the last chunk."""
         if self._first is None:
-            return Verdict(
-                "ids", True, f"the largest is {self._largest:,}, all are to be {allowed}"
-            )
+            seen = f"the largest is {self._largest:,}; all must be {self._allowed}"
+            return Finding("ids", True, seen)
         token, value = self._first
-        sequence = (
-            int(np.searchsorted(self._index.pointers, token * self._index.dtype.itemsize, "right"))
-            - 1
-        )
+        byte = token * self._index.dtype.itemsize
+        sequence = int(np.searchsorted(self._index.pointers, byte, "right")) - 1
         document = int(np.searchsorted(self._index.doc_idx, sequence, "right")) - 1
-        what = (
-            f"{self._wrong:,} ids are not {allowed}: the first is {value:,}, token {token:,} of all"
+        return Finding(
+            "ids",
+            False,
+            f"{self._outside:,} ids are not {self._allowed}; the first is {value:,},"
+            f" token {token:,} of all, in document {document:,}",
+            "verify with the tokenizer that the data was made with: --tokenizer NAME|FOLDER",
         )
-        return Verdict("ids", False, f"{what}, in document {document:,}")
