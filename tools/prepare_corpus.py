@@ -1,29 +1,37 @@
 #!/usr/bin/env python3
-"""Turn text into what Megatron trains on, or cut a corpus down to its unique tokens.
+r"""Turn text into what Megatron trains on, or cut a corpus down to its unique tokens.
 
-tokenize reads jsonl, jsonl.gz, jsonl.zst, parquet or Hugging Face datasets (NAME or NAME:CONFIG) and writes, byte for
-byte as Megatron-DeepSpeed's preprocess_data.py, P_text_document.bin and .idx, and last .json, a manifest. subset writes
-as jsonl the first documents, up to the one that reaches the amount, or the last (--tail); less is a prefix of more.
+tokenize reads jsonl, jsonl.gz, jsonl.zst, parquet or Hugging Face datasets (NAME or NAME:CONFIG)
+and writes P_text_document.bin and .idx, byte for byte what Megatron-DeepSpeed's preprocess_data.py
+writes, and then .json, a manifest. subset writes as jsonl the first documents, up to the one that
+reaches the amount, or the last ones (--tail); a smaller subset is a prefix of a larger one.
 
 examples:
-  tools/prepare_corpus.py tokenize c4.jsonl --tokenizer gpt2 --append-eod --output-prefix data/gpt2tok_c4
-  tools/prepare_corpus.py tokenize a.jsonl.zst b.parquet --tokenizer ./gpt2 --tokens 100M --output-prefix data/c4_100m
-  tools/prepare_corpus.py subset c4.jsonl --tokens 1.9B --tokens-per-sample 478.625834583 --output c4_1b9.jsonl
+  tools/prepare_corpus.py tokenize c4.jsonl --tokenizer gpt2 --append-eod --output-prefix gpt2tok_c4
+  tools/prepare_corpus.py tokenize a.jsonl.zst b.parquet --tokenizer ./gpt2 --tokens 100M \
+      --output-prefix data/c4_100m
+  tools/prepare_corpus.py subset c4.jsonl --tokens 1.9B --tokens-per-sample 478.625834583 \
+      --output c4_1b9.jsonl
   tools/prepare_corpus.py subset oscar_en.jsonl --tail 364608 --output oscarvalidation.jsonl
 """
 
 import argparse
-import functools
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from encore import cli, human
-from encore.corpus import documents, subsets
-from encore.corpus.batches import Batches
-from encore.tokens import encoders
-from encore.tokens import tokenize as tokenizing
-from encore.tokens import tokenizer as tokenizer_files
-from tqdm import tqdm
+from encore.corpus.inputs import parse_dataset
+from encore.errors import UsageError
+from encore.registry import corpora
+
+# Whatever needs the extra `data` is imported in the functions that use it, so that help and errors
+# of arguments work without it.
+if TYPE_CHECKING:
+    from encore.corpus.batches import Batches
+    from encore.tokens.encoders import Encode
+
+_TOKENIZER_HELP = "folder, tokenizer.json, or name on the Hub"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,77 +39,134 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="tokenize|subset")
     tokenize = commands.add_parser("tokenize", help="text to .bin/.idx", allow_abbrev=False)
-    subset = commands.add_parser(
-        "subset", help="the first or last documents, as jsonl", allow_abbrev=False
-    )
-    for command in (tokenize, subset):
-        command.add_argument(
-            "inputs", nargs="+", metavar="INPUT", help="file, folder, or dataset NAME[:CONFIG]"
-        )
-        command.add_argument(
-            "--field", default="text", help="where a document's text is; default: text"
-        )
-        command.add_argument("--split", default="train", help="of a dataset; default: train")
-        command.add_argument(
-            "--append-eod",
-            action="store_true",
-            help="end each document with its token, and count it",
-        )
-        command.add_argument(
-            "--on-error", choices=["refuse", "skip"], default="refuse", help="on a bad document"
-        )
-        command.add_argument(
-            "--json", action="store_true", help="print the manifest or summary as JSON"
-        )
-        amount = command.add_mutually_exclusive_group(required=command is subset)
-        amount.add_argument(
-            "--tokens", type=human.amount, metavar="N", help="stop with the document that reaches N"
-        )
-        amount.add_argument("--samples", type=human.amount, metavar="N", help="so many documents")
-        amount.add_argument(
-            "--bytes", type=human.amount, metavar="N", help="likewise, by bytes of text (UTF-8)"
-        )
-    amount.add_argument("--tail", type=human.amount, metavar="N", help="the last N documents")
-    source = "folder, tokenizer.json, or name on the hub"
-    tokenize.add_argument("--tokenizer", required=True, metavar="NAME|FOLDER", help=source)
+    _add_common_options(tokenize)
+    _add_amounts(tokenize.add_mutually_exclusive_group())
+    tokenize.add_argument("--tokenizer", required=True, metavar="NAME|FOLDER", help=_TOKENIZER_HELP)
     tokenize.add_argument(
         "--output-prefix", required=True, metavar="P", help="writes P_FIELD_document.*"
     )
     tokenize.add_argument(
-        "--exact-tokens", action="store_true", help="with --tokens: stop at the very token"
+        "--exact-tokens",
+        action="store_true",
+        help="with --tokens: cut the last document, to end with exactly N tokens",
     )
     tokenize.add_argument(
-        "--workers", type=human.amount, metavar="N", help="encoding threads; default: by the cores"
+        "--workers",
+        type=human.amount,
+        metavar="N",
+        help="encoding threads; more than 4 are of no use; default: all cores but one",
     )
+    subset = commands.add_parser(
+        "subset", help="the first or last documents, as jsonl", allow_abbrev=False
+    )
+    _add_common_options(subset)
+    amounts = subset.add_mutually_exclusive_group(required=True)
+    _add_amounts(amounts)
+    amounts.add_argument("--tail", type=human.amount, metavar="N", help="the last N documents")
     subset.add_argument(
-        "--tokenizer", default="gpt2", metavar="NAME|FOLDER", help=f"to count with: {source}"
+        "--tokenizer",
+        default="gpt2",
+        metavar="NAME|FOLDER",
+        help=f"what --tokens counts with: {_TOKENIZER_HELP}; default: gpt2",
     )
     subset.add_argument(
         "--tokens-per-sample",
         type=float,
         metavar="X",
-        help="do not count, take tokens / X documents",
+        help="with --tokens: take tokens / X documents instead of counting tokens",
     )
     subset.add_argument(
-        "--output", required=True, type=Path, metavar="F", help="jsonl, .gz or .zst by its name"
+        "--output",
+        required=True,
+        type=Path,
+        metavar="F",
+        help="jsonl; compressed if its extension is .gz or .zst",
     )
     return parser
+
+
+def _add_common_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="file, folder, or dataset NAME[:CONFIG]"
+    )
+    command.add_argument(
+        "--field",
+        help="key of the text in a document; default: what registry/corpora states for a dataset"
+        " that it knows, else text",
+    )
+    command.add_argument("--split", default="train", help="of a dataset; default: train")
+    command.add_argument(
+        "--append-eod",
+        action="store_true",
+        help="end each document with the end-of-document token, and count it",
+    )
+    command.add_argument(
+        "--on-error",
+        choices=["refuse", "skip"],
+        default="refuse",
+        help="what to do with a bad document; default: refuse",
+    )
+    command.add_argument(
+        "--json", action="store_true", help="print the manifest or summary as JSON"
+    )
+
+
+def _add_amounts(group: "argparse._MutuallyExclusiveGroup") -> None:
+    group.add_argument(
+        "--tokens", type=human.amount, metavar="N", help="stop with the document that reaches N"
+    )
+    group.add_argument("--samples", type=human.amount, metavar="N", help="stop after N documents")
+    group.add_argument(
+        "--bytes",
+        type=human.amount,
+        metavar="N",
+        help="stop with the document that reaches N bytes of text (UTF-8)",
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     args = build_parser().parse_args(argv)
-    done = {"tokenize": tokenize, "subset": subset}[args.command](args)
-    for reason, count in done["skipped"].items():
+    if args.field is None:
+        args.field = default_field(args.inputs)
+    command = {"tokenize": tokenize, "subset": subset}[args.command]
+    summary = command(args)
+    for reason, count in summary["skipped"].items():
         cli.warn(f"left out {count:,}: {reason}")
     if args.json:
-        cli.print_json(done)
+        cli.print_json(summary)
     return 0
+
+
+def default_field(inputs: Iterable[str]) -> str:
+    """The key of the text where --field is not given: the registry's for its datasets, else `text`.
+
+    Raises UsageError where the inputs differ in it.
+    """
+    # each field, and the first input that has it
+    fields: dict[str, str] = {}
+    for name in inputs:
+        field = "text"
+        dataset = parse_dataset(name)
+        if dataset is not None:
+            for corpus in corpora.load_corpora().values():
+                if corpus.hub == dataset.name:
+                    field = corpus.field
+        fields.setdefault(field, name)
+    if len(fields) > 1:
+        differing = " and ".join(f"{field!r} ({name})" for field, name in fields.items())
+        raise UsageError(
+            f"the inputs keep their text in different fields: {differing}",
+            "name one that all have with --field, or prepare them separately",
+        )
+    return next(iter(fields))
 
 
 def tokenize(args: argparse.Namespace) -> dict[str, Any]:
     """Write .bin, .idx and the manifest, which is returned."""
-    request = tokenizing.TokenizeRequest(
+    from encore.tokens import tokenize, tokenizer
+
+    request = tokenize.TokenizeRequest(
         args.output_prefix,
         args.field,
         args.append_eod,
@@ -109,9 +174,7 @@ def tokenize(args: argparse.Namespace) -> dict[str, Any]:
         args.exact_tokens,
         args.workers,
     )
-    manifest = tokenizing.write(
-        lambda: stream(args), tokenizer_files.load(args.tokenizer), request, cli.warn
-    )
+    manifest = tokenize.write(lambda: read(args), tokenizer.load(args.tokenizer), request, cli.warn)
     cli.say(
         f"{request.target}: {manifest.documents:,} documents, {manifest.tokens:,} tokens,"
         f" {manifest.dtype}"
@@ -121,33 +184,44 @@ def tokenize(args: argparse.Namespace) -> dict[str, Any]:
 
 def subset(args: argparse.Namespace) -> dict[str, Any]:
     """Write the subset; returns what it holds."""
+    from encore.corpus import subsets
+    from encore.tokens import encoders, tokenizer
+
     if args.tokens is not None and args.tokens_per_sample is not None:
-        args.samples, args.tokens = subsets.samples(args.tokens, args.tokens_per_sample), None
-    write = functools.partial(subsets.write, args.inputs, args.output, args.field)
+        args.samples = subsets.samples(args.tokens, args.tokens_per_sample)
+        args.tokens = None
+
+    def write(batches: "Batches") -> dict[str, Any]:
+        return subsets.write(args.inputs, args.output, args.field, batches)
+
+    def write_counted(encode: "Encode") -> dict[str, Any]:
+        return write(subsets.head_of_tokens(lambda: read(args), args.tokens, encode))
+
+    # Encoding may start over with another encoder, and the tail is found in a first pass: both open
+    # the inputs anew.
     if args.tail is not None:
-        done = write(subsets.tail(lambda: stream(args), args.tail))
+        summary = write(subsets.tail(lambda: read(args), args.tail))
     elif args.tokens is not None:
-        tokenizer = tokenizer_files.load(args.tokenizer)
-        count = functools.partial(subsets.head_of_tokens, lambda: stream(args), args.tokens)
-        done = encoders.encoding(
-            tokenizer, args.append_eod, cli.warn, lambda encode: write(count(encode))
-        )
+        counting = tokenizer.load(args.tokenizer)
+        summary = encoders.encoding(counting, args.append_eod, cli.warn, write_counted)
     else:
-        done = write(stream(args))
-    cli.say(f"{args.output}: {done['documents']:,} documents")
-    return done
+        summary = write(read(args))
+    cli.say(f"{args.output}: {summary['documents']:,} documents")
+    return summary
 
 
-def stream(args: argparse.Namespace) -> Batches:
-    """The documents asked for, behind a progress bar."""
-    reading = documents.ReadOptions(
+def read(args: argparse.Namespace) -> "Batches":
+    """The documents of the inputs, while their progress is shown."""
+    from encore.corpus import documents
+
+    options = documents.ReadOptions(
         args.field, args.split, args.on_error == "skip", args.samples, args.bytes
     )
-    with tqdm(unit="B", unit_scale=True, disable=None) as bar:
-        for batch in documents.stream(args.inputs, reading):
+    with cli.byte_progress(task="text read") as advance:
+        for batch in documents.stream(args.inputs, options):
             yield batch
-            bar.update(sum(map(len, batch.texts)))
+            advance(sum(map(len, batch.texts)))
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, extra="data")

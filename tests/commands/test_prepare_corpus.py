@@ -1,5 +1,6 @@
 """The command as users type it: what it writes, says and refuses."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import prepare_corpus
 import pytest
+from encore.corpus import documents
+from encore.errors import UsageError
+from encore.registry import corpora
 from encore.tokens.indexed import IndexedDataset
 
 TESTS = Path(__file__).parents[1]
@@ -104,7 +108,7 @@ def test_a_subset_is_what_tokenize_takes_with_the_same_limit(
 
 
 def test_the_papers_own_counts_come_from_tokens_per_sample(tmp_path: Path, corpus: Path) -> None:
-    """README of datablations: 1.9B tokens of C4 are `head -n 3969698`; here on a scale of a hundred-thousandth."""
+    """README of datablations: 1.9B tokens of C4 are `head -n 3969698`; here 100,000 times fewer."""
     output = tmp_path / "c4_1b9.jsonl"
     arguments = ["--tokens", "19k", "--tokens-per-sample", "478.625834583", "--output", str(output)]
     assert prepare_corpus.main(["subset", str(corpus), "--field", "content", *arguments]) == 0
@@ -227,17 +231,101 @@ def test_a_full_disk_is_one_line_that_names_the_output(tmp_path: Path, corpus: P
     )
     assert ended.returncode == 1
     assert ended.stderr == (
-        "error: No space left on device: out/x.jsonl; free disk space and run the same command again\n"
+        "error: No space left on device: out/x.jsonl;"
+        " free disk space and run the same command again\n"
     )
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_help_shows_examples_that_parse() -> None:
-    examples = [
-        line.split()[1:]
-        for line in (prepare_corpus.__doc__ or "").splitlines()
-        if line.startswith("  tools/")
-    ]
+    lines = (prepare_corpus.__doc__ or "").replace("\\\n", " ").splitlines()
+    examples = [line.split()[1:] for line in lines if line.startswith("  tools/")]
     assert len(examples) == 4
     for example in examples:
         prepare_corpus.build_parser().parse_args(example)
+
+
+_WITHOUT_THE_EXTRA = """
+import runpy, sys
+for name in ("numpy", "orjson", "pyarrow", "datasets", "tokenizers", "gigatoken", "tqdm", "xxhash"):
+    sys.modules[name] = None  # importing it raises ModuleNotFoundError
+sys.path.insert(0, "tools")
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--help"], 0, "examples:"),
+        (["tokenize", "--help"], 0, "--exact-tokens"),
+        (["subset", "x.jsonl", "--output", "y"], 2, "one of the arguments"),
+        (
+            ["subset", "x.jsonl", "bigcode/the-stack-dedup", "--samples", "1", "--output", "y"],
+            2,
+            "different fields",
+        ),
+        (
+            ["subset", "x.jsonl", "--samples", "1", "--output", "y"],
+            1,
+            "is not installed; in the kit's folder: pip install -e '.[data]'",
+        ),
+    ],
+)
+def test_help_and_wrong_arguments_need_no_optional_packages(
+    arguments: list[str], code: int, message: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_THE_EXTRA, "tools/prepare_corpus.py", *arguments],
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == code, ended.stderr
+    assert message in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("inputs", "field"),
+    [
+        (["bigcode/the-stack-dedup"], "content"),
+        (["bigcode/the-stack-dedup:default"], "content"),
+        (["allenai/c4:en"], "text"),
+        (["nobody/knows-this"], "text"),
+        (["x.jsonl", "allenai/c4:en"], "text"),
+    ],
+)
+def test_the_field_is_the_registrys_where_none_is_given(inputs: list[str], field: str) -> None:
+    assert prepare_corpus.default_field(inputs) == field
+
+
+def test_a_local_folder_of_a_datasets_name_has_the_usual_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bigcode" / "the-stack-dedup").mkdir(parents=True)
+    assert prepare_corpus.default_field(["bigcode/the-stack-dedup"]) == "text"
+
+
+def test_inputs_with_different_fields_need_the_option() -> None:
+    with pytest.raises(UsageError) as error:
+        prepare_corpus.default_field(["x.jsonl", "bigcode/the-stack-dedup"])
+    assert "'text' (x.jsonl) and 'content' (bigcode/the-stack-dedup)" in str(error.value)
+    assert "--field" in error.value.hint
+
+
+def test_the_registrys_field_is_read_and_named(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dataset is a local file that the registry is made to know."""
+    known = dataclasses.replace(corpora.load_corpora()["python"], hub="in/corpus")
+    monkeypatch.setattr(corpora, "load_corpora", lambda: {"python": known})
+    monkeypatch.setattr(
+        documents, "_dataset", lambda _, options: documents._jsonl(corpus, None, options)
+    )
+    monkeypatch.chdir(tmp_path)
+    arguments = ["tokenize", "in/corpus", "--tokenizer", GPT2, "--output-prefix", "x"]
+    assert prepare_corpus.main(arguments) == 0
+    assert json.loads((tmp_path / "x_content_document.json").read_text())["documents"] == 100
