@@ -1,13 +1,12 @@
 """Scalars from TensorBoard's event files, many at a time.
 
-An event is the time, the step and a summary. The summaries of a tag differ in nothing but the value's bytes: so each
-*form* of a summary is read once field by field (`summaries`), and every other event of that form is recognised by all
-its bytes and decoded with numpy.
+An event is the time, the step and a summary. Summaries of one tag differ in the bytes of the value
+alone. So each *form* of a summary is read field by field once; every other event whose summary has
+all of that form's bytes is decoded with numpy, thousands at a time.
 
-But: text, histograms, images and graphs are skipped.
+Text, histograms, images and graphs are skipped.
 """
 
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +16,16 @@ import numpy as np
 
 from encore.curves import event_proto, tfrecord
 from encore.curves.event_proto import Scalar
-from encore.curves.tfrecord import Block, Damage
+from encore.curves.tfrecord import Damage, RecordBlock
 
-# no event with a scalar is shorter, and in none so long can the step reach beyond the end
+# No event with a scalar is shorter. A record of this length has the whole time, and the step's
+# varint (at most 10 bytes behind 10 others) cannot reach beyond its end.
 _LEAST_BYTES = 20
-_TIME_KEY, _STEP_KEY = 0x09, 0x10
+# protobuf's keys of Event's field 1 (time, 8 bytes) and field 2 (step, a varint)
+_TIME_KEY = 0x09
+_STEP_KEY = 0x10
 _WORD_BYTES = 8
+# events that are read field by field before the others are looked at again
 _LEARN = 256
 _NO_TAG = -1
 _PLUGIN = "scalars"
@@ -30,9 +33,10 @@ _PLUGIN = "scalars"
 
 @dataclass(frozen=True)
 class Series:
-    """What a file holds of a tag, in the order of writing: steps, values, seconds since the epoch; each of shape [n].
+    """A tag's scalars in a file, in the order of writing; arrays of shape [n].
 
-    A value that was written as float32 is exactly that number.
+    times_s: seconds since the epoch. values: one that was written as float32 is exactly that
+    number.
     """
 
     steps: np.ndarray
@@ -42,7 +46,7 @@ class Series:
 
 @dataclass(frozen=True)
 class EventFile:
-    """The scalars of an event file by tag, and what cut its reading short."""
+    """The scalars of an event file by tag, and the damage that ended reading, if any."""
 
     series: dict[str, Series]
     damage: Damage | None
@@ -50,39 +54,62 @@ class EventFile:
 
 def read(path: Path, block_bytes: int = tfrecord.BLOCK_BYTES) -> EventFile:
     """The scalars of an event file, up to its end or to the first damage."""
-    reader, parts, damage = _Reader(), [], None
+    reader = _Reader()
+    parts = []
+    damage = None
     for block in tfrecord.blocks(path, block_bytes):
-        rows, damage = reader.rows(block)
+        rows, damage = reader.read_block(block)
         parts.append(rows)
         if damage:
             break
     if not reader.tags:
         return EventFile({}, damage)
-    tags, steps, times, values = map(np.concatenate, zip(*parts, strict=True))
-    narrow = np.min_scalar_type(
-        len(reader.tags)
-    )  # numpy sorts numbers of 16 bits or fewer by their digits
-    order = np.argsort(tags.astype(narrow), kind="stable")
+    tags = np.concatenate([rows.tags for rows in parts])
+    steps = np.concatenate([rows.steps for rows in parts])
+    times_s = np.concatenate([rows.times_s for rows in parts])
+    values = np.concatenate([rows.values for rows in parts])
+    # numpy sorts integers of at most 16 bits by radix, in linear time
+    narrow_type = np.min_scalar_type(len(reader.tags))
+    order = np.argsort(tags.astype(narrow_type), kind="stable")
     bounds = np.searchsorted(tags[order], np.arange(1, len(reader.tags)))
-    spans = zip(reader.tags, np.split(order, bounds), strict=True)
-    series = {
-        tag: Series(steps[span], values[span], times[span]) for tag, span in spans if len(span)
-    }
+    series = {}
+    for tag, indices in zip(reader.tags, np.split(order, bounds), strict=True):
+        # a tag that was learned from records behind the damage has no scalars
+        if len(indices):
+            series[tag] = Series(steps[indices], values[indices], times_s[indices])
     return EventFile(series, damage)
 
 
 class _Rows(NamedTuple):
-    """A scalar per row: the number of its tag, its step, its time and its value; arrays of one shape."""
+    """A scalar per row: its tag's number, step, time and value; arrays of one shape."""
 
     tags: np.ndarray
     steps: np.ndarray
-    times: np.ndarray
+    times_s: np.ndarray
     values: np.ndarray
+
+    def take(self, indices: np.ndarray) -> "_Rows":
+        return _Rows(
+            self.tags[indices], self.steps[indices], self.times_s[indices], self.values[indices]
+        )
+
+
+class _LearnedRow(NamedTuple):
+    """A scalar that was read field by field, and the number of its record in the block."""
+
+    record: int
+    tag: int
+    step: int
+    time_s: float
+    value: float
 
 
 @dataclass(frozen=True)
-class _Place:
-    """The bytes of a summary of this length that hold the value; the others, as words of 8, are its form."""
+class _Layout:
+    """Where summaries of this length hold their value: in the bytes start to end, as `dtype`.
+
+    All other bytes, as words of 8, are the summary's form.
+    """
 
     length: int
     start: int
@@ -90,169 +117,193 @@ class _Place:
     dtype: str
 
     @property
-    def is_apart(self) -> bool:
-        """Whether words can cover all other bytes and leave the value's out."""
-        return self.start >= _WORD_BYTES and (
-            self.length == self.end or self.length - self.end >= _WORD_BYTES
-        )
+    def has_form(self) -> bool:
+        """Whether words can cover all other bytes without touching the value's."""
+        tail_bytes = self.length - self.end
+        return self.start >= _WORD_BYTES and (tail_bytes == 0 or tail_bytes >= _WORD_BYTES)
 
     @property
     def words(self) -> list[int]:
-        """Where the words of the form begin; the last before the value, and before the end, may overlap another."""
-        parts = [(0, self.start)] + [(self.end, self.length)] * (self.end < self.length)
-        return [
-            word
-            for a, b in parts
-            for word in (*range(a, b - _WORD_BYTES, _WORD_BYTES), b - _WORD_BYTES)
-        ]
+        """Where the form's words begin; the last of each part may overlap the one before it."""
+        starts = _word_starts(0, self.start)
+        if self.end < self.length:
+            starts += _word_starts(self.end, self.length)
+        return starts
+
+
+def _word_starts(start: int, end: int) -> list[int]:
+    return [*range(start, end - _WORD_BYTES, _WORD_BYTES), end - _WORD_BYTES]
 
 
 @dataclass
 class _Reader:
-    """What is known of a file so far: its tags and their numbers, those of the scalars plugin, the summaries' forms.
+    """What is known of a file so far.
 
-    Forms are grouped by where they have the value; among these, a form's bytes tell the tag.
+    tags: their numbers. plugin_tags: those of the scalars plugin. forms: the tag of each form's
+    bytes, by the layout of its summaries.
     """
 
     tags: dict[str, int] = field(default_factory=dict)
-    of_plugin: set[str] = field(default_factory=set)
-    forms: dict[_Place, dict[bytes, int]] = field(default_factory=dict)
+    plugin_tags: set[str] = field(default_factory=set)
+    forms: dict[_Layout, dict[bytes, int]] = field(default_factory=dict)
 
-    def rows(self, block: Block) -> tuple[_Rows, Damage | None]:
+    def read_block(self, block: RecordBlock) -> tuple[_Rows, Damage | None]:
         """The scalars of a block in their order, and the damage that ends them."""
-        rows, starts = _heads(block)
-        pending, batch, learned, intact = np.arange(len(starts)), _LEARN, [], len(starts)
-        while len(pending := self._recognised(block, rows, starts, pending)):
+        rows, summary_starts = _read_heads(block)
+        learned: list[_LearnedRow] = []
+        intact = len(summary_starts)
+        batch = _LEARN
+        pending = self._decode_known(block, rows, summary_starts, np.arange(intact))
+        while len(pending):
             for record in pending[:batch].tolist():
                 try:
-                    learned += self._learned(block, record, int(starts[record]))
+                    learned += self._learn(block, record, int(summary_starts[record]))
                 except ValueError:
                     intact = min(intact, record)
-            pending, batch = pending[batch:], batch * 4
-        damage = (
-            block.damage
-            if intact == len(starts)
-            else block.damage_at(intact, "a record is not an event")
-        )
-        return _in_order(rows, learned, intact), damage
+            pending = self._decode_known(block, rows, summary_starts, pending[batch:])
+            batch *= 4
+        damage = block.damage
+        if intact < len(summary_starts):
+            damage = block.damage_at(intact, "a record is not an event")
+        return _merge_rows(rows, learned, intact), damage
 
     def _is_scalar(self, scalar: Scalar) -> bool:
-        """Whether it is one by its kind or its plugin, which only the first value of a tag may name."""
+        """Whether it is one by its kind or by its plugin.
+
+        Writers may name the plugin in a tag's first value alone, as TensorBoard allows.
+        """
         if scalar.plugin == _PLUGIN:
-            self.of_plugin.add(scalar.tag)
-        return (
-            scalar.simple
-            or scalar.plugin == _PLUGIN
-            or (not scalar.plugin and scalar.tag in self.of_plugin)
-        )
+            self.plugin_tags.add(scalar.tag)
+        if scalar.plugin:
+            return scalar.simple or scalar.plugin == _PLUGIN
+        return scalar.simple or scalar.tag in self.plugin_tags
 
-    def _recognised(
-        self, block: Block, rows: _Rows, starts: np.ndarray, pending: np.ndarray
+    def _decode_known(
+        self, block: RecordBlock, rows: _Rows, summary_starts: np.ndarray, pending: np.ndarray
     ) -> np.ndarray:
-        """Fill in the rows of known forms; returns those that are left."""
-        lengths = block.ends - starts
-        for place, forms in self.forms.items():
-            near = pending[lengths[pending] == place.length]
-            tags = _matched(block.data, starts[near], place, forms)
-            found = near[tags != _NO_TAG]
-            rows.tags[found] = tags[tags != _NO_TAG]
-            rows.values[found] = _gathered(block.data, starts[found] + place.start, place.dtype)
-        return pending[rows.tags[pending] == _NO_TAG]
+        """Fill in the rows of summaries of known forms; returns the records that have none."""
+        lengths = block.ends - summary_starts
+        for layout, forms in self.forms.items():
+            candidates = pending[lengths[pending] == layout.length]
+            tags = _match_forms(block.data, summary_starts[candidates], layout, forms)
+            matches = candidates[tags != _NO_TAG]
+            value_starts = summary_starts[matches] + layout.start
+            rows.tags[matches] = tags[tags != _NO_TAG]
+            rows.values[matches] = _gather(block.data, value_starts, layout.dtype)
+        remaining: np.ndarray = pending[rows.tags[pending] == _NO_TAG]
+        return remaining
 
-    def _learned(
-        self, block: Block, record: int, start: int
-    ) -> list[tuple[int, int, int, float, float]]:
-        """Read a record field by field and keep its form; returns its scalars as record, tag, step, time and value."""
-        data, end = block.data, int(block.ends[record])
+    def _learn(self, block: RecordBlock, record: int, summary_start: int) -> list[_LearnedRow]:
+        """Read a record field by field, and remember the form of its summary.
+
+        Raises ValueError where it is not an event.
+        """
+        data = block.data
+        end = int(block.ends[record])
         event = event_proto.event(data, int(block.starts[record]), end)
-        found = []
+        learned = []
         for scalar in event.scalars:
             if not self._is_scalar(scalar):
                 continue
             tag = self.tags.setdefault(scalar.tag, len(self.tags))
-            found.append((record, tag, event.step, event.wall_time, scalar.value))
-            place = _Place(end - start, scalar.start - start, scalar.end - start, scalar.dtype)
-            if event.lone and place.is_apart and event_proto.is_one_summary(data, start, end):
-                form = b"".join(
-                    data[start + word : start + word + _WORD_BYTES] for word in place.words
-                )
-                self.forms.setdefault(place, {})[form] = tag
-        return found
+            learned.append(_LearnedRow(record, tag, event.step, event.wall_time, scalar.value))
+            layout = _Layout(
+                end - summary_start,
+                scalar.start - summary_start,
+                scalar.end - summary_start,
+                scalar.dtype,
+            )
+            is_alone = event.lone and event_proto.is_one_summary(data, summary_start, end)
+            if is_alone and layout.has_form:
+                starts = [summary_start + word for word in layout.words]
+                form = b"".join([data[start : start + _WORD_BYTES] for start in starts])
+                self.forms.setdefault(layout, {})[form] = tag
+        return learned
 
 
-def _heads(block: Block) -> tuple[_Rows, np.ndarray]:
-    """Rows with step and time, and where each record's summary begins; at its end where it has no such head.
+def _read_heads(block: RecordBlock) -> tuple[_Rows, np.ndarray]:
+    """Rows with time and step, and where each record's summary begins.
 
-    The head that every writer writes is the time as field 1 and, unless it is 0, the step as field 2.
+    The usual head is the time as field 1 and, unless it is 0, the step as field 2. A record without
+    this head has its summary at its end: no form matches it there, and it is read field by field.
     """
-    count, octets = len(block.starts), np.frombuffer(block.data, np.uint8)
+    count = len(block.starts)
+    octets = np.frombuffer(block.data, np.uint8)
     usual = np.flatnonzero(block.ends - block.starts >= _LEAST_BYTES)
     usual = usual[octets[block.starts[usual]] == _TIME_KEY]
     at = block.starts[usual] + 9
     stepped = np.flatnonzero(octets[at] == _STEP_KEY)
-    steps, going = np.zeros(len(usual), np.uint64), stepped
+    steps = np.zeros(len(usual), np.uint64)
+    # decode the varints of all records together, one byte of each at a time
+    unfinished = stepped
     for shift in range(0, 70, 7):
-        at[going] += 1
-        octet = octets[at[going]]
-        steps[going] |= (octet & 127).astype(np.uint64) << np.uint64(shift)
-        going = going[octet >= 128]
-        if not len(going):
+        at[unfinished] += 1
+        octet = octets[at[unfinished]]
+        steps[unfinished] |= (octet & 127).astype(np.uint64) << np.uint64(shift)
+        unfinished = unfinished[octet >= 128]
+        if not len(unfinished):
             break
     at[stepped] += 1
-    at[going] = block.ends[usual[going]]
+    at[unfinished] = block.ends[usual[unfinished]]
     rows = _Rows(
         np.full(count, _NO_TAG), np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
     )
     rows.steps[usual] = steps.view(np.int64)
-    rows.times[usual] = _gathered(block.data, block.starts[usual] + 1, "<f8")
-    starts = block.ends.copy()
-    starts[usual] = at
-    return rows, starts
+    rows.times_s[usual] = _gather(block.data, block.starts[usual] + 1, "<f8")
+    summary_starts = block.ends.copy()
+    summary_starts[usual] = at
+    return rows, summary_starts
 
 
-def _matched(data: bytes, starts: np.ndarray, place: _Place, forms: dict[bytes, int]) -> np.ndarray:
-    """The tag of the form that each summary has, word for word; _NO_TAG where it has none of them.
+def _match_forms(
+    data: bytes, starts: np.ndarray, layout: _Layout, forms: dict[bytes, int]
+) -> np.ndarray:
+    """The tag of the form that each summary has; _NO_TAG where it has none of them.
 
-    A hash finds the one form that can be the right one.
+    A hash selects the one form that can match; then all words are compared.
     """
-    known = np.frombuffer(b"".join(forms), "<u8").reshape(len(forms), -1).T
-    found = [_gathered(data, starts + word, "<u8") for word in place.words]
-    hashes = _hashed(known)
-    order = np.argsort(hashes)
-    nearest = np.searchsorted(hashes[order], _hashed(found))
-    likely = order[np.minimum(nearest, len(order) - 1)]
-    same = np.ones(len(starts), bool)
-    for form_words, words in zip(known, found, strict=True):
-        same &= form_words[likely] == words
-    return np.where(same, np.fromiter(forms.values(), np.int64)[likely], _NO_TAG)
+    form_words = np.frombuffer(b"".join(forms), "<u8").reshape(len(forms), -1).T
+    words = [_gather(data, starts + word, "<u8") for word in layout.words]
+    form_hashes = _hash_words(form_words)
+    order = np.argsort(form_hashes)
+    nearest = np.searchsorted(form_hashes[order], _hash_words(words))
+    candidates = order[np.minimum(nearest, len(order) - 1)]
+    matches = np.ones(len(starts), bool)
+    for expected, actual in zip(form_words, words, strict=True):
+        matches &= expected[candidates] == actual
+    form_tags = np.fromiter(forms.values(), np.int64)
+    return np.where(matches, form_tags[candidates], _NO_TAG)
 
 
-def _hashed(columns: Iterable[np.ndarray]) -> np.ndarray:
-    """A hash per row of 8-byte words; the multiplier is Fibonacci hashing's, 2**64 / golden ratio."""
-    return functools.reduce(
-        lambda hashes, words: (hashes ^ words) * np.uint64(0x9E3779B97F4A7C15),
-        columns,
-        np.uint64(0),
-    )
+def _hash_words(columns: Iterable[np.ndarray]) -> np.ndarray:
+    """A hash of each row of 8-byte words."""
+    hashes: np.ndarray = np.zeros(1, np.uint64)
+    for words in columns:
+        # Fibonacci hashing's multiplier, 2**64 / golden ratio
+        hashes = (hashes ^ words) * np.uint64(0x9E3779B97F4A7C15)
+    return hashes
 
 
-def _gathered(data: bytes, starts: np.ndarray, dtype: str) -> np.ndarray:
-    """The numbers whose bytes begin at `starts`."""
+def _gather(data: bytes, starts: np.ndarray, dtype: str) -> np.ndarray:
+    """The numbers whose bytes begin at `starts`, at any alignment."""
     size = np.dtype(dtype).itemsize
-    return np.ndarray(max(0, len(data) - size + 1), dtype, data, strides=(1,))[starts]
+    overlapping: np.ndarray = np.ndarray(max(0, len(data) - size + 1), dtype, data, strides=(1,))
+    numbers: np.ndarray = overlapping[starts]
+    return numbers
 
 
-def _in_order(rows: _Rows, learned: list[tuple[int, int, int, float, float]], intact: int) -> _Rows:
-    """The scalars of the records before `intact`, those that were read field by field at their places."""
-    kept = np.flatnonzero(rows.tags[:intact] != _NO_TAG)
-    learned = [row for row in learned if row[0] < intact]
+def _merge_rows(rows: _Rows, learned: list[_LearnedRow], intact: int) -> _Rows:
+    """The scalars of the records before `intact` in their order, decoded or read field by field."""
+    decoded = np.flatnonzero(rows.tags[:intact] != _NO_TAG)
+    learned = [row for row in learned if row.record < intact]
     if not learned:
-        return _Rows(*(column[kept] for column in rows))
-    places, *more = map(np.array, zip(*learned, strict=True))
-    order = np.argsort(np.concatenate([kept, places]), kind="stable")
-    return _Rows(
-        *(
-            np.concatenate([column[kept], new])[order]
-            for column, new in zip(rows, more, strict=True)
-        )
+        return rows.take(decoded)
+    records, tags, steps, times_s, values = zip(*learned, strict=True)
+    merged = _Rows(
+        np.concatenate([rows.tags[decoded], np.array(tags)]),
+        np.concatenate([rows.steps[decoded], np.array(steps)]),
+        np.concatenate([rows.times_s[decoded], np.array(times_s)]),
+        np.concatenate([rows.values[decoded], np.array(values)]),
     )
+    # stable: a record with several values keeps their order
+    return merged.take(np.argsort(np.concatenate([decoded, np.array(records)]), kind="stable"))

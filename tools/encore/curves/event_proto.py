@@ -1,32 +1,50 @@
 """One TensorBoard event read field by field: the scalars in it, and where their bytes lie.
 
-Read straight from protobuf's wire format, since a place in the bytes is what protobuf's own classes do not tell.
-source: tensorboard/compat/proto/{event,summary,tensor,types}.proto; https://protobuf.dev/programming-guides/encoding/
+It reads protobuf's wire format itself, because protobuf's own classes do not tell where in the
+bytes a value is.
+source: tensorboard/compat/proto/{event,summary,tensor,types}.proto;
+https://protobuf.dev/programming-guides/encoding/
 """
 
 import dataclasses
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-_VARINT, _I64, _LEN, _I32 = 0, 1, 2, 5
-# TensorProto: the number of a type → its bytes in tensor_content, the field of its values, how these are encoded
+_VARINT = 0
+_I64 = 1
+_LEN = 2
+_I32 = 5
+_TENSOR_CONTENT = 4
+
+
+class _TensorType(NamedTuple):
+    """How a TensorProto holds numbers: as `dtype` in tensor_content, or in a field of its own."""
+
+    dtype: str
+    field: int
+    wire_type: int
+
+
+# by the number of the type in types.proto
 _TENSOR_TYPES = {
-    1: ("<f4", 5, _I32),
-    2: ("<f8", 6, _I64),
-    3: ("<i4", 7, _VARINT),
-    9: ("<i8", 10, _VARINT),
-    19: ("<f2", 13, _VARINT),
+    1: _TensorType("<f4", 5, _I32),
+    2: _TensorType("<f8", 6, _I64),
+    3: _TensorType("<i4", 7, _VARINT),
+    9: _TensorType("<i8", 10, _VARINT),
+    19: _TensorType("<f2", 13, _VARINT),
 }
 
 
 @dataclass(frozen=True)
 class Scalar:
-    """A value of a tag; its bytes are data[start:end] as `dtype`, which is empty where it is a varint.
+    """A value of a tag; its bytes are data[start:end] as `dtype`, which is empty for a varint.
 
-    `plugin` is the name in the metadata, empty without; `simple` says that the event itself calls it a scalar.
+    plugin: the plugin's name in the metadata, empty without. simple: the event itself calls it a
+    scalar (simple_value).
     """
 
     tag: str
@@ -40,7 +58,7 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Event:
-    """Seconds since the epoch, the step, and the summary's single numbers; `lone` when it has one value in all."""
+    """Seconds since the epoch, the step, and the summary's scalars; `lone` if it has one value."""
 
     wall_time: float
     step: int
@@ -48,115 +66,147 @@ class Event:
     lone: bool
 
 
+class _Field(NamedTuple):
+    """A field of a message: its number and wire type, and its content as data[start:end]."""
+
+    number: int
+    wire_type: int
+    start: int
+    end: int
+
+
 def event(data: bytes, start: int, end: int) -> Event:
-    """Read data[start:end]; raises ValueError where it is no event."""
-    wall_time, step, scalars, values = 0.0, 0, [], 0
-    for number, kind, at, until in _fields(data, start, end):
-        if (number, kind) == (1, _I64):
-            (wall_time,) = struct.unpack_from("<d", data, at)
-        elif (number, kind) == (2, _VARINT):
-            step = _signed(_varint(data, at, until)[0])
-        elif (number, kind) == (5, _LEN):
-            spans = [field for field in _fields(data, at, until) if field[:2] == (1, _LEN)]
-            values += len(spans)
-            scalars += [scalar for _, _, *span in spans if (scalar := _scalar(data, *span))]
-    return Event(wall_time, step, tuple(scalars), values == 1)
+    """Read data[start:end]; raises ValueError where it is not an event."""
+    wall_time = 0.0
+    step = 0
+    scalars = []
+    value_count = 0
+    for field in _fields(data, start, end):
+        key = (field.number, field.wire_type)
+        if key == (1, _I64):
+            (wall_time,) = struct.unpack_from("<d", data, field.start)
+        elif key == (2, _VARINT):
+            step = _signed(_varint(data, field.start, field.end)[0])
+        elif key == (5, _LEN):
+            for value in _submessages(data, field, 1):
+                value_count += 1
+                scalar = _scalar(data, value)
+                if scalar is not None:
+                    scalars.append(scalar)
+    return Event(wall_time, step, tuple(scalars), value_count == 1)
 
 
 def is_one_summary(data: bytes, start: int, end: int) -> bool:
     """Whether data[start:end] is an event's summary and no other field of it."""
-    return [field[:2] for field in _fields(data, start, end)] == [(5, _LEN)]
+    fields = list(_fields(data, start, end))
+    return len(fields) == 1 and fields[0][:2] == (5, _LEN)
 
 
-def _scalar(data: bytes, start: int, end: int) -> Scalar | None:
-    """A Summary.Value; None for a histogram, a text, an image, … and for a tensor that is not one number."""
-    tag, plugin, found = "", "", None
-    for number, kind, at, until in _fields(data, start, end):
-        if (number, kind) == (1, _LEN):
-            tag = data[at:until].decode("utf-8", "replace")
-        elif (number, kind) == (2, _I32):
-            found = Scalar("", _number(data, at, until, "<f4"), "", True, at, until, "<f4")
-        elif (number, kind) == (8, _LEN):
-            found = _tensor(data, at, until)
-        elif (number, kind) == (9, _LEN):
-            plugin = _plugin(data, at, until)
-        elif number in (3, 4, 5, 6):
-            found = None
-    if found is None:
+def _scalar(data: bytes, message: _Field) -> Scalar | None:
+    """A Summary.Value; None for a histogram, a text, an image, … or a tensor of several numbers."""
+    tag = ""
+    plugin = ""
+    scalar = None
+    for field in _fields(data, message.start, message.end):
+        key = (field.number, field.wire_type)
+        if key == (1, _LEN):
+            tag = data[field.start : field.end].decode("utf-8", "replace")
+        elif key == (2, _I32):
+            value = _number(data, field, "<f4")
+            scalar = Scalar("", value, "", True, field.start, field.end, "<f4")
+        elif key == (8, _LEN):
+            scalar = _tensor_scalar(data, field)
+        elif key == (9, _LEN):
+            plugin = _plugin_name(data, field)
+        elif field.number in (3, 4, 5, 6):
+            # of a oneof, protobuf keeps the last: an image, a histogram or audio
+            scalar = None
+    if scalar is None:
         return None
-    return dataclasses.replace(found, tag=tag, plugin=plugin)
+    return dataclasses.replace(scalar, tag=tag, plugin=plugin)
 
 
-def _plugin(data: bytes, start: int, end: int) -> str:
+def _plugin_name(data: bytes, metadata: _Field) -> str:
     """SummaryMetadata.plugin_data.plugin_name."""
-    for number, kind, at, until in _fields(data, start, end):
-        if (number, kind) == (1, _LEN):
-            names = [data[a:b] for n, k, a, b in _fields(data, at, until) if (n, k) == (1, _LEN)]
-            return names[-1].decode("utf-8", "replace") if names else ""
+    for plugin_data in _submessages(data, metadata, 1):
+        name = ""
+        for field in _submessages(data, plugin_data, 1):
+            name = data[field.start : field.end].decode("utf-8", "replace")
+        return name
     return ""
 
 
-def _tensor(data: bytes, start: int, end: int) -> Scalar | None:
+def _tensor_scalar(data: bytes, message: _Field) -> Scalar | None:
     """A TensorProto of one number."""
-    fields = list(_fields(data, start, end))
-    types = [
-        _varint(data, at, until)[0]
-        for number, kind, at, until in fields
-        if (number, kind) == (1, _VARINT)
-    ]
-    if not types or types[-1] not in _TENSOR_TYPES:
+    type_number = None
+    fields = list(_fields(data, message.start, message.end))
+    for field in fields:
+        if field[:2] == (1, _VARINT):
+            type_number, _ = _varint(data, field.start, field.end)
+    if type_number not in _TENSOR_TYPES:
         return None
-    dtype, field, encoded = _TENSOR_TYPES[types[-1]]
-    found = [
-        _element(data, f, dtype, encoded)
-        for f in fields
-        if f[0] == field or (f[0] == 4 and f[3] > f[2])
-    ]
-    return found[0] if len(found) == 1 else None
+    tensor_type = _TENSOR_TYPES[type_number]
+    scalars = []
+    for field in fields:
+        is_content = field.number == _TENSOR_CONTENT and field.end > field.start
+        if is_content or field.number == tensor_type.field:
+            scalars.append(_element(data, field, tensor_type))
+    if len(scalars) != 1:
+        return None
+    return scalars[0]
 
 
-def _element(
-    data: bytes, field: tuple[int, int, int, int], dtype: str, encoded: int
-) -> Scalar | None:
-    """The one number of a field of values or of tensor_content; None when there are several."""
-    number, _, at, until = field
-    if number == 4 or encoded != _VARINT:
-        if until - at != np.dtype(dtype).itemsize:
+def _element(data: bytes, field: _Field, tensor_type: _TensorType) -> Scalar | None:
+    """The one number of a field of values or of tensor_content; None where it has several."""
+    dtype = tensor_type.dtype
+    if field.number == _TENSOR_CONTENT or tensor_type.wire_type != _VARINT:
+        if field.end - field.start != np.dtype(dtype).itemsize:
             return None
-        return Scalar("", _number(data, at, until, dtype), "", False, at, until, dtype)
-    raw, stop = _varint(data, at, until)
-    if stop != until:
+        value = _number(data, field, dtype)
+        return Scalar("", value, "", False, field.start, field.end, dtype)
+    raw, stop = _varint(data, field.start, field.end)
+    if stop != field.end:
         return None
-    value = np.array([raw], np.uint64).astype(f"<u{np.dtype(dtype).itemsize}").view(dtype)[0]
-    return Scalar("", float(value))
+    # half_val is the bits of a float16 as a varint, int_val and int64_val are two's complement
+    bits = np.array([raw], np.uint64).astype(f"<u{np.dtype(dtype).itemsize}")
+    return Scalar("", float(bits.view(dtype)[0]))
 
 
-def _number(data: bytes, start: int, end: int, dtype: str) -> float:
-    return float(np.frombuffer(data[start:end], dtype)[0])
+def _number(data: bytes, field: _Field, dtype: str) -> float:
+    return float(np.frombuffer(data[field.start : field.end], dtype)[0])
 
 
-def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Number, wire type and place of each field's content."""
+def _submessages(data: bytes, message: _Field, number: int) -> list[_Field]:
+    """The message's length-delimited fields of this number."""
+    fields = _fields(data, message.start, message.end)
+    return [field for field in fields if field[:2] == (number, _LEN)]
+
+
+def _fields(data: bytes, start: int, end: int) -> Iterator[_Field]:
+    """The fields of the message data[start:end]; raises ValueError where it is not one."""
     while start < end:
         key, at = _varint(data, start, end)
-        kind = key & 7
-        if kind == _VARINT:
+        wire_type = key & 7
+        if wire_type == _VARINT:
             start = _varint(data, at, end)[1]
-        elif kind == _LEN:
+        elif wire_type == _LEN:
             length, at = _varint(data, at, end)
             start = at + length
-        elif kind in (_I32, _I64):
-            start = at + (4 if kind == _I32 else 8)
+        elif wire_type == _I32:
+            start = at + 4
+        elif wire_type == _I64:
+            start = at + 8
         else:
-            raise ValueError(f"wire type {kind}")
+            raise ValueError(f"wire type {wire_type}")
         if start > end:
             raise ValueError("a field is longer than its message")
-        yield key >> 3, kind, at, start
+        yield _Field(key >> 3, wire_type, at, start)
 
 
 def _varint(data: bytes, start: int, end: int) -> tuple[int, int]:
     """The unsigned number that begins at `start`, and where it ends."""
     value = 0
+    # a varint has at most 10 bytes, of which the last gives one bit of the 64
     for shift, at in zip(range(0, 70, 7), range(start, end), strict=False):
         value |= (data[at] & 127) << shift
         if data[at] < 128:
@@ -165,4 +215,7 @@ def _varint(data: bytes, start: int, end: int) -> tuple[int, int]:
 
 
 def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
+    """A two's complement number of 64 bits."""
+    if value >> 63:
+        return value - (1 << 64)
+    return value
