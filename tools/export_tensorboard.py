@@ -1,39 +1,46 @@
 #!/usr/bin/env python3
-"""Turn TensorBoard folders into tables, pictures and a page of curves that opens without server or network.
+"""Turn TensorBoard folders into tables, pictures and a page of curves that needs no server.
 
-Each folder that holds event files is a run; a folder of such folders stands for all of them. --out says by its ending
-what is written, and may name several files:
+Each folder with event files is a run; a folder of such folders stands for all of them. --out may
+name several files, and the extension of each says what is written:
 
-  .csv .parquet .jsonl   run, tag, step, samples, tokens, wall_time, value: a row per point
+  .csv .parquet .jsonl   a row per point: run, tag, step, samples, tokens, wall_time, value
   .html                  one file with zoomable curves of every run and tag
-  .png .svg .pdf         a panel per tag
+  .png .svg .pdf         a panel per tag; with --losses, one panel of all losses
 
-Without --out, CSV goes to stdout. Where event files of a run overlap, because it was resumed, the value that was
-written later counts. Megatron writes a number up to four times, against steps, samples, tokens and FLOPs: it becomes
-one curve with columns for samples and tokens where the files show exactly what they were, else these are empty; --raw
-leaves every tag as it is. A damaged or cut-off event file is read up to the damage, with a warning that says where.
---push sends the event files to the run's repository on the Hugging Face Hub.
+Without --out, CSV goes to stdout. Where event files of a run overlap because it was resumed, the
+value that was written later counts. Megatron writes a number up to four times, against steps,
+samples, tokens and FLOPs: it becomes one curve with columns for samples and tokens, which are empty
+where the files do not show them exactly; --raw leaves every tag as it is. A damaged or incomplete
+event file is read up to the damage, with a warning that says where. --push sends the event files to
+the run's repository on the Hugging Face Hub.
 
 examples:
   tools/export_tensorboard.py demo/workspace/tensorboard/500k500k100k --out curves.html
   tools/export_tensorboard.py demo/workspace/tensorboard --out curves.csv curves.parquet
-  tools/export_tensorboard.py tensorboard_146m14b400m tensorboard_146m14b14b --tags 'lm-loss-*' --out loss.png
+  tools/export_tensorboard.py demo/workspace/tensorboard --losses --x tokens --unique-tokens 100k \\
+    --smoothing 0.9 --out loss.png
+  tools/export_tensorboard.py tensorboard/146m14b400m tensorboard/146m14b14b --tags '*-norm' \\
+    --out norms.svg
   tools/export_tensorboard.py tensorboard/146m14b400m --push --create --private
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from encore import cli, files, human
-from encore.curves import event_runs
-from encore.curves.event_runs import Run, View
+from encore.curves.view import AXES, View
 from encore.errors import UsageError
+
+if TYPE_CHECKING:  # the modules that read and draw need the extra `analysis`
+    from encore.curves.event_runs import EventRun
 
 _TABLES = (".csv", ".parquet", ".jsonl")
 _PICTURES = (".png", ".svg", ".pdf")
 _PAGE = ".html"
-_MOST_PANELS = 24
+_MAX_PANELS = 24
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         metavar="FOLDER",
-        help="event files, or folders of such folders",
+        help="folder of event files, or of such folders",
     )
     parser.add_argument(
         "--out",
@@ -52,69 +59,90 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="what to write, by its ending",
+        help="file to write; its extension says what",
+    )
+    selection = parser.add_mutually_exclusive_group()
+    selection.add_argument(
+        "--tags",
+        nargs="+",
+        metavar="PATTERN",
+        help="only tags that match; * and ? as in file names",
+    )
+    selection.add_argument(
+        "--losses",
+        action="store_true",
+        help="only training and validation losses; a picture has them in one panel",
     )
     parser.add_argument(
-        "--tags", nargs="+", metavar="PATTERN", help="only these tags; * and ? as in file names"
+        "--raw", action="store_true", help="every tag as written, without columns for other axes"
     )
-    parser.add_argument(
-        "--raw", action="store_true", help="every tag as it was written, axes not made columns"
+    drawing = parser.add_argument_group("pictures, and what a page shows first")
+    drawing.add_argument(
+        "--x", choices=AXES, default="steps", help="axis to draw along (default: %(default)s)"
     )
-    push = parser.add_argument_group("the Hub, which shows the curves of event files by itself")
+    drawing.add_argument(
+        "--unique-tokens",
+        type=_unique_tokens,
+        metavar="N",
+        help="along tokens, draw a line at each epoch of this many, such as 400M",
+    )
+    drawing.add_argument(
+        "--smoothing",
+        type=_weight,
+        default=0.0,
+        metavar="W",
+        help="weight of the moving average of long curves, 0 (off) to 0.99",
+    )
+    drawing.add_argument("--log-y", action="store_true", help="logarithmic y axis")
+    drawing.add_argument(
+        "--title",
+        help="default: the run's name; a picture with a panel per tag has none by default",
+    )
+    push = parser.add_argument_group("the Hugging Face Hub, which draws event files by itself")
     push.add_argument(
         "--push", action="store_true", help="send each run's event files, as tools/hub.py push does"
     )
     push.add_argument("--repo", metavar="OWNER/NAME", help="default: YOU/RUN")
     push.add_argument(
-        "--create", action="store_true", help="make the repository if it is not there"
+        "--create", action="store_true", help="create the repository if it does not exist"
     )
-    push.add_argument("--private", action="store_true", help="with --create: only for you to see")
-    show = parser.add_argument_group("pictures, and what the page shows first")
-    show.add_argument(
-        "--x",
-        choices=event_runs.AXES,
-        default="steps",
-        help="axis to draw along (default: %(default)s)",
-    )
-    show.add_argument(
-        "--smoothing",
-        type=_weight,
-        default=0.0,
-        metavar="W",
-        help="moving average, 0 (off) to 0.99, of long curves",
-    )
-    show.add_argument("--log-y", action="store_true", help="logarithmic y axis")
-    show.add_argument("--title", help="the page's title (default: the run's name)")
+    push.add_argument("--private", action="store_true", help="with --create: a private repository")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     args = build_parser().parse_args(argv)
-    for path in args.out:
-        if path.suffix not in (*_TABLES, *_PICTURES, _PAGE):
-            raise UsageError(
-                f"cannot write {path}",
-                f"end the name in one of {' '.join((*_TABLES, _PAGE, *_PICTURES))}",
-            )
+    _check_outputs(args)
+    _check_push_options(args)
+
+    from encore.curves import event_runs
+
     folders = event_runs.folders(args.folders)
-    _check_push(args, folders)
-    found, errors = event_runs.read_all(folders, not args.raw)
+    if args.repo and len(folders) > 1:
+        raise UsageError(
+            f"--repo {args.repo} is one repository for {len(folders)} runs", "push them one by one"
+        )
+    runs, errors = event_runs.read_all(folders, not args.raw)
     for error in errors:
-        cli.warn(f"{error}; left out")
-    for run in found:
+        cli.warn(f"{error}; skipped")
+    for run in runs:
         for damage in run.damage:
-            cli.warn(f"{damage}; what is before it was kept")
-    chosen = event_runs.with_tags(found, args.tags) if args.tags else found
+            cli.warn(f"{damage}; everything before it was read")
+    if args.tags:
+        runs = event_runs.with_tags(runs, args.tags)
+    elif args.losses:
+        runs = event_runs.with_losses(runs)
+
     if not args.out and not args.push:
-        _write_table(chosen, None)
+        _write_table(runs, None)
     for path in args.out:
         if path.suffix in _TABLES:
-            _write_table(chosen, path)
+            _write_table(runs, path)
         elif path.suffix == _PAGE:
-            _write_page(chosen, path, args)
+            _write_page(runs, path, args)
         else:
-            _draw(chosen, path, args)
+            _draw_picture(runs, path, args)
         cli.say(f"wrote {path} ({human.byte_size(path.stat().st_size)})")
     if args.push:
         _push(folders, args)
@@ -128,16 +156,38 @@ def _weight(text: str) -> float:
     return weight
 
 
-def _check_push(args: argparse.Namespace, folders: dict[str, Path]) -> None:
-    """Refuse options that --push would not honour."""
+def _unique_tokens(text: str) -> int:
+    tokens = human.amount(text)
+    if tokens < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of tokens; write 400M or 100k")
+    return tokens
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuse files of unknown extensions, and --unique-tokens where it would draw nothing."""
+    for path in args.out:
+        if path.suffix not in (*_TABLES, *_PICTURES, _PAGE):
+            raise UsageError(
+                f"cannot write {path}",
+                f"its extension must be one of {' '.join((*_TABLES, _PAGE, *_PICTURES))}",
+            )
+    if args.unique_tokens is None:
+        return
+    pictures = [path for path in args.out if path.suffix in _PICTURES]
+    if pictures and args.x != "tokens":
+        raise UsageError(
+            f"--unique-tokens needs the x axis tokens, and {pictures[0]} is drawn along {args.x}",
+            "add --x tokens",
+        )
+    if not pictures and not any(path.suffix == _PAGE for path in args.out):
+        raise UsageError(
+            "--unique-tokens is for pictures and pages", "add --x tokens --out loss.png"
+        )
+
+
+def _check_push_options(args: argparse.Namespace) -> None:
     if not args.push and (args.repo or args.create or args.private):
-        raise UsageError(
-            "--repo, --create and --private say where --push sends", "say --push with them"
-        )
-    if args.repo and len(folders) > 1:
-        raise UsageError(
-            f"--repo {args.repo} is one repository for {len(folders)} runs", "push them one by one"
-        )
+        raise UsageError("--repo, --create and --private say where --push sends", "add --push")
 
 
 def _push(folders: dict[str, Path], args: argparse.Namespace) -> None:
@@ -151,10 +201,10 @@ def _push(folders: dict[str, Path], args: argparse.Namespace) -> None:
         hub.main(["push", *options, "--patterns", "*tfevents*", "--", name, str(folder)])
 
 
-def _write_table(found: list[Run], path: Path | None) -> None:
-    from encore.curves import export_table  # pyarrow is not needed for pages and pictures
+def _write_table(runs: "list[EventRun]", path: Path | None) -> None:
+    from encore.curves import export_table
 
-    table = export_table.of_runs(found)
+    table = export_table.of_runs(runs)
     if path is None:
         export_table.write_csv(table, sys.stdout.buffer)
         return
@@ -162,23 +212,38 @@ def _write_table(found: list[Run], path: Path | None) -> None:
         export_table.WRITERS[path.suffix](table, out)
 
 
-def _write_page(found: list[Run], path: Path, args: argparse.Namespace) -> None:
+def _write_page(runs: "list[EventRun]", path: Path, args: argparse.Namespace) -> None:
     from encore.curves import html_page
 
-    title = args.title or (found[0].name if len(found) == 1 else f"{len(found)} runs")
-    files.write_text(path, html_page.page(found, title, View(args.x, args.smoothing, args.log_y)))
+    files.write_text(path, html_page.page(runs, _title(runs, args), _view(args)))
 
 
-def _draw(found: list[Run], path: Path, args: argparse.Namespace) -> None:
-    from encore.curves import plot  # matplotlib is slow to load
+def _draw_picture(runs: "list[EventRun]", path: Path, args: argparse.Namespace) -> None:
+    from encore.curves import event_runs, plot
 
-    shown = sorted({tag for run in found for tag in run.curves})
-    if len(shown) > _MOST_PANELS:
+    if args.losses:
+        plot.draw_losses(runs, _title(runs, args), path, _view(args))
+        return
+    tags = event_runs.tags_of(runs)
+    if len(tags) > _MAX_PANELS:
         raise UsageError(
-            f"{len(shown)} tags do not fit into {path}", "choose some, as in --tags 'lm-loss-*'"
+            f"{len(tags)} tags do not fit into {path}, which holds {_MAX_PANELS} panels",
+            "select some, as in --tags 'lm-loss-*'",
         )
-    plot.draw_runs(found, shown, path, View(args.x, args.smoothing, args.log_y))
+    plot.draw_panels(runs, path, _view(args), args.title)
+
+
+def _title(runs: "list[EventRun]", args: argparse.Namespace) -> str:
+    if args.title:
+        return str(args.title)
+    if len(runs) == 1:
+        return runs[0].name
+    return f"{len(runs)} runs"
+
+
+def _view(args: argparse.Namespace) -> View:
+    return View(args.x, args.smoothing, args.log_y, args.unique_tokens)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, extra="analysis")

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from encore import cli, human
 from encore.corpus import python_docs
-from encore.curves import losses
 from encore.errors import EncoreError
 from encore.plan import resolve
 from encore.plan.records import Plan, Request
@@ -25,6 +24,7 @@ from encore.tokens import train_bpe
 
 _TOOLS = Path(__file__).resolve().parent
 _HELD_OUT_DOCUMENTS = 200
+_SMOOTHING = 0.9
 _PROMPT = "The function returns"
 
 
@@ -68,17 +68,9 @@ def main(argv: list[str] | None = None) -> int:
             workspace,
             pipe_to_bash=True,
         )
-    run(
-        "plot_loss.py",
-        plan.paths.tensorboard,
-        "--out",
-        picture,
-        "--title",
-        args.name,
-        "--unique-tokens",
-        plan.unique_tokens,
-    )
-    run("export_tensorboard.py", plan.paths.tensorboard, "--out", page, "--x", "tokens")
+    drawing = ["--x", "tokens", "--unique-tokens", plan.unique_tokens, "--smoothing", _SMOOTHING]
+    run("export_tensorboard.py", plan.paths.tensorboard, "--losses", *drawing, "--out", picture)
+    run("export_tensorboard.py", plan.paths.tensorboard, *drawing, "--out", page)
     run("sample_text.py", step, "--tokenizer", tokenizer, "--prompt", _PROMPT)
     if not converted.exists():
         run("convert_checkpoint.py", "to-transformers", step, converted, "--tokenizer", tokenizer)
@@ -147,6 +139,9 @@ def run(tool: str, *arguments: object, pipe_to_bash: bool = False) -> None:
 
 def summary(plan: Plan, step: Path, made: list[tuple[str, object]]) -> str:
     """The plan against what was measured, and where everything that was made lies."""
+    from encore.curves import losses
+    from encore.curves.curve import moving_average
+
     training = losses.training_curve(Path(plan.paths.tensorboard))
     valid = losses.validation_curves(Path(plan.paths.tensorboard))
     seconds = training.times_s[-1] - training.times_s[0]
@@ -163,7 +158,7 @@ def summary(plan: Plan, step: Path, made: list[tuple[str, object]]) -> str:
         ),
         ("checkpoint", human.byte_size(plan.cost.checkpoint_bytes), human.byte_size(size(step))),
     ]
-    last = f"training loss {losses.smoothed(training.losses)[-1]:.3f}" + "".join(
+    last = f"training loss {moving_average(training.losses, _SMOOTHING)[-1]:.3f}" + "".join(
         f", {v.label} {v.losses[-1]:.3f}" for v in valid
     )
     return f"\n{human.table(rows, ('', 'plan', 'measured'))}\n\n{last} after {plan.epochs:g} epochs\n\n{human.table(made)}"

@@ -90,11 +90,11 @@ def test_a_damaged_file_is_read_up_to_the_damage_and_named(
     content[60_000] ^= 1
     damaged.write_bytes(content)
     assert export(tmp_path / "run", "--out", tmp_path / "a.csv") == 0
-    said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith(
-        f"warning: {damaged}: a record does not match its checksum at byte 59,"
-    )
-    assert said[0].endswith("what is before it was kept") and said[1].startswith("wrote ")
+    warning, result = capsys.readouterr().err.splitlines()
+    reason = "a record does not match its checksum at byte 59,"
+    assert warning.startswith(f"warning: {damaged}: {reason}")
+    assert warning.endswith("everything before it was read")
+    assert result.startswith("wrote ")
     assert 50 < len((tmp_path / "a.csv").read_text().splitlines()) < 225
 
 
@@ -105,10 +105,9 @@ def test_of_several_runs_one_that_cannot_be_read_is_left_out(
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "events.out.tfevents.1.h").write_bytes(b"\0" * 100)
     assert export(tmp_path, "--out", tmp_path / "a.csv") == 0
-    said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith(f"warning: {tmp_path / 'bad'} holds no scalars") and said[0].endswith(
-        "; left out"
-    )
+    warning, _ = capsys.readouterr().err.splitlines()
+    assert warning.startswith(f"warning: {tmp_path / 'bad'} holds no scalars")
+    assert warning.endswith("; skipped")
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 2
 
 
@@ -128,6 +127,9 @@ def test_wrong_usage_is_refused_before_anything_is_read(tmp_path: Path) -> None:
         (GENUINE, "--smoothing", "1"),
         (GENUINE, "--smoothing", "x"),
         (GENUINE, "--x", "epochs"),
+        (GENUINE, "--unique-tokens", "0"),
+        (GENUINE, "--unique-tokens", "many"),
+        (GENUINE, "--losses", "--tags", LOSS),
         (),
     ):
         with pytest.raises(SystemExit) as ended:
@@ -141,6 +143,40 @@ def test_more_panels_than_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="40 tags do not fit"):
         export(tmp_path, "--out", tmp_path / "a.png")
     assert export(tmp_path, "--tags", "t1*", "--out", tmp_path / "a.png") == 0
+
+
+def test_losses_are_one_picture_along_tokens_with_epochs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "loss.svg"
+    options = ("--losses", "--x", "tokens", "--unique-tokens", "3k", "--out", picture)
+    assert export(GENUINE, *options) == 0
+    svg = picture.read_text(encoding="utf-8")
+    for text in ("tp1", "training", "valid", "loss (nats per token)"):
+        assert f"<!-- {text} -->" in svg
+    assert svg.count("stroke: #cccccc") == 3
+    assert capsys.readouterr().err.startswith(f"wrote {picture}")
+    assert export(GENUINE, *options, "--title", "a title") == 0
+    assert "<!-- a title -->" in picture.read_text(encoding="utf-8")
+
+
+def test_losses_alone_are_exported(tmp_path: Path) -> None:
+    assert export(GENUINE, "--losses", "--out", tmp_path / "a.csv") == 0
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert {row["tag"] for row in rows} == {LOSS, "lm-loss-validation/valid/lm loss validation"}
+    write_scalars(tmp_path / "run" / "events.out.tfevents.1.h", [(1.0, 1, "norm", 2.0)])
+    with pytest.raises(DataError, match="lm-loss-training"):
+        export(tmp_path / "run", "--losses", "--out", tmp_path / "b.csv")
+    assert not (tmp_path / "b.csv").exists()
+
+
+def test_unique_tokens_are_refused_where_they_would_draw_nothing(tmp_path: Path) -> None:
+    for outputs in ((), ("--out", tmp_path / "a.csv")):
+        with pytest.raises(UsageError, match="for pictures and pages"):
+            export(GENUINE, "--unique-tokens", "3k", *outputs)
+    with pytest.raises(UsageError, match="drawn along steps"):
+        export(GENUINE, "--unique-tokens", "3k", "--out", tmp_path / "a.html", tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_push_sends_a_runs_event_files_to_its_repository(hub_bench: Bench) -> None:

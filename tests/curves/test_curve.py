@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from encore.curves import curve as curves
 from encore.curves import event_file, tags
-from encore.curves.curve import Curve
+from encore.curves.curve import Curve, merge_event_files, moving_average
 from encore.curves.event_file import EventFile, Series
 from helpers.event_files import GENUINE
 from hypothesis import given
@@ -25,7 +24,7 @@ def file(**written: Series) -> EventFile:
 
 
 def of(*files: dict[str, Series], fold: bool = True) -> dict[str, Curve]:
-    return curves.of_files([EventFile(written, None) for written in files], fold)
+    return merge_event_files([EventFile(written, None) for written in files], fold)
 
 
 def megatron(
@@ -160,7 +159,7 @@ def test_a_number_that_stands_against_tokens_alone_is_a_curve_along_tokens() -> 
 
 
 def test_a_genuine_run_knows_samples_and_tokens_of_every_step() -> None:
-    found = curves.of_files([event_file.read(path) for path in GENUINE.iterdir()])
+    found = merge_event_files([event_file.read(path) for path in GENUINE.iterdir()])
     assert not [tag for tag in found if " vs " in tag or "-vs-" in tag]
     for tag, curve in found.items():
         unknown = curve.steps.tolist().count(0)  # before the first step
@@ -174,8 +173,14 @@ def test_a_genuine_run_knows_samples_and_tokens_of_every_step() -> None:
 
 
 def test_the_moving_average_is_tensorboards() -> None:
-    found = curves.moving_average(np.array([1.0, 0.5, 0.0]), 0.6)
+    found = moving_average(np.array([1.0, 0.5, 0.0]), 0.6)
     assert found == pytest.approx([1.0, (0.4 * 0.6 + 0.2) / 0.64, (0.4 * 0.36 + 0.2 * 0.6) / 0.784])
     noisy = np.array([1.0, np.nan, np.inf, 2.0])
-    assert repr(curves.moving_average(noisy, 0.0)) == repr(noisy)
-    assert np.isfinite(curves.moving_average(noisy, 0.9)).tolist() == [True, False, False, True]
+    assert repr(moving_average(noisy, 0.0)) == repr(noisy)
+    assert np.isfinite(moving_average(noisy, 0.9)).tolist() == [True, False, False, True]
+
+
+def test_the_moving_average_of_a_long_curve_follows_its_mean() -> None:
+    smooth = moving_average([1.0, 3.0] * 200, 0.9)
+    assert len(smooth) == 400
+    assert smooth[-1] == pytest.approx(2.0, abs=0.1)

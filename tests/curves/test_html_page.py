@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from encore import files
-from encore.curves import curve as curves
 from encore.curves import event_runs, html_page
+from encore.curves.curve import merge_event_files
 from encore.curves.event_file import EventFile, Series
-from encore.curves.event_runs import Run, View
+from encore.curves.event_runs import EventRun
+from encore.curves.view import View
 from helpers.event_files import GENUINE, write_scalars
 from selenium import webdriver
 from selenium.webdriver import ActionChains
@@ -45,7 +46,7 @@ def decaying(folder: Path, floor: float, count: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[EventRun]:
     """Two short runs, so that every point is drawn."""
     folder = tmp_path_factory.mktemp("runs")
     for name, floor in (("146m14b14b", 3.0), ("146m14b100m", 4.0)):
@@ -54,7 +55,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 
 @pytest.fixture(scope="module")
-def long(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def long(tmp_path_factory: pytest.TempPathFactory) -> EventRun:
     folder = tmp_path_factory.mktemp("long")
     decaying(folder, 3.0, LONG)
     return event_runs.read("long", folder)
@@ -165,7 +166,7 @@ BLUE, ORANGE = (0x1F, 0x6F, 0xEB), (0xD9, 0x48, 0x0F)
 
 
 def opened(
-    browser: webdriver.Chrome, folder: Path, found: list[Run], view: View | None = None
+    browser: webdriver.Chrome, folder: Path, found: list[EventRun], view: View | None = None
 ) -> Page:
     file = folder / "curves.html"
     file.write_text(html_page.page(found, "Two runs", view or View()), encoding="utf-8")
@@ -180,7 +181,7 @@ def content(page: str) -> dict[str, Any]:
 
 
 def test_curves_are_drawn_without_a_word_or_a_request(
-    chromium: Any, found: list[Run], tmp_path: Path
+    chromium: Any, found: list[EventRun], tmp_path: Path
 ) -> None:
     page = opened(chromium, tmp_path, found)
     assert [card.get_attribute("data-tag") for card in page.all(".card")] == [LOSS]
@@ -190,7 +191,7 @@ def test_curves_are_drawn_without_a_word_or_a_request(
 
 
 def test_the_script_of_the_page_alone_may_run_and_nothing_be_fetched(
-    chromium: Any, found: list[Run], tmp_path: Path
+    chromium: Any, found: list[EventRun], tmp_path: Path
 ) -> None:
     page = opened(chromium, tmp_path, found)
     page.browser.execute_script(
@@ -207,7 +208,7 @@ def test_the_script_of_the_page_alone_may_run_and_nothing_be_fetched(
 
 
 def test_dragging_zooms_and_a_double_click_shows_everything_again(
-    chromium: Any, found: list[Run], tmp_path: Path
+    chromium: Any, found: list[EventRun], tmp_path: Path
 ) -> None:
     page = opened(chromium, tmp_path, found)
     whole = page.picture()
@@ -225,7 +226,7 @@ def test_dragging_zooms_and_a_double_click_shows_everything_again(
     assert page.picture() == whole
 
 
-def test_a_finger_zooms_too(chromium: Any, found: list[Run], tmp_path: Path) -> None:
+def test_a_finger_zooms_too(chromium: Any, found: list[EventRun], tmp_path: Path) -> None:
     page = opened(chromium, tmp_path, found)
     over = page.one(".u-over")
     script = """
@@ -238,7 +239,9 @@ def test_a_finger_zooms_too(chromium: Any, found: list[Run], tmp_path: Path) -> 
     assert 145 < int(page.hover(0.02).split()[0]) < 165
 
 
-def test_a_run_can_be_hidden_and_shown(chromium: Any, found: list[Run], tmp_path: Path) -> None:
+def test_a_run_can_be_hidden_and_shown(
+    chromium: Any, found: list[EventRun], tmp_path: Path
+) -> None:
     page = opened(chromium, tmp_path, found)
     first, second = (run.name for run in found)
     page.click(page.run(first))
@@ -253,7 +256,7 @@ def test_a_run_can_be_hidden_and_shown(chromium: Any, found: list[Run], tmp_path
 
 
 def test_the_axis_smoothing_and_the_logarithm_change_what_is_drawn(
-    chromium: Any, found: list[Run], tmp_path: Path
+    chromium: Any, found: list[EventRun], tmp_path: Path
 ) -> None:
     page = opened(chromium, tmp_path, found, View(axis="tokens", smoothing=0.5))
     assert re.match(r"76,\d{3} tokens\n", page.hover(0.5))
@@ -304,7 +307,7 @@ def test_a_run_that_does_not_know_the_asked_axis_is_drawn_along_one_that_it_know
     assert page.ink(BLUE) > 50 and page.complaints() == []
 
 
-def test_tags_are_searched_and_chosen(chromium: Any, found: list[Run], tmp_path: Path) -> None:
+def test_tags_are_searched_and_chosen(chromium: Any, found: list[EventRun], tmp_path: Path) -> None:
     page = opened(chromium, tmp_path, found)
     page.one("#search").send_keys("NOI")
     assert [tag.text for tag in page.all(".tag")] == ["noise"]
@@ -322,7 +325,7 @@ def test_tags_are_searched_and_chosen(chromium: Any, found: list[Run], tmp_path:
 
 
 def test_the_table_states_the_last_and_the_extreme_values(
-    chromium: Any, found: list[Run], tmp_path: Path
+    chromium: Any, found: list[EventRun], tmp_path: Path
 ) -> None:
     page = opened(chromium, tmp_path, found)
     curve = found[0].curves[LOSS]
@@ -354,7 +357,7 @@ def test_names_from_outside_stay_text(chromium: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("width", "tags_open"), [(1300, True), (380, False)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_wide_and_narrow_windows_in_light_and_dark(
-    chromium: Any, found: list[Run], tmp_path: Path, scheme: str, width: int, tags_open: bool
+    chromium: Any, found: list[EventRun], tmp_path: Path, scheme: str, width: int, tags_open: bool
 ) -> None:
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -374,7 +377,7 @@ def test_it_fits_wide_and_narrow_windows_in_light_and_dark(
 
 
 def test_a_long_run_is_thinned_and_the_page_says_so(
-    chromium: Any, long: Run, tmp_path: Path
+    chromium: Any, long: EventRun, tmp_path: Path
 ) -> None:
     page = opened(chromium, tmp_path, [long])
     assert page.one("#thinned").text.startswith("Curves of more than 2,000 points")
@@ -384,7 +387,7 @@ def test_a_long_run_is_thinned_and_the_page_says_so(
     assert (tmp_path / "curves.html").stat().st_size < 1_000_000
 
 
-def test_thinning_keeps_every_extreme(long: Run) -> None:
+def test_thinning_keeps_every_extreme(long: EventRun) -> None:
     (curve,) = content(html_page.page([long], "long", View()))["curves"][LOSS]
     values = long.curves[LOSS].values
     assert len(curve["values"]) == len(curve["steps"]) == 2000 and curve["count"] == LONG
@@ -399,7 +402,9 @@ def test_thinning_keeps_every_extreme(long: Run) -> None:
 def test_many_tags_share_the_room() -> None:
     steps = np.arange(500)
     series = {f"layer.{layer}/norm": Series(steps, steps / 7, 1e9 + steps) for layer in range(300)}
-    page = html_page.page([Run("many", curves.of_files([EventFile(series, None)]))], "many", View())
+    page = html_page.page(
+        [EventRun("many", merge_event_files([EventFile(series, None)]))], "many", View()
+    )
     assert len(page) < 6_000_000 and content(page)["thinned"] == 400
 
 

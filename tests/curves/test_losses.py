@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from encore.curves import losses
 from encore.errors import DataError
-
-GENUINE = Path(__file__).parents[1] / "data" / "megatron_tiny" / "tp1" / "tensorboard"
+from helpers.event_files import GENUINE, write_scalars
 
 
 def test_a_genuine_megatron_run_is_read() -> None:
@@ -18,12 +17,12 @@ def test_a_genuine_megatron_run_is_read() -> None:
 
 
 def test_a_step_logged_again_after_a_resume_counts_once(tmp_path: Path) -> None:
-    from torch.utils.tensorboard import SummaryWriter
-
-    for logged in ({1: 5.0, 2: 4.0, 3: 3.9}, {3: 3.0, 4: 2.0}):
-        with SummaryWriter(str(tmp_path)) as writer:
-            for step, loss in logged.items():
-                writer.add_scalar("lm-loss-training/lm loss vs tokens", loss, step)
+    logged = [{1: 5.0, 2: 4.0, 3: 3.9}, {3: 3.0, 4: 2.0}]
+    for start, losses_by_tokens in enumerate(logged):
+        rows = []
+        for tokens, loss in losses_by_tokens.items():
+            rows.append((start * 100.0, tokens, "lm-loss-training/lm loss vs tokens", loss))
+        write_scalars(tmp_path / f"events.out.tfevents.{start}.host", rows)
     curve = losses.training_curve(tmp_path)
     assert (curve.tokens, curve.losses) == ((1, 2, 3, 4), (5.0, 4.0, 3.0, 2.0))
 
@@ -33,8 +32,8 @@ def test_a_folder_without_events_is_named(tmp_path: Path) -> None:
         losses.training_curve(tmp_path)
 
 
-def test_smoothing_keeps_few_points_and_the_length_of_many() -> None:
-    assert losses.smoothed([3.0, 2.0, 1.0]) == [3.0, 2.0, 1.0]
-    noisy = [1.0, 3.0] * 200
-    assert len(losses.smoothed(noisy)) == 400
-    assert losses.smoothed(noisy)[-1] == pytest.approx(2.0)
+def test_losses_at_unknown_tokens_are_refused(tmp_path: Path) -> None:
+    rows = [(1.0, step, "lm-loss-training/lm loss", 5.0) for step in (1, 2)]
+    write_scalars(tmp_path / "events.out.tfevents.1.host", rows)
+    with pytest.raises(DataError, match="does not say at which tokens"):
+        losses.training_curve(tmp_path)

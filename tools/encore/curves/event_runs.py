@@ -1,150 +1,183 @@
-"""Runs as their folders of TensorBoard event files: found, named and read.
+"""Runs as folders of TensorBoard event files: found, named and read.
 
-A folder that holds event files is a run, as in TensorBoard: a file whose name has `tfevents` in it. Files are read in
-the order of their names, which begin with the time at which they were made.
+As in TensorBoard, a folder with event files is a run; an event file has `tfevents` in its name.
+A run's files are read in the order of their names, which begin with their time of creation.
 """
 
 import fnmatch
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from encore.curves import curve as curves
-from encore.curves import event_file
-from encore.curves.curve import Curve
+from encore.curves import event_file, tags
+from encore.curves.curve import Curve, merge_event_files
 from encore.curves.tfrecord import Damage
+from encore.curves.view import HOURS
 from encore.errors import DataError, UnknownNameError
 
-HOURS = "hours"
-AXES = (*curves.AXES, HOURS)
-_MARK = "tfevents"
+_EVENT_FILES = "*tfevents*"
+# these parts of a path do not tell runs apart: `tensorboard_NAME` is the paper's layout
 _PREFIX = "tensorboard_"
 _PLAIN = "tensorboard"
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run's curves by tag, and where files of it stopped to be readable."""
+class EventRun:
+    """A run's curves by tag, and where files of it are damaged."""
 
     name: str
     curves: dict[str, Curve]
     damage: tuple[Damage, ...] = ()
 
-    @property
+    # A page asks for it once per tag, and it looks at every tag: cached, else 4,000 tags take 47 s.
+    @cached_property
     def start_s(self) -> float:
         """When the first point was written, in seconds since the epoch."""
         return min(float(curve.times_s.min()) for curve in self.curves.values())
 
     def along(self, tag: str, axis: str) -> tuple[np.ndarray, np.ndarray]:
-        """The known places and the values of a curve along one of AXES; hours are those since the run's first point."""
+        """The places and values of a curve along one of view.AXES, where the places are known.
+
+        Hours are those since the run's first point.
+        """
         curve = self.curves[tag]
         if axis == HOURS:
             return (curve.times_s - self.start_s) / 3600, curve.values
         known = curve.known_along(axis)
         return np.asarray(known.axis(axis)), known.values
 
-    def only(self, tags: Container[str]) -> "Run":
+    def only(self, selected: Container[str]) -> "EventRun":
         """The run with these of its tags."""
-        return Run(
-            self.name,
-            {tag: curve for tag, curve in self.curves.items() if tag in tags},
-            self.damage,
-        )
-
-
-@dataclass(frozen=True)
-class View:
-    """How curves are drawn: along which of AXES, how much smoothed (0 to below 1), with a logarithmic y axis."""
-
-    axis: str = "steps"
-    smoothing: float = 0.0
-    log_y: bool = False
+        curves = {tag: curve for tag, curve in self.curves.items() if tag in selected}
+        return EventRun(self.name, curves, self.damage)
 
 
 def folders(paths: Sequence[Path]) -> dict[str, Path]:
-    """The folders at or below `paths` that hold event files, by run name; raises DataError where there is none.
+    """The folders at or below `paths` that hold event files, by run name.
 
-    A run is called as its folder, without the prefix `tensorboard_`, and as the folder above where it is called
-    `tensorboard`; runs that would be called the same are told apart by the folders above them.
+    A run has its folder's name without the prefix `tensorboard_`; where the folder is called
+    `tensorboard`, the name of the folder above. Runs that would have the same name also get the
+    names of the folders above them. Raises DataError for a path without event files.
     """
-    found = list(dict.fromkeys(folder.resolve() for path in paths for folder in _below(path)))
-    names: dict[Path, str] = {}
-    for depth in range(1, 1 + max(len(folder.parts) for folder in found)):
-        uses = Counter(names.values())
-        names = {
-            folder: names[folder] if uses[names.get(folder)] == 1 else _name(folder, depth)
-            for folder in found
-        }
-    uses = Counter(names.values())
-    return {name if uses[name] == 1 else str(folder): folder for folder, name in names.items()}
+    below: list[Path] = []
+    for path in paths:
+        below.extend(folder.resolve() for folder in _folders_below(path))
+    run_folders = list(dict.fromkeys(below))
+    names = [_name(folder, 1) for folder in run_folders]
+    # lengthen the names that are not unique, a folder at a time
+    for depth in range(2, 1 + max(len(folder.parts) for folder in run_folders)):
+        uses = Counter(names)
+        for i, folder in enumerate(run_folders):
+            if uses[names[i]] > 1:
+                names[i] = _name(folder, depth)
+    uses = Counter(names)
+    by_name = {}
+    for name, folder in zip(names, run_folders, strict=True):
+        if uses[name] > 1:
+            name = str(folder)
+        by_name[name] = folder
+    return by_name
 
 
-def read(name: str, folder: Path, fold: bool = True) -> Run:
-    """A run from its folder; `fold` as in `curves.of_files`. Raises DataError where nothing can be read."""
-    files = [event_file.read(path) for path in _event_files(folder)]
+def read(name: str, folder: Path, fold: bool = True) -> EventRun:
+    """A run from its folder; `fold` as in `curve.merge_event_files`.
+
+    Raises DataError where nothing can be read.
+    """
+    paths = sorted(path for path in folder.glob(_EVENT_FILES) if path.is_file())
+    files = [event_file.read(path) for path in paths]
     damage = tuple(file.damage for file in files if file.damage)
-    found = curves.of_files(files, fold)
-    if not found:
-        told = f": {damage[0]}" if damage else ""
+    curves = merge_event_files(files, fold)
+    if not curves:
+        reason = f": {damage[0]}" if damage else ""
         raise DataError(
-            f"{folder} holds no scalars{told}",
+            f"{folder} holds no scalars{reason}",
             "give the --tensorboard-dir of a run that has logged",
         )
-    return Run(name, found, damage)
+    return EventRun(name, curves, damage)
 
 
-def read_all(folders: Mapping[str, Path], fold: bool = True) -> tuple[list[Run], list[DataError]]:
-    """The runs that can be read, and why the others cannot; raises the first such error where none can."""
-    found, errors = [], []
+def read_all(
+    folders: Mapping[str, Path], fold: bool = True
+) -> tuple[list[EventRun], list[DataError]]:
+    """The runs that can be read, and why the others cannot; raises the first error if none can."""
+    runs = []
+    errors = []
     for name, folder in folders.items():
         try:
-            found.append(read(name, folder, fold))
+            runs.append(read(name, folder, fold))
         except DataError as error:
             errors.append(error)
-    if not found:
+    if not runs:
         raise errors[0]
-    return found, errors
+    return runs, errors
 
 
-def with_tags(found: Sequence[Run], patterns: Sequence[str]) -> list[Run]:
-    """The runs with the tags that match any of the patterns, as file names do; runs with none are left out.
+def with_tags(runs: Sequence[EventRun], patterns: Sequence[str]) -> list[EventRun]:
+    """The runs with the tags that match any of the patterns (as file names do), if they have any.
 
     Raises UnknownNameError for a pattern that matches no tag.
     """
-    names = {tag for run in found for tag in run.curves}
-    matches = {
-        pattern: {name for name in names if fnmatch.fnmatchcase(name, pattern)}
-        for pattern in patterns
-    }
-    for pattern, matched in matches.items():
-        if not matched:
-            raise UnknownNameError("tag", pattern, names)
-    chosen = set().union(*matches.values())
-    return [run for run in (run.only(chosen) for run in found) if run.curves]
+    all_tags = tags_of(runs)
+    matches: set[str] = set()
+    for pattern in patterns:
+        matching = [tag for tag in all_tags if fnmatch.fnmatchcase(tag, pattern)]
+        if not matching:
+            raise UnknownNameError("tag", pattern, all_tags)
+        matches.update(matching)
+    return _only(runs, matches)
 
 
-def _below(path: Path) -> list[Path]:
+def with_losses(runs: Sequence[EventRun]) -> list[EventRun]:
+    """The runs with their training and validation losses alone, if they have any.
+
+    Raises DataError where none has.
+    """
+    losses = [tag for tag in tags_of(runs) if tags.is_loss(tag)]
+    if not losses:
+        raise DataError(
+            f"no run has {tags.TRAINING_LOSS!r} or a validation loss",
+            "select tags with --tags PATTERN",
+        )
+    return _only(runs, losses)
+
+
+def tags_of(runs: Sequence[EventRun]) -> list[str]:
+    """Every tag that any of the runs has, sorted."""
+    all_tags: set[str] = set()
+    for run in runs:
+        all_tags.update(run.curves)
+    return sorted(all_tags)
+
+
+def _only(runs: Sequence[EventRun], selected: Container[str]) -> list[EventRun]:
+    """The runs that have any of these tags, with these alone."""
+    narrowed = [run.only(selected) for run in runs]
+    return [run for run in narrowed if run.curves]
+
+
+def _folders_below(path: Path) -> list[Path]:
     if not path.is_dir():
         raise DataError(
             f"{path} is not a folder",
             "give the --tensorboard-dir of a run, or a folder of such folders",
         )
-    found = sorted({file.parent for file in path.rglob(f"*{_MARK}*") if file.is_file()})
-    if not found:
+    folders = {file.parent for file in path.rglob(_EVENT_FILES) if file.is_file()}
+    if not folders:
         raise DataError(
             f"{path} holds no event files", "give the --tensorboard-dir of a run that has logged"
         )
-    return found
-
-
-def _event_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob(f"*{_MARK}*") if path.is_file())
+    return sorted(folders)
 
 
 def _name(folder: Path, depth: int) -> str:
-    """The last `depth` parts of a path that say something."""
-    parts = [part for part in folder.parts if part not in (_PLAIN, folder.anchor)] or [folder.name]
-    return "/".join([*parts[:-1], parts[-1].removeprefix(_PREFIX) or parts[-1]][-depth:])
+    """The last `depth` parts of a path, without those that do not tell runs apart."""
+    parts = [part for part in folder.parts if part not in (_PLAIN, folder.anchor)]
+    if not parts:
+        return folder.name
+    last = parts[-1].removeprefix(_PREFIX) or parts[-1]
+    return "/".join([*parts[:-1], last][-depth:])
