@@ -33,6 +33,9 @@ from typing import TYPE_CHECKING
 from encore import cli, files, human
 from encore.curves.view import AXES, View
 from encore.errors import UsageError
+from encore.hub import client, upload
+from encore.plan import user_config
+from encore.plan.records import Request
 
 if TYPE_CHECKING:  # the modules that read and draw need the extra `analysis`
     from encore.curves.event_runs import EventRun
@@ -191,14 +194,13 @@ def _check_push_options(args: argparse.Namespace) -> None:
 
 
 def _push(folders: dict[str, Path], args: argparse.Namespace) -> None:
-    import hub  # tools/hub.py; loads the Hub's library
-
-    options = [
-        name for name, given in (("--create", args.create), ("--private", args.private)) if given
-    ]
-    options += ["--repo", args.repo] if args.repo else []
+    config = user_config.load()
+    cluster = user_config.default_cluster(config)
+    push_options = upload.PushOptions(args.repo, ("*tfevents*",), args.create, args.private)
     for name, folder in folders.items():
-        hub.main(["push", *options, "--patterns", "*tfevents*", "--", name, str(folder)])
+        result = upload.push_run(Request(name, cluster), folder, push_options, config)
+        url = client.page_url(result.repository)
+        cli.say(f"{url}: sent {result.files} files, {result.bytes:,} bytes")
 
 
 def _write_table(runs: "list[EventRun]", path: Path | None) -> None:

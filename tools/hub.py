@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Bring the paper's runs and data sets from the Hugging Face Hub, and a run of yours to it.
+"""Pull the paper's runs and data sets from the Hugging Face Hub, and push your own runs to it.
 
-list and where need no network; where asks the Hub too, if it answers, whether a run is really where the registry
-says. pull takes a run's checkpoint (--what for more), or a data set's files, into OUT: verified, resumed, with
-hub-manifest.json last. push sends what changed, sync does so again and again; neither removes anything there, and both
-leave links, hidden and temporary files and unfinished checkpoints here. Log in with `hf auth login` or HF_TOKEN;
-HF_ENDPOINT names a mirror, HF_HUB_OFFLINE=1 keeps from asking.
+list needs no network. where asks the Hub, if it answers, whether a run is really where the registry
+says. pull downloads a run's checkpoint (--what for more), or a data set's files, into --out: every
+file verified, downloads resumed, hub-manifest.json written last. push uploads what changed; sync
+does so again and again. Neither removes anything from the Hub, and both skip links, hidden and
+temporary files and unfinished checkpoints. Log in with `hf auth login` or HF_TOKEN; HF_ENDPOINT
+names a mirror, HF_HUB_OFFLINE=1 forbids requests.
 
 examples:
   tools/hub.py list                                      the paper's repositories
-  tools/hub.py list --runs 146m                          its runs whose name holds 146m, and where each is
+  tools/hub.py list --runs 146m                          runs whose name contains 146m, and where
   tools/hub.py where 146m14b400m
-  tools/hub.py pull 146m14b400m --step latest --dry-run  the files and bytes, nothing taken
+  tools/hub.py pull 146m14b400m --step latest --dry-run  list files and bytes, download nothing
   tools/hub.py pull 146m14b400m --what transformers evaluation --out models/146m14b400m
   tools/hub.py pull c4-subsets/gpt2tok_c4_en_1B9 --out data
   tools/hub.py push 146m14b400m checkpoints/146m14b400m --create --private
@@ -26,13 +27,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from encore import cli, human
-from encore.errors import HubUnreachableError, UsageError
-from encore.hub import client, download, joins, locate, model_card, upload
-from encore.hub import run_files as kinds
-from encore.plan import options, resolve, user_config
+from encore import cli, hub_library, human
+from encore.errors import HubUnreachableError
+from encore.hub import client, locate, pull, run_files, upload
+from encore.plan import options, user_config
 from encore.registry import released
-from tqdm import tqdm
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,56 +41,17 @@ def build_parser() -> argparse.ArgumentParser:
         dest="command", required=True, metavar="list|where|pull|push|sync"
     )
     add = functools.partial(commands.add_parser, allow_abbrev=False)
-    listing = add("list", help="the paper's repositories and runs, without network")
-    listing.add_argument("match", nargs="?", default="", help="only names that hold this")
-    listing.add_argument("--runs", action="store_true", help="runs instead of repositories")
-    listing.add_argument("--kind", choices=released.KINDS, help="repositories of this kind")
-    listing.add_argument("--corpus", choices=released.corpora(), help="repositories of this corpus")
-    listing.add_argument("--repo", help="the runs of this repository")
+    _add_list_options(add("list", help="the paper's repositories and runs, without network"))
     where = add("where", help="a run's repository and folder")
-    pull = add("pull", help="bring a run or data set here")
-    push = add("push", help="send a folder's changes")
-    sync = add("sync", help="send a folder's changes, again and again, until SIGINT or SIGTERM")
     where.add_argument("run", metavar="RUN")
-    pull.add_argument(
-        "name",
-        metavar="RUN|DATASET[/PREFIX]",
-        help="a run, or a data set or the files of one prefix",
-    )
-    pull.add_argument(
-        "--step", metavar="N|latest|all", help="of the checkpoints; default: the only one there is"
-    )
-    pull.add_argument("--what", nargs="+", choices=[*kinds.KINDS, "all"], default=["checkpoint"], metavar="WHAT",
-                      help=f"{', '.join(kinds.KINDS)} or all; default: checkpoint")  # fmt: skip
-    pull.add_argument("--out", type=Path, help="folder; default: the run's or data set's name")
-    pull.add_argument("--revision", default="main", help="branch, tag or commit; default: main")
-    pull.add_argument(
-        "--jobs",
-        type=int,
-        choices=range(1, 33),
-        default=4,
-        metavar="N",
-        help="files at once, 1 to 32",
-    )
-    pull.add_argument(
-        "--remove-parts", action="store_true", help="of a data set, each as soon as it is joined"
-    )
+    where.add_argument("--json", action="store_true", help="print JSON")
+    _add_pull_options(add("pull", help="download a run or data set"))
+    push = add("push", help="upload what changed in a folder")
+    sync = add("sync", help="push again and again, until SIGINT or SIGTERM")
     for command in (push, sync):
-        options.add_request_options(command)
-        command.add_argument("folder", type=Path, metavar="DIR")
-        command.add_argument(
-            "--patterns",
-            nargs="+",
-            default=[],
-            metavar="GLOB",
-            help="only such files: '*tfevents*'",
-        )
-        command.add_argument(
-            "--create", action="store_true", help="make the repository if it is not there"
-        )
-        command.add_argument(
-            "--private", action="store_true", help="with --create: only for you to see"
-        )
+        _add_push_options(command)
+    push.add_argument("--dry-run", action="store_true", help="print files and bytes; send nothing")
+    push.add_argument("--json", action="store_true", help="print JSON")
     sync.add_argument(
         "--every",
         type=human.interval,
@@ -99,192 +59,222 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="TIME",
         help="30s, 10m, 1h; default: 10m",
     )
-    pull.add_argument("--repo", help="which, where a run stands in several; or OWNER/NAME")
-    for command in (push, sync):
-        command.add_argument("--repo", metavar="OWNER/NAME", help="default: YOU/RUN")
-    for command in (pull, push):
-        command.add_argument(
-            "--dry-run", action="store_true", help="print files and bytes; move nothing"
-        )
-    for command in (listing, where, pull, push):
-        command.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _add_list_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("match", nargs="?", default="", help="only names that contain this")
+    add("--runs", action="store_true", help="list runs instead of repositories")
+    add("--kind", choices=released.KINDS, help="only repositories of this kind")
+    add("--corpus", choices=released.corpora(), help="only repositories of this corpus")
+    add("--repo", help="list the runs of this repository")
+    add("--json", action="store_true", help="print JSON")
+
+
+def _add_pull_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("name", metavar="RUN|DATASET[/PREFIX]", help="a run, a data set, or the files of a prefix")
+    add("--repo", help="the repository, for a run that is in several; or any as OWNER/NAME")
+    add("--revision", default="main", help="branch, tag or commit; default: main")
+    add("--step", metavar="N|latest|all", help="of the checkpoints; default: the only one")
+    add(
+        "--what",
+        nargs="+",
+        choices=[*run_files.KINDS, "all"],
+        default=["checkpoint"],
+        metavar="WHAT",
+        help=f"{', '.join(run_files.KINDS)} or all; default: checkpoint",
+    )
+    add("--out", type=Path, metavar="DIR", help="default: the run's or data set's name")
+    add(
+        "--jobs",
+        type=int,
+        choices=range(1, 33),
+        default=4,
+        metavar="N",
+        help="parallel downloads, 1 to 32; default: 4",
+    )
+    add("--remove-parts", action="store_true", help="remove a data set's parts once joined")
+    add("--dry-run", action="store_true", help="print files and bytes; download nothing")
+    add("--json", action="store_true", help="print JSON")
+
+
+def _add_push_options(parser: argparse.ArgumentParser) -> None:
+    options.add_request_options(parser)
+    add = parser.add_argument
+    add("folder", type=Path, metavar="DIR", help="the folder that holds the run's files")
+    add("--repo", metavar="OWNER/NAME", help="default: YOU/RUN")
+    add(
+        "--patterns",
+        nargs="+",
+        default=[],
+        metavar="GLOB",
+        help="only files that match, such as '*tfevents*'",
+    )
+    add("--create", action="store_true", help="create the repository if it does not exist")
+    add("--private", action="store_true", help="with --create: a private repository")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     args = build_parser().parse_args(argv)
-    return {"list": show_list, "where": show_where, "pull": pull, "push": push, "sync": sync}[
-        args.command
-    ](args)
+    commands = {
+        "list": show_list,
+        "where": show_where,
+        "pull": pull_files,
+        "push": push_folder,
+        "sync": sync_folder,
+    }
+    return commands[args.command](args)
 
 
-def show(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Records, as a table or as JSON."""
+def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Print records as JSON or as a table, in which None is a dash."""
     if as_json:
         cli.print_json(rows)
     elif rows:
-        print(
-            human.table(
-                [["-" if v is None else v for v in row.values()] for row in rows], list(rows[0])
-            )
-        )
+        lines = []
+        for row in rows:
+            lines.append(["-" if value is None else value for value in row.values()])
+        print(human.table(lines, list(rows[0])))
     else:
         cli.say("nothing matches")
 
 
 def show_list(args: argparse.Namespace) -> int:
-    """Repositories, or runs with their places."""
+    """Print repositories, or runs with their places."""
+    rows = []
     if args.runs or args.repo:
-        places = released.matching_runs(args.match, args.kind, args.corpus, args.repo)
-        rows = [
-            {"run": p.run, "repository": p.repository, "attribution": p.attribution} for p in places
-        ]
+        for place in released.matching_runs(args.match, args.kind, args.corpus, args.repo):
+            rows.append(
+                {
+                    "run": place.run,
+                    "repository": place.repository,
+                    "attribution": place.attribution,
+                }
+            )
     else:
-        known = released.repositories(args.kind, args.corpus)
-        rows = [vars(entry) for name, entry in known.items() if args.match in name]
-    show(rows, args.json)
+        for name, repository in released.repositories(args.kind, args.corpus).items():
+            if args.match in name:
+                rows.append(vars(repository))
+    print_rows(rows, args.json)
     return 0
 
 
 def show_where(args: argparse.Namespace) -> int:
-    """A run's places; 1 when the Hub answers and none of them holds it."""
+    """Print a run's places; exit code 1 when the Hub answers and its one place does not hold it."""
     places = released.places(args.run)
-    asked = client.reachable()
-    if not asked:
-        cli.say(
-            f"{client.endpoint()} does not answer: what follows is the registry's, not checked on the Hub"
-        )
-    rows = [locate.place_report(place, asked) for place in places]
+    ask_hub = _can_ask_hub()
+    reports = [locate.place_report(place, ask_hub) for place in places]
     if args.json:
-        cli.print_json(rows)
+        cli.print_json(reports)
     else:
-        texts = (
-            {key: ", ".join(map(str, v)) if isinstance(v, list) else v for key, v in row.items()}
-            for row in rows
-        )
-        print(
-            "\n\n".join(
-                human.table([(key, value or "-") for key, value in row.items()]) for row in texts
-            )
-        )
-    return 1 if any("not there" in row["checked"] for row in rows) and len(rows) == 1 else 0
+        print("\n\n".join(_report_table(report) for report in reports))
+    is_missing = reports[0]["checked"].startswith(locate.NOT_ON_HUB)
+    return 1 if len(reports) == 1 and is_missing else 0
 
 
-def pull(args: argparse.Namespace) -> int:
-    """Bring files; with --dry-run say which."""
-    whats = kinds.KINDS if "all" in args.what else tuple(args.what)
-    order = locate.download_plan(
-        args.name, args.repo, args.revision, locate.RunSelection(whats, args.step), args.out
-    )
-    if not args.dry_run:
-        joins.resume(order, args.remove_parts)
-    needed = missing(order, args.jobs)
+def _can_ask_hub() -> bool:
+    unchecked = "what follows comes from the registry and was not checked on the Hub"
+    if not hub_library.is_installed():
+        cli.say(f"huggingface_hub is not installed ({hub_library.INSTALL_HINT}): {unchecked}")
+        return False
+    if not client.reachable():
+        cli.say(f"{hub_library.endpoint()} does not answer: {unchecked}")
+        return False
+    return True
+
+
+def _report_table(report: dict[str, Any]) -> str:
+    rows = []
+    for key, value in report.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        rows.append((key, text or "-"))
+    return human.table(rows)
+
+
+def pull_files(args: argparse.Namespace) -> int:
+    """Download files, or list them with --dry-run."""
+    kinds = run_files.KINDS if "all" in args.what else tuple(args.what)
+    selection = locate.RunSelection(kinds, args.step)
+    plan = locate.download_plan(args.name, args.repo, args.revision, selection, args.out)
     if args.dry_run:
-        taken = "would take"
+        downloads = pull.check(plan, args.jobs, cli.byte_progress)
+        verb = "would download"
     else:
-        if joins.drop_stale(order, needed):
-            needed = missing(order, args.jobs)
-        download.check_disk(order, needed, joins.bytes_needed(order, args.remove_parts))
-        with tqdm(
-            total=sum(item.file.size for item in needed), unit="B", unit_scale=True, disable=None
-        ) as bar:
-            download.download_files(order, needed, args.jobs, bar.update, cli.say)
-        joins.join(order, args.remove_parts, cli.say)
-        taken = "took"
-    rows = [
-        {
-            "bytes": item.file.size,
-            "file": item.local,
-            "taken": item in needed,
-            "from": item.file.path,
-        }
-        for item in order.items
-    ]
+        result = pull.pull(plan, args.jobs, args.remove_parts, cli.byte_progress)
+        downloads = list(result.downloaded)
+        verb = "downloaded"
     if args.dry_run or args.json:
-        show(rows, args.json)
-    total = sum(item.file.size for item in needed)
+        rows = []
+        for item in plan.items:
+            rows.append(
+                {
+                    "bytes": item.file.size,
+                    "file": item.local,
+                    "taken": item in downloads,
+                    "from": item.file.path,
+                }
+            )
+        print_rows(rows, args.json)
+    size = sum(item.file.size for item in downloads)
     cli.say(
-        f"{order.repository.name} at {order.commit[:12]}: {taken} {len(needed)} of {len(rows)} files,"
-        f" {total:,} bytes ({human.byte_size(total)}), into {order.out}"
+        f"{plan.repository.name} at {plan.commit[:12]}: {verb} {len(downloads)} of"
+        f" {len(plan.items)} files, {size:,} bytes ({human.byte_size(size)}), into {plan.out}"
     )
     return 0
 
 
-def missing(order: download.DownloadPlan, jobs: int) -> list[download.DownloadItem]:
-    """What is not here yet, behind a progress bar: what is here is read through."""
-    with tqdm(
-        total=order.bytes, unit="B", unit_scale=True, disable=None, leave=False, desc="checking"
-    ) as bar:
-        return download.missing_files(order, jobs, bar.update)
+def push_options(args: argparse.Namespace, attempts: int = 5) -> upload.PushOptions:
+    """What the command line says about the repository and the files."""
+    return upload.PushOptions(args.repo, tuple(args.patterns), args.create, args.private, attempts)
 
 
-def prepared(args: argparse.Namespace) -> upload.Push:
-    """The push that the options describe; makes the repository where that is asked for."""
-    if args.private and not args.create:
-        raise UsageError("--private is for a repository that is made", "say --create with it")
-    if args.repo and args.repo.count("/") != 1:
-        raise UsageError(
-            f"--repo {args.repo!r} is not OWNER/NAME", f"leave it out for YOU/{args.run}"
-        )
+def push_folder(args: argparse.Namespace) -> int:
+    """Upload what changed, or list it with --dry-run."""
     config = user_config.load()
-    plan = resolve.resolve(options.request(args, config), config)
-    repository = (
-        client.Repository(args.repo)
-        if args.repo
-        else client.Repository(f"{client.username()}/{args.run}")
-    )
-    if args.create and not getattr(args, "dry_run", False):
-        client.create_repository(repository, args.private)
-    card = functools.partial(model_card.text, plan, args.folder)
-    tries = 2 if args.command == "sync" else 5  # the next round is a try too
-    return upload.Push(args.folder, repository, card, tuple(args.patterns), cli.say, tries)
-
-
-def push(args: argparse.Namespace) -> int:
-    """Send what changed; with --dry-run say what that is."""
-    job = prepared(args)
+    request = options.request(args, config)
     if args.dry_run:
-        rows = [{"bytes": file.size, "file": file.path} for file in job.changes()]
-        show(rows, args.json)
-        cli.say(
-            f"{job.repository.name}: would send {len(rows)} files, {sum(row['bytes'] for row in rows):,} bytes"
-        )
+        push = upload.prepare(request, args.folder, push_options(args), config)
+        rows = [{"bytes": file.size, "file": file.path} for file in push.changes()]
+        print_rows(rows, args.json)
+        size = sum(row["bytes"] for row in rows)
+        cli.say(f"{push.repository.name}: would send {len(rows)} files, {size:,} bytes")
         return 0
-    count, sent = job.run()
-    cli.say(f"{client.page_url(job.repository)}: sent {count} files, {sent:,} bytes")
+    result = upload.push_run(request, args.folder, push_options(args), config)
+    url = client.page_url(result.repository)
+    cli.say(f"{url}: sent {result.files} files, {result.bytes:,} bytes")
     if args.json:
-        cli.print_json({"repository": job.repository.name, "files": count, "bytes": sent})
+        name = result.repository.name
+        cli.print_json({"repository": name, "files": result.files, "bytes": result.bytes})
     return 0
 
 
-def sync(args: argparse.Namespace) -> int:
-    """Send what changed, wait, and again; what a signal interrupts is sent whole by the next call."""
+def sync_folder(args: argparse.Namespace) -> int:
+    """Push, wait, and push again; what a signal interrupts, the next push sends whole."""
 
     def end(*_: object) -> None:
-        os.write(2, b"ended; what is committed stays, the rest goes with the next sync or push\n")
-        os._exit(
-            0
-        )  # not by way of the upload's threads, which would first send what they have begun
+        os.write(2, b"ended; commits so far stay, the next sync or push sends the rest\n")
+        # a normal exit would wait for the upload's threads to send what they have begun
+        os._exit(0)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    job = prepared(args)
+    config = user_config.load()
+    settings = push_options(args, attempts=2)  # the next round is an attempt too
+    push = upload.prepare(options.request(args, config), args.folder, settings, config)
+    upload.create_repository(push, settings)
     while True:
         try:
-            count, sent = job.run()
-            cli.say(
-                f"{time.strftime('%F %T')} {job.repository.name}: sent {count} files, {sent:,} bytes"
-            )
-        except (
-            HubUnreachableError,
-            FileNotFoundError,
-        ) as error:  # the latter: a file went while it was sent
-            cli.say(
-                f"{time.strftime('%F %T')} {error}; the next try comes in {human.duration(args.every)}"
-            )
+            result = push.run()
+            outcome = f"{push.repository.name}: sent {result.files} files, {result.bytes:,} bytes"
+        except (HubUnreachableError, FileNotFoundError) as error:
+            # FileNotFoundError: a file was removed while it was sent
+            outcome = f"{error}; next attempt in {human.duration(args.every)}"
+        cli.say(f"{time.strftime('%F %T')} {outcome}")
         time.sleep(args.every)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, extra="hub")

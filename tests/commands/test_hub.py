@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from encore import hub_library
 from encore.errors import HubBusyError, HubError, UnknownNameError, UsageError
 from encore.hub import client, locate
 from encore.registry import released
@@ -94,9 +95,9 @@ def test_an_inferred_place_is_checked(hub_bench: Bench) -> None:
     assert (row["attribution"], row["checked"]) == ("inferred", "on the Hub")
     assert (
         absent.code == 1
-        and "not there: datablations/lm1-misc has no folder 83m14b100mdedup" in absent.out
+        and "not on the Hub: datablations/lm1-misc has no folder 83m14b100mdedup" in absent.out
     )
-    assert "the nearest there: 146m14b100mdedup" in hub_bench.run("pull", "83m14b100mdedup").err
+    assert "nearest: 146m14b100mdedup" in hub_bench.run("pull", "83m14b100mdedup").err
 
 
 def test_a_run_in_several_repositories_lists_them_and_asks(hub_bench: Bench) -> None:
@@ -119,7 +120,8 @@ def test_without_the_hub_where_says_that_nothing_was_checked(tmp_path: Path) -> 
     ended = command(tmp_path, "where", "146m14b100mdedup", HF_ENDPOINT=UNREACHABLE)
     assert (
         ended.returncode == 0
-        and "does not answer: what follows is the registry's, not checked" in ended.stderr
+        and "does not answer: what follows comes from the registry and was not checked"
+        in ended.stderr
     )
     assert (
         "attribution  inferred\n" in ended.stdout and "checked      not checked\n" in ended.stdout
@@ -136,16 +138,16 @@ def test_without_the_hub_a_pull_is_one_line(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert (
         ended.stderr
-        == f"error: {REPO}: the Hub may not be asked, HF_HUB_OFFLINE is set; unset HF_HUB_OFFLINE\n"
+        == f"error: {REPO}: HF_HUB_OFFLINE forbids requests to the Hub; unset HF_HUB_OFFLINE\n"
     )
 
 
 def test_a_hub_that_never_answers_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         monkeypatch.setattr(
-            client._library().constants, "ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}"
+            hub_library.library().constants, "ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}"
         )
-        monkeypatch.setattr(client, "_PROBE_S", 0.1)
+        monkeypatch.setattr(hub_library, "PROBE_S", 0.1)
         assert not client.reachable()
 
 
@@ -154,7 +156,10 @@ def test_a_hub_that_never_answers_keeps_nobody_waiting(monkeypatch: pytest.Monke
     [
         ("146m14b401m", "unknown run or data set '146m14b401m'; valid: 146m14b400m"),
         ("c4-subset", "valid: c4-subsets"),
-        ("lm1-misc", "lm1-misc holds many runs; see tools/hub.py list --runs --repo lm1-misc"),
+        (
+            "lm1-misc",
+            "lm1-misc holds many runs; list them with tools/hub.py list --runs --repo lm1-misc",
+        ),
         ("lm1-misc/146m14b401m", "unknown released run '146m14b401m'"),
         ("2b84b4b", "no source states that 2b84b4b is in any repository"),
     ],
@@ -194,7 +199,7 @@ def test_a_data_set_takes_no_repo_and_jobs_are_few(hub_bench: Bench) -> None:
 
 def test_a_runs_folders() -> None:
     def folders(*top: str, run: str = RUN, alone: bool = False) -> tuple[str, ...]:
-        return locate.folders_of(run, top, alone, "x/y")
+        return locate.run_folders(run, top, alone, "x/y")
 
     assert folders("README.md", f"{RUN}/", f"{RUN}dedup/") == (RUN,)
     assert folders(f"{RUN}/", f"tensorboard_{RUN}/", f"tensorboard_{RUN}dedup/") == (
@@ -240,14 +245,14 @@ def test_what_names_mean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_refusal_is_a_hub_error_with_a_next_step() -> None:
     for status, kind in ((401, HubError), (403, HubError), (404, HubError), (429, HubBusyError)):
-        error = client._refusal(status, "x/y")
+        error = hub_library.refusal(status, "x/y")
         assert type(error) is kind and str(status) in str(error) and error.hint
-    assert type(client._refusal(503, "x/y")) is HubBusyError
+    assert type(hub_library.refusal(503, "x/y")) is HubBusyError
     assert not issubclass(HubError, UsageError)
 
 
 def test_the_disks_own_errors_are_not_the_hubs(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), client._asking("x/y"):
+    with pytest.raises(FileNotFoundError), hub_library.translated_errors("x/y"):
         (tmp_path / "absent").read_bytes()
-    with pytest.raises(KeyError), client._asking("x/y"):
+    with pytest.raises(KeyError), hub_library.translated_errors("x/y"):
         raise KeyError("a bug stays a bug")

@@ -29,11 +29,12 @@ def load() -> ModuleType:
     from encore.curves import losses  # noqa: F401 — slow imports, once
     from encore.errors import HubError
     from encore.hub import client
+    from encore.hub_library import library
 
     with contextlib.suppress(HubError):
         client.resolve_commit(client.Repository("nobody/nothing"))  # the first request imports more
     # 10 MiB, of which the library hands on whole ones only: small, so that a fault or a kill comes between two
-    client._library().constants.DOWNLOAD_CHUNK_SIZE = BLOCK
+    library().constants.DOWNLOAD_CHUNK_SIZE = BLOCK
     return module
 
 

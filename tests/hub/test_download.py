@@ -121,7 +121,8 @@ def test_a_damaged_file_comes_again(bench: Bench) -> None:
     target.write_bytes(data)
     ended = bench.run("pull", RUN)
     assert (
-        "took 1 of 5 files, 600,002 bytes" in ended.err and brought(bench.home / RUN) == CHECKPOINT
+        "downloaded 1 of 5 files, 600,002 bytes" in ended.err
+        and brought(bench.home / RUN) == CHECKPOINT
     )
 
 
@@ -131,7 +132,7 @@ def test_a_dry_run_says_files_and_bytes_and_takes_nothing(bench: Bench) -> None:
     assert {row["file"]: row["bytes"] for row in rows} == {
         path: len(data) for path, data in CHECKPOINT.items()
     }
-    assert "would take 5 of 5 files, 1,800,022 bytes (1.72 MiB)" in ended.err
+    assert "would download 5 of 5 files, 1,800,022 bytes (1.72 MiB)" in ended.err
     assert not (bench.home / RUN).exists() and not bench.hub.asked("GET", "/resolve/")
 
 
@@ -145,13 +146,13 @@ def test_a_listing_of_many_pages_is_read_to_its_end(bench: Bench) -> None:
 def test_steps_are_offered(bench: Bench) -> None:
     bench.hub.add(REPO, {f"{RUN}/global_step900/a.pt": b"old"})
     asked = bench.run("pull", RUN)
-    assert asked.code == 2 and "error: there are 2 steps: 900, 21553; say --step N" in asked.err
+    assert asked.code == 2 and "error: there are 2 steps: 900, 21553; add --step N" in asked.err
     assert bench.run("pull", RUN, "--step", "900").code == 0
     assert brought(bench.home / RUN) == {"global_step900/a.pt": b"old"}
     assert bench.run("pull", RUN, "--step", "latest", "--out", "new").code == 0
     assert brought(bench.home / "new") == CHECKPOINT
     assert (
-        "there is no step '7'; there are: 900, 21553" in bench.run("pull", RUN, "--step", "7").err
+        "no step '7'; valid: 900, 21553, latest, all" in bench.run("pull", RUN, "--step", "7").err
     )
 
 
@@ -162,7 +163,7 @@ def test_a_revision_is_pinned(bench: Bench) -> None:
     assert brought(bench.home / RUN) == CHECKPOINT
     assert {entry["revision"] for entry in manifest(bench.home / RUN)["files"].values()} == {first}
     assert (
-        "there is no such revision; check --revision"
+        "no such revision; name a branch, tag or commit"
         in bench.run("pull", RUN, "--revision", "v9").err
     )
 
@@ -213,7 +214,7 @@ def test_bytes_that_stay_wrong_are_refused_by_name(bench: Bench) -> None:
     assert ended.code == 1 and ended.err.count("Traceback") == 0
     digest = hashlib.sha256(files_of_run()[BIG]).hexdigest()
     assert (
-        f"error: {BIG}: what came is not what the Hub states (size 600,001, sha256 {digest})"
+        f"error: {BIG}: the bytes received differ from the Hub's hash (size 600,001, sha256 {digest})"
         in ended.err
     )
     assert not (bench.home / BIG).exists() and not (bench.home / RUN / download.MANIFEST).exists()
@@ -223,12 +224,13 @@ def test_a_refusal_is_one_line_with_the_next_step(bench: Bench) -> None:
     bench.hub.fault("GET", "/resolve/", 403, 100)
     ended = bench.run("pull", RUN)
     assert ended.code == 1 and ended.err.count("\n") == 1
-    assert "the Hub says no (403); log in with `hf auth login`, or set HF_TOKEN" in ended.err
+    assert "permission denied (403); log in with `hf auth login`, or set HF_TOKEN" in ended.err
     bench.hub.repos.clear()
     ended = bench.run("pull", RUN)
     assert (
         ended.code == 1
-        and f"error: {REPO} is not on the Hub, or not for you to see; check the name" in ended.err
+        and f"error: {REPO} does not exist on the Hub, or you have no access; if it is private"
+        in ended.err
     )
     assert "hf_loopback" not in ended.err
 
@@ -237,7 +239,8 @@ def test_a_file_that_would_leave_the_folder_stops_the_pull_before_it_begins(benc
     bench.hub.add(REPO, {f"{RUN}/global_step21553/../../../../evil.sh": b"rm -rf /"})
     ended = bench.run("pull", RUN)
     assert (
-        ended.code == 1 and "evil.sh', which would leave the folder; nothing was taken" in ended.err
+        ended.code == 1
+        and "evil.sh', which would leave the folder; nothing was downloaded" in ended.err
     )
     assert below(bench.home).keys() == {"out", "err"} and not bench.hub.asked("GET", "/resolve/")
 
@@ -247,14 +250,14 @@ def test_a_link_in_the_folder_does_not_lead_out_of_it(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a").symlink_to(tmp_path / "elsewhere")
     item = download.DownloadItem(client.RemoteFile("a/b", 1, "0" * 40, large=False), "a/b")
-    with pytest.raises(HubError, match="cannot be put into"):
+    with pytest.raises(HubError, match="cannot be written below"):
         download.DownloadPlan(client.Repository("x/y"), "0" * 40, (item,), tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["hub-manifest.json", ".hub-partial/x"])
 def test_a_file_by_the_name_of_our_own_is_refused(tmp_path: Path, name: str) -> None:
     item = download.DownloadItem(client.RemoteFile(name, 1, "0" * 40, large=False), name)
-    with pytest.raises(HubError, match="cannot be put into"):
+    with pytest.raises(HubError, match="cannot be written below"):
         download.DownloadPlan(client.Repository("x/y"), "0" * 40, (item,), tmp_path)
 
 
@@ -264,7 +267,7 @@ def test_a_folder_of_another_repository_is_left_alone(bench: Bench) -> None:
     ended = bench.run("pull", RUN)
     assert (
         ended.code == 1
-        and f"error: {RUN} holds files of tester/other; choose another --out" in ended.err
+        and f"error: {RUN} holds files of tester/other; name another folder with --out" in ended.err
     )
 
 
@@ -358,10 +361,7 @@ def test_a_whole_that_was_joined_from_other_parts_is_made_anew(bench: Bench) -> 
 def test_a_wrong_prefix_lists_the_nearest(bench: Bench) -> None:
     add_dataset(bench)
     ended = bench.run("pull", "c4-subsets/gpt2tok_c4_en_1B8")
-    assert (
-        ended.code == 1
-        and f"has no files gpt2tok_c4_en_1B8; the nearest there: {PREFIX}" in ended.err
-    )
+    assert ended.code == 1 and f"has no files gpt2tok_c4_en_1B8; nearest: {PREFIX}" in ended.err
 
 
 # kills

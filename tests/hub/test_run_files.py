@@ -58,7 +58,7 @@ def test_a_step_that_is_open_or_absent_lists_the_steps(asked: str | None, what: 
 
 
 def test_a_step_without_checkpoints_is_refused() -> None:
-    with pytest.raises(UsageError, match="--step is of checkpoints"):
+    with pytest.raises(UsageError, match="--step selects checkpoints"):
         run_files.select(STEPS, ("logs",), "9")
 
 

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 import yaml
 from encore.errors import DataError
-from encore.hub import upload
+from encore.hub import client, upload
 from helpers.hub_bench import Bench, some_bytes
 from helpers.hub_server import MULTIPART, git_sha1
 
@@ -72,7 +72,7 @@ def test_a_folder_goes_up_whole_with_a_card(bench: Bench) -> None:
 
 
 def test_what_is_named_by_latest_is_there_before_it_is_named(bench: Bench) -> None:
-    files = upload.Push(bench.home / "run", None, str).local_files()  # type: ignore[arg-type]
+    files = upload.Push(bench.home / "run", client.Repository(REPO), str).local_files()
     assert [file.path for file in files][-1] == "latest" and len(files) == len(FILES)
 
 
@@ -114,10 +114,14 @@ def test_patterns_choose(bench: Bench) -> None:
 
 def test_a_repository_is_made_only_when_asked_and_private_when_asked(bench: Bench) -> None:
     ended = bench.run("push", RUN, "run")
-    assert ended.code == 1 and f"{REPO} is not on the Hub" in ended.err and "--create" in ended.err
+    assert (
+        ended.code == 1
+        and f"{REPO} does not exist on the Hub" in ended.err
+        and "--create" in ended.err
+    )
     assert not bench.hub.repos
     ended = bench.run("push", RUN, "run", "--private")
-    assert ended.code == 2 and "say --create with it" in ended.err
+    assert ended.code == 2 and "add --create" in ended.err
     push(bench, "--private", "--repo", "tester/other")
     assert bench.hub.repos["tester/other"].private and on_hub(bench, "tester/other") == FILES
 
@@ -125,7 +129,7 @@ def test_a_repository_is_made_only_when_asked_and_private_when_asked(bench: Benc
 def test_nothing_private_goes_into_a_public_repository(bench: Bench) -> None:
     bench.hub.add(REPO, {"notes.txt": b""})
     ended = bench.run("push", RUN, "run", "--create", "--private")
-    assert ended.code == 1 and f"{REPO} is there already, and public; make it private" in ended.err
+    assert ended.code == 1 and f"{REPO} already exists, and is public; make it private" in ended.err
     assert on_hub(bench) == {"notes.txt": b""} and not bench.hub.objects
 
 
@@ -158,7 +162,7 @@ def test_a_run_whose_name_says_nothing_and_a_folder_that_is_none_are_refused(ben
     ended = bench.run("push", RUN, "absent", "--create")
     assert ended.code == 1 and "absent is not a folder" in ended.err
     with pytest.raises(DataError):
-        upload.Push(bench.home / "err", None, str).local_files()  # type: ignore[arg-type]
+        upload.Push(bench.home / "err", client.Repository(REPO), str).local_files()
 
 
 FAULTS = {
@@ -188,7 +192,7 @@ def test_a_commit_is_whole(bench: Bench) -> None:
     """What a failed push left: the large files are up, none of them is shown."""
     bench.hub.fault("POST", "/commit/", 400, 100)
     ended = bench.run("push", RUN, "run", "--create")
-    assert ended.code == 1 and "the Hub answered 400" in ended.err
+    assert ended.code == 1 and "the Hub rejected the request (400)" in ended.err
     assert on_hub(bench) == {} and len(bench.hub.objects) == 4
     bench.hub.faults.clear()
     sent = len(bench.hub.asked("PUT", "/lfs/"))
@@ -203,7 +207,7 @@ def test_temporary_files_and_checkpoints_in_the_making_stay_here(bench: Bench) -
         {**unfinished, "x.tmp": b"", ".hidden": b"", "hub-manifest.json": b"{}", "a.lock": b""},
     )
     (bench.home / "run" / "link").symlink_to(bench.home / "err")
-    assert "global_step40: still being written, left for later" in push(bench)
+    assert "global_step40: still being written, left for the next push" in push(bench)
     assert on_hub(bench) == FILES
     lay(bench.home / "run", {"latest": b"global_step40"})
     push(bench)
@@ -291,7 +295,7 @@ def test_sync_follows_growing_files_and_ends_cleanly(bench: Bench, number: int) 
     writer.ended.set()
     writer.join()
     assert ended.code == 0 and ended.err.rstrip().endswith(
-        "the rest goes with the next sync or push"
+        "the next sync or push sends the rest"
     ), ended.err
     versions = [listing["logs/1.out"] for listing in bench.hub.repos[REPO].commits.values()]
     assert len({len(version) for version in versions}) >= 3
@@ -316,14 +320,14 @@ def test_sync_survives_a_hub_that_is_away(bench: Bench) -> None:
     watcher.join()
     assert ended.code == 0
     assert (
-        "the Hub answered 503; the next try comes in 1 s" in ended.err
+        "the Hub answered 503; next attempt in 1 s" in ended.err
         and FILES.items() <= on_hub(bench).items()
     )
 
 
 def test_sync_refuses_at_once_what_waiting_does_not_mend(bench: Bench) -> None:
     ended = bench.run("sync", RUN, "run", "--every", "1s")
-    assert ended.code == 1 and f"{REPO} is not on the Hub" in ended.err
+    assert ended.code == 1 and f"{REPO} does not exist on the Hub" in ended.err
     ended = bench.run("sync", RUN, "run", "--every", "0.5s")
     assert ended.code == 2 and "'0.5s' is not a time of a second or more" in ended.err
 

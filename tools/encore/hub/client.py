@@ -1,31 +1,56 @@
-"""The Hugging Face Hub as the kit uses it: what is in a repository, a file's bytes, a commit.
+"""The Hub as the kit uses it: what a repository holds, a file's bytes, a commit.
 
-A thin room around huggingface_hub, imported when first needed: it does the requests, most retries, the login
-(`hf auth login` or HF_TOKEN; no token passes through the kit), mirrors and offline mode (HF_ENDPOINT, HF_HUB_OFFLINE)
-and Xet storage. Whatever it raises becomes a HubError of one line; HubUnreachableError where another try may help.
+A thin layer over huggingface_hub, which does the requests, most retries, the login (`hf auth login`
+or HF_TOKEN; no token passes through the kit), mirrors and offline mode (HF_ENDPOINT,
+HF_HUB_OFFLINE) and Xet storage. Whatever it raises becomes a HubError of one line,
+HubUnreachableError where the same request may succeed later.
 """
 
 import contextlib
 import functools
 import hashlib
 import io
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
-from encore.errors import EncoreError, HubBusyError, HubError, HubUnreachableError
+from encore import hub_library
+from encore.errors import HubBusyError, HubError
+from encore.hub_library import library, translated_errors
 
-_LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
-_PROBE_S = 5.0
-_SILENCE_S = 300.0
 _BUSY_WAITS_S = (1.0, 3.0)
-
-Asked = ParamSpec("Asked")
-Answer = TypeVar("Answer")
 _READ_BYTES = 1 << 20
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Hasher(Protocol):
+    """What hashlib's objects have in common."""
+
+    def update(self, data: bytes, /) -> None:
+        """Hash more bytes."""
+
+    def hexdigest(self) -> str:
+        """The hash of all bytes so far, in lowercase hex."""
+
+
+class Sink(Protocol):
+    """What a download is written to, as far as the Hub's library uses it."""
+
+    def write(self, data: bytes, /) -> int:
+        """Append bytes."""
+
+    def tell(self) -> int:
+        """The number of bytes so far."""
+
+    def seek(self, position: int, /) -> int:
+        """Go back to the start, where the Hub sends the whole file instead of a range."""
+
+    def truncate(self) -> int:
+        """Drop all bytes from the position on."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +63,10 @@ class Repository:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as the Hub states it: by SHA-256 when it is in large-file storage, else by git's SHA-1 of a blob."""
+    """A file as the Hub states it.
+
+    digest: SHA-256 when it is `large` (kept in large-file storage), else git's SHA-1 of a blob.
+    """
 
     path: str
     size: int
@@ -48,184 +76,110 @@ class RemoteFile:
 
     @property
     def algorithm(self) -> str:
-        """The name of `digest`'s kind, as manifests write it."""
+        """The name of `digest`'s algorithm, as manifests write it."""
         return "sha256" if self.large else "git_sha1"
 
-    def hasher(self) -> Any:
-        """A hashlib object that takes the file's bytes and ends at `digest`."""
-        return hasher(self.large, self.size)
+    def hasher(self) -> Hasher:
+        """A hash object that, fed with the file's bytes, ends at `digest`."""
+        return new_hasher(self.large, self.size)
 
 
-def hasher(large: bool, size: int) -> Any:
+def new_hasher(large: bool, size: int) -> Hasher:
     """SHA-256, or SHA-1 begun with git's header of a blob of `size` bytes."""
-    return hashlib.sha256() if large else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-
-
-@functools.cache
-def _library() -> Any:
-    try:
-        import huggingface_hub
-        from huggingface_hub import constants, errors, file_download, utils  # noqa: F401 — else no attributes of it
-    except ImportError:
-        raise EncoreError(
-            "huggingface_hub is not installed", "pip install huggingface_hub"
-        ) from None
-    # of downloads the kit shows one bar of its own; those of uploads are the library's, on a terminal alone
-    for bars in (
-        (None,)
-        if not sys.stderr.isatty()
-        else ("huggingface_hub.http_get", "huggingface_hub.xet_get")
-    ):
-        utils.disable_progress_bars(bars)
-    utils.logging.set_verbosity_error()
-    utils.get_session().timeout = _SILENCE_S  # the library's default is to wait for ever
-    return huggingface_hub
-
-
-def endpoint() -> str:
-    """Where the Hub is: HF_ENDPOINT, or huggingface.co."""
-    return str(_library().constants.ENDPOINT)
+    if large:
+        return hashlib.sha256()
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
 def page_url(repository: Repository, folder: str = "") -> str:
-    """The page of a repository's folder."""
+    """The web page of a repository's folder."""
     kind = "" if repository.kind == "model" else f"{repository.kind}s/"
-    return f"{endpoint()}/{kind}{repository.name}" + (f"/tree/main/{folder}" if folder else "")
+    url = f"{hub_library.endpoint()}/{kind}{repository.name}"
+    if folder:
+        url += f"/tree/main/{folder}"
+    return url
 
 
-@contextlib.contextmanager
-def _asking(what: str) -> Iterator[None]:
-    """Whatever the library raises about `what`, as a HubError."""
-    errors = _library().errors
-    try:
-        yield
-    except EncoreError:
-        raise
-    except RuntimeError as error:  # of the library's upload threads, around what really happened
-        raise _translated(error.__cause__ or error, what) or error from None
-    except (errors.HTTPError, OSError, ValueError) as error:
-        raise _translated(error, what) or error from None
+def _retried_while_busy(request: Callable[P, T]) -> Callable[P, T]:
+    """Retry for some seconds while the Hub is busy; the library does so for some requests only."""
 
-
-def _translated(error: BaseException, what: str) -> HubError | None:
-    errors = _library().errors
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        return HubError(
-            f"{what}: the Hub may not be asked, HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE"
-        )
-    if isinstance(error, errors.LocalTokenNotFoundError):
-        return HubError(f"{what}: no token", _LOGIN)
-    if isinstance(error, errors.RevisionNotFoundError):
-        return HubError(f"{what}: there is no such revision", "check --revision")
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return HubError(
-            f"{what} is not on the Hub, or not for you to see",
-            f"check the name (push makes it with --create); if it is private, {_LOGIN}",
-        )
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        return HubUnreachableError(f"{what}: {endpoint()} does not answer", "try again later")
-    if isinstance(error, errors.EntryNotFoundError):
-        return HubError(f"{what}: no such file or folder in the repository", "check the name")
-    if isinstance(error, errors.HfHubHTTPError):
-        return _refusal(error.response.status_code, what)
-    if isinstance(error, errors.HTTPError | ConnectionError | TimeoutError):
-        return HubUnreachableError(
-            f"{what}: {endpoint()} does not answer ({type(error).__name__})", "try again later"
-        )
-    if (
-        isinstance(error, OSError) and error.errno is None
-    ):  # the library's own check of a file's size
-        return HubUnreachableError(f"{what}: the Hub's answer was cut short", "try again")
-    if isinstance(error, RuntimeError):  # hf-xet's
-        return HubUnreachableError(
-            f"{what}: {_first_line(error)}", "try again, or without Xet: HF_HUB_DISABLE_XET=1"
-        )
-    if isinstance(error, ValueError):
-        return HubError(f"{what}: {_first_line(error)}", "check the names")
-    return None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _refusal(status: int, what: str) -> HubError:
-    if status in (401, 403):
-        return HubError(
-            f"{what}: the Hub says no ({status})", f"{_LOGIN}, with the right to do this"
-        )
-    if status in (408, 425, 429) or status >= 500:
-        return HubBusyError(f"{what}: the Hub answered {status}", "try again later")
-    return HubError(f"{what}: the Hub answered {status}", "check the names and options")
-
-
-def _patient(ask: Callable[Asked, Answer]) -> Callable[Asked, Answer]:
-    """`ask`, tried again for some seconds while the Hub is busy; the library does so for some of its requests only."""
-
-    @functools.wraps(ask)
-    def asked(*args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
+    @functools.wraps(request)
+    def retried(*args: P.args, **kwargs: P.kwargs) -> T:
         for wait_s in _BUSY_WAITS_S:
             try:
-                return ask(*args, **kwargs)
+                return request(*args, **kwargs)
             except HubBusyError:
                 time.sleep(wait_s)
-        return ask(*args, **kwargs)
+        return request(*args, **kwargs)
 
-    return asked
+    return retried
 
 
 def reachable() -> bool:
-    """Whether the Hub answers within a few seconds; never waits for more."""
-    library = _library()
+    """Whether the Hub answers within `hub_library.PROBE_S`."""
+    hub = library()
     try:
-        library.utils.get_session().head(endpoint(), timeout=_PROBE_S)
-    except (library.errors.HTTPError, OSError):
+        hub.utils.get_session().head(hub_library.endpoint(), timeout=hub_library.PROBE_S)
+    except (hub.errors.HTTPError, OSError):
         return False
     return True
 
 
-@_patient
+@_retried_while_busy
 def resolve_commit(repository: Repository, revision: str = "main") -> str:
     """The full hash of the commit that a branch, tag or short hash names now."""
-    with _asking(repository.name):
-        return str(
-            _library()
+    with translated_errors(repository.name):
+        info = (
+            library()
             .HfApi()
             .repo_info(repository.name, repo_type=repository.kind, revision=revision)
-            .sha
         )
+        return str(info.sha)
 
 
-@_patient
+@_retried_while_busy
 def root_names(repository: Repository, commit: str) -> list[str]:
-    """The names at the root of the repository, folders with a slash behind them."""
-    library = _library()
-    with _asking(repository.name):
-        entries = library.HfApi().list_repo_tree(
-            repository.name, repo_type=repository.kind, revision=commit
+    """The names at the root of the repository, sorted; those of folders end with a slash."""
+    names = []
+    with translated_errors(repository.name):
+        entries = (
+            library()
+            .HfApi()
+            .list_repo_tree(repository.name, repo_type=repository.kind, revision=commit)
         )
-        return sorted(entry.path + "/" * (not hasattr(entry, "size")) for entry in entries)
+        for entry in entries:
+            names.append(entry.path if _is_file(entry) else f"{entry.path}/")
+    return sorted(names)
 
 
-@_patient
+@_retried_while_busy
 def repo_tree(repository: Repository, commit: str, folder: str = "") -> list[RemoteFile]:
     """Every file below `folder`, by path."""
-    library = _library()
-    with _asking(f"{repository.name}/{folder}" if folder else repository.name):
-        entries = library.HfApi().list_repo_tree(
-            repository.name,
-            folder or None,
-            recursive=True,
-            repo_type=repository.kind,
-            revision=commit,
+    files = []
+    with translated_errors(f"{repository.name}/{folder}" if folder else repository.name):
+        entries = (
+            library()
+            .HfApi()
+            .list_repo_tree(
+                repository.name,
+                folder or None,
+                recursive=True,
+                repo_type=repository.kind,
+                revision=commit,
+            )
         )
-        return sorted(
-            (_remote(entry) for entry in entries if hasattr(entry, "size")),
-            key=lambda file: file.path,
-        )
+        for entry in entries:
+            if _is_file(entry):
+                files.append(_remote_file(entry))
+    return sorted(files, key=lambda file: file.path)
 
 
-def _remote(entry: Any) -> RemoteFile:
+def _is_file(entry: Any) -> bool:
+    # the library lists files and folders as two classes; only files have a size
+    return hasattr(entry, "size")
+
+
+def _remote_file(entry: Any) -> RemoteFile:
     if entry.lfs is None:
         return RemoteFile(entry.path, entry.size, entry.blob_id, large=False)
     in_xet = getattr(entry, "xet_hash", None) is not None
@@ -233,63 +187,76 @@ def _remote(entry: Any) -> RemoteFile:
 
 
 def xet_is_available() -> bool:
-    """Whether files in Xet storage come by hf-xet, in chunks and faster than by plain HTTP (HF_HUB_DISABLE_XET)."""
-    return bool(_library().file_download.is_xet_available())
+    """Whether hf-xet is installed and allowed; by it files in Xet storage come faster."""
+    return bool(library().file_download.is_xet_available())
 
 
-def download(repository: Repository, commit: str, file: RemoteFile, sink: Any, have: int) -> None:
-    """Append to `sink`, which holds the first `have` bytes already, what is missing; a range, where the Hub agrees.
+def download(
+    repository: Repository, commit: str, file: RemoteFile, sink: Sink, offset: int
+) -> None:
+    """Append the file's bytes from `offset` on to `sink`, which holds those before.
 
-    sink: has write, tell, seek and truncate; the latter two begin it anew where the Hub sends all instead of the range.
-    The library goes on by itself after a cut connection; where it gives up, what came so far is in the sink.
+    Asks for a range; where the Hub sends the whole file instead, the sink is emptied first. The
+    library resumes by itself after a cut connection; where it gives up, the sink keeps what came.
     """
-    library = _library()
-    with _asking(f"{repository.name}/{file.path}"):
-        address = library.hf_hub_url(
+    hub = library()
+    with translated_errors(f"{repository.name}/{file.path}"):
+        address = hub.hf_hub_url(
             repository.name, file.path, repo_type=repository.kind, revision=commit
         )
-        headers = library.utils.build_hf_headers()
+        headers = hub.utils.build_hf_headers()
         headers["Accept-Encoding"] = "identity"  # a range of compressed bytes is of no use
-        library.file_download.http_get(
-            address, sink, resume_size=have, headers=headers, expected_size=file.size
+        hub.file_download.http_get(
+            address, sink, resume_size=offset, headers=headers, expected_size=file.size
         )
 
 
-def download_whole(repository: Repository, commit: str, file: RemoteFile, folder: Path) -> Path:
-    """The file below `folder`, as the library downloads it: by Xet where it can; an interrupted one starts over."""
-    with _asking(f"{repository.name}/{file.path}"):
-        return Path(
-            _library().hf_hub_download(
-                repository.name,
-                file.path,
-                repo_type=repository.kind,
-                revision=commit,
-                local_dir=folder,
-            )
+def download_by_library(
+    repository: Repository, commit: str, file: RemoteFile, folder: Path
+) -> Path:
+    """Let the library download the file below `folder`, by Xet where it can.
+
+    An interrupted download starts over.
+    """
+    with translated_errors(f"{repository.name}/{file.path}"):
+        path = library().hf_hub_download(
+            repository.name,
+            file.path,
+            repo_type=repository.kind,
+            revision=commit,
+            local_dir=folder,
         )
+    return Path(path)
 
 
 def username() -> str:
-    """The name of who is logged in."""
-    with _asking("who is logged in"):
-        return str(_library().HfApi().whoami()["name"])
+    """The name of the logged-in user. Raises HubError without a valid login."""
+    with translated_errors("your account"):
+        return str(library().HfApi().whoami()["name"])
 
 
 def create_repository(repository: Repository, private: bool) -> None:
-    """Make the repository unless it is there; raises HubError when it is there for all to see and may not be."""
-    api = _library().HfApi()
-    with _asking(repository.name):
+    """Create the repository unless it exists.
+
+    Raises HubError when it is to be private, but exists and is public.
+    """
+    api = library().HfApi()
+    with translated_errors(repository.name):
         api.create_repo(repository.name, repo_type=repository.kind, private=private, exist_ok=True)
         if private and not api.repo_info(repository.name, repo_type=repository.kind).private:
             raise HubError(
-                f"{repository.name} is there already, and public",
-                "make it private on its page, or choose another --repo",
+                f"{repository.name} already exists, and is public",
+                f"make it private at {page_url(repository)}/settings, or name another with --repo",
             )
 
 
 @dataclass(frozen=True)
 class Addition:
-    """A file to commit: from a path, from bytes, or, opened while it is sent, from the beginning of a growing file."""
+    """A file to commit.
+
+    source: its path, its bytes, or a function that opens it (for a file that grows while it is
+    sent, of which a fixed prefix is committed).
+    """
 
     path: str
     source: Path | bytes | Callable[[], io.BufferedIOBase]
@@ -298,25 +265,24 @@ class Addition:
 def commit(
     repository: Repository, additions: Sequence[Addition], message: str, threads: int = 4
 ) -> str:
-    """Upload and commit; returns the commit's hash. A reader of the repository sees all of it or nothing.
+    """Upload and commit; returns the commit's hash. Readers of the repository see all or nothing.
 
-    Large files go first, one by one, and stay uploaded when the rest fails: the same call does not send them again.
+    Large files go first, one by one, and stay uploaded when the rest fails: the same call does not
+    send them again.
     """
-    library, api = _library(), _library().HfApi()
-    with contextlib.ExitStack() as opened, _asking(repository.name):
-        whole, growing = [], []
+    hub = library()
+    api = hub.HfApi()
+    whole_files: list[Any] = []
+    growing_files: list[Any] = []
+    with contextlib.ExitStack() as open_files, translated_errors(repository.name):
         for addition in additions:
-            grows = callable(addition.source)
-            source = (
-                opened.enter_context(addition.source())
-                if callable(addition.source)
-                else addition.source
-            )
-            (growing if grows else whole).append(library.CommitOperationAdd(addition.path, source))
-        for operations in (
-            whole,
-            growing,
-        ):  # apart: one open file among them would keep all from Xet
+            if callable(addition.source):
+                source = open_files.enter_context(addition.source())
+                growing_files.append(hub.CommitOperationAdd(addition.path, source))
+            else:
+                whole_files.append(hub.CommitOperationAdd(addition.path, addition.source))
+        # apart, because one open file among them keeps all of them from Xet
+        for operations in (whole_files, growing_files):
             api.preupload_lfs_files(
                 repository.name,
                 operations,
@@ -324,14 +290,14 @@ def commit(
                 num_threads=threads,
                 free_memory=False,
             )
-        done = api.create_commit(
+        info = api.create_commit(
             repository.name,
-            [*whole, *growing],
+            [*whole_files, *growing_files],
             commit_message=message,
             repo_type=repository.kind,
             num_threads=threads,
         )
-        return str(done.oid)
+        return str(info.oid)
 
 
 def file_digest(
@@ -341,13 +307,17 @@ def file_digest(
     start: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> str:
-    """The Hub's digest of `size` bytes of a file from `start`; of fewer where the file ends before."""
-    found = hasher(large, size)
+    """The Hub's digest of `size` bytes of a local file from `start`, or up to its end."""
+    hasher = new_hasher(large, size)
+    remaining = size
     with open(path, "rb") as handle:
         handle.seek(start)
-        while size and (chunk := handle.read(min(_READ_BYTES, size))):
-            found.update(chunk)
-            size -= len(chunk)
+        while remaining:
+            chunk = handle.read(min(_READ_BYTES, remaining))
+            if not chunk:
+                break
+            hasher.update(chunk)
+            remaining -= len(chunk)
             if progress:
                 progress(len(chunk))
-    return str(found.hexdigest())
+    return hasher.hexdigest()

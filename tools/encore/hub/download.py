@@ -1,23 +1,24 @@
-"""Files of a repository brought into a folder: verified, resumed, in parallel, described by a manifest that comes last.
+"""Download files of a repository into a folder: verified, resumed, parallel; the manifest is last.
 
-    OUT/.hub-partial/      what is on its way, a file per file, by what it is to become; gone when all is here
-    OUT/…                  whole files only: each is renamed into place when its size and hash are the Hub's
+    OUT/.hub-partial/      downloads under way, one file each; removed when all are complete
+    OUT/…                  whole files only: renamed into place once size and hash are the Hub's
     OUT/hub-manifest.json  for every file: its path in the repository, commit, size and hash
 
-A run killed at any moment and run again goes on where it was: a file is known by its hash, never by its name alone. The
-library itself begins a file anew (2.4.0, file_download._download_to_tmp_and_move), so that the partial files are ours;
-but one in Xet storage comes by hf-xet, out of order, and does start over when it is cut off.
+A run that is killed at any moment resumes when it is run again: a file is recognised by its hash,
+never by its name alone. The library itself restarts a file from its beginning (2.4.0,
+file_download._download_to_tmp_and_move), which is why the partial files are the kit's own; one in
+Xet storage comes by hf-xet, out of order, and does start over when it is cut off.
 """
 
-import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,16 +28,19 @@ from encore.hub import client, run_files
 
 MANIFEST = "hub-manifest.json"
 _PARTIAL = ".hub-partial"
-_TRIES = 6  # without a byte of progress
+_ATTEMPTS = 6  # without a byte of progress
 _LONGEST_WAIT_S = 30.0
 _SPARE_BYTES = 64 << 20  # left free for everyone else
+_READ_BYTES = 1 << 20
 
 Progress = Callable[[int], None]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DownloadItem:
-    """A file to bring: what the Hub states of it, and its name below the folder."""
+    """A file to download, and its path below the output folder."""
 
     file: client.RemoteFile
     local: str
@@ -44,7 +48,10 @@ class DownloadItem:
 
 @dataclass(frozen=True)
 class DownloadPlan:
-    """What to bring, from which commit, where to."""
+    """Which files to download, from which commit, into which folder.
+
+    Raises HubError for a path that would leave the folder or replace the kit's own files in it.
+    """
 
     repository: client.Repository
     commit: str
@@ -53,53 +60,60 @@ class DownloadPlan:
 
     @property
     def bytes(self) -> int:
-        """Of all files, here or not."""
-        return sum(item.file.size for item in self.items)
+        """Size of all files, downloaded or not."""
+        return total_bytes(self.items)
 
     def __post_init__(self) -> None:
         root = self.out.resolve()
         for item in self.items:
             target = self.out / run_files.check_inside(item.local)
-            if item.local.split("/")[0] in (
-                MANIFEST,
-                _PARTIAL,
-            ) or not target.parent.resolve().is_relative_to(root):
+            is_reserved = item.local.split("/")[0] in (MANIFEST, _PARTIAL)
+            # a link in the folder may lead out of it
+            if is_reserved or not target.parent.resolve().is_relative_to(root):
                 raise HubError(
-                    f"{item.file.path!r} cannot be put into {self.out}", "choose another --out"
+                    f"{item.file.path!r} cannot be written below {self.out}",
+                    "name an empty folder with --out",
                 )
 
 
-def silent(_: int) -> None:
-    """No progress shown."""
+def total_bytes(items: Sequence[DownloadItem]) -> int:
+    """Size of these files."""
+    return sum(item.file.size for item in items)
+
+
+def no_progress(_: int) -> None:
+    """Show no progress."""
 
 
 def missing_files(
-    plan: DownloadPlan, threads: int = 4, progress: Progress = silent
+    plan: DownloadPlan, threads: int = 4, progress: Progress = no_progress
 ) -> list[DownloadItem]:
-    """The items that are not here with the Hub's size and hash, neither as a file nor as a part of a joined .bin."""
-    joined = _joined_ranges(plan)
+    """The items that are not in the folder with the Hub's size and hash.
 
-    def is_here(item: DownloadItem) -> bool:
-        path, start = joined.get(item.local, (plan.out / item.local, 0))
+    Parts of a .bin that were joined and removed count as present while the whole holds their bytes.
+    """
+    joined_ranges = _joined_ranges(plan)
+
+    def is_present(item: DownloadItem) -> bool:
         file = item.file
-        if not path.is_file() or (
-            start == 0 and item.local not in joined and path.stat().st_size != file.size
-        ):
-            return False
+        if item.local in joined_ranges:
+            path, start = joined_ranges[item.local]
+        else:
+            path = plan.out / item.local
+            start = 0
+            if not path.is_file() or path.stat().st_size != file.size:
+                return False
         return client.file_digest(path, file.large, file.size, start, progress) == file.digest
 
     with ThreadPoolExecutor(threads) as pool:
-        return [
-            item
-            for item, here in zip(plan.items, pool.map(is_here, plan.items), strict=True)
-            if not here
-        ]
+        present = list(pool.map(is_present, plan.items))
+    return [item for item, here in zip(plan.items, present, strict=True) if not here]
 
 
 def _joined_ranges(plan: DownloadPlan) -> dict[str, tuple[Path, int]]:
-    """Parts that are gone because they were joined: each with the whole and where it begins there."""
+    """Parts that were joined and removed: each with the whole, and its first byte there."""
     sizes = {item.local: item.file.size for item in plan.items}
-    found: dict[str, tuple[Path, int]] = {}
+    ranges: dict[str, tuple[Path, int]] = {}
     for prefix, parts in run_files.part_groups(sizes).items():
         whole = plan.out / f"{prefix}.bin"
         if not whole.is_file() or whole.stat().st_size != sum(sizes[part] for part in parts):
@@ -107,88 +121,91 @@ def _joined_ranges(plan: DownloadPlan) -> dict[str, tuple[Path, int]]:
         start = 0
         for part in parts:
             if not (plan.out / part).exists():
-                found[part] = (whole, start)
+                ranges[part] = (whole, start)
             start += sizes[part]
-    return found
+    return ranges
 
 
-def check_disk(plan: DownloadPlan, needed: Sequence[DownloadItem], extra_bytes: int = 0) -> None:
-    """Raise OutputError unless what is missing has room, less what came before, and `extra_bytes` more."""
-    partial = plan.out / _PARTIAL
-    came = sum(min(_size(partial / _partial_name(item)), item.file.size) for item in needed)
-    wanted = sum(item.file.size for item in needed) - came + extra_bytes
-    place = next(
-        parent for parent in (plan.out.absolute(), *plan.out.absolute().parents) if parent.exists()
-    )
+def check_disk(plan: DownloadPlan, missing: Sequence[DownloadItem], extra_bytes: int = 0) -> None:
+    """Raise OutputError unless the disk has room for the missing files and `extra_bytes` more."""
+    required = total_bytes(missing) + extra_bytes
+    for item in missing:
+        # what an interrupted run downloaded takes no further room
+        partial = plan.out / _PARTIAL / _partial_name(item)
+        required -= min(_size(partial), item.file.size)
+    place = plan.out.absolute()
+    while not place.exists():
+        place = place.parent
     free = max(shutil.disk_usage(place).free - _SPARE_BYTES, 0)
-    if wanted > free:
+    if required > free:
         raise OutputError(
-            f"{plan.out} needs {wanted:,} bytes more, {free:,} are free",
-            "free some disk, take less, or choose --out",
+            f"{plan.out} needs {required:,} bytes more, {free:,} are free",
+            "free some disk space, download fewer files (--what, --step), or choose --out",
         )
 
 
 def download_files(
     plan: DownloadPlan,
-    needed: Sequence[DownloadItem],
-    threads: int,
-    progress: Progress,
-    say: Callable[[str], None],
+    missing: Sequence[DownloadItem],
+    threads: int = 4,
+    progress: Progress = no_progress,
 ) -> Path:
-    """Bring what is needed, then write the manifest, which is returned.
+    """Download the missing files, then write the manifest, whose path is returned.
 
-    Raises HubError for a file whose bytes stay other than the Hub states, HubUnreachableError when it stops answering.
+    Raises HubError for a file whose bytes stay other than the Hub states, HubUnreachableError when
+    the Hub stops answering, OutputError for a folder in use or with files of another repository.
     """
     with files.exclusive(plan.out / MANIFEST):
-        kept = _manifest_files(plan)
+        earlier_entries = _manifest_entries(plan)
         stop = threading.Event()
         with ThreadPoolExecutor(threads) as pool:
-            waiting = [
-                pool.submit(_Transfer(plan, item, progress, say, stop).run) for item in needed
-            ]
+            futures = []
+            for item in missing:
+                transfer = _Transfer(plan, item, progress, stop)
+                futures.append(pool.submit(transfer.run))
             try:
-                for ended in wait(waiting, return_when=FIRST_EXCEPTION).done:
-                    ended.result()
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                    future.result()
             except BaseException:
                 stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         shutil.rmtree(plan.out / _PARTIAL, ignore_errors=True)
-        files.write_text(plan.out / MANIFEST, _manifest(plan, kept))
+        files.write_text(plan.out / MANIFEST, _manifest_text(plan, earlier_entries))
     return plan.out / MANIFEST
 
 
-def _manifest_files(plan: DownloadPlan) -> dict[str, Any]:
-    """What an earlier pull's manifest lists; raises where that was from another repository."""
+def _manifest_entries(plan: DownloadPlan) -> dict[str, Any]:
+    """What an earlier pull's manifest lists; raises OutputError if it names another repository."""
     path = plan.out / MANIFEST
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        same, listed = found["repository"] == plan.repository.name, dict(found["files"])
+        document = json.loads(path.read_text(encoding="utf-8"))
+        repository = document["repository"]
+        entries = dict(document["files"])
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError):
-        raise DataError(f"{path} is not a manifest of this command", "move it away") from None
-    if not same:
+        raise DataError(f"{path} is not a manifest of tools/hub.py", f"rm {path}") from None
+    if repository != plan.repository.name:
         raise OutputError(
-            f"{plan.out} holds files of {found['repository']}", "choose another --out"
+            f"{plan.out} holds files of {repository}", "name another folder with --out"
         )
-    return {name: entry for name, entry in listed.items() if (plan.out / name).exists()}
+    return {name: entry for name, entry in entries.items() if (plan.out / name).exists()}
 
 
-def _manifest(plan: DownloadPlan, kept: dict[str, Any]) -> str:
-    brought = {
-        item.local: {
+def _manifest_text(plan: DownloadPlan, earlier_entries: dict[str, Any]) -> str:
+    entries = dict(earlier_entries)
+    for item in plan.items:
+        entries[item.local] = {
             "path": item.file.path,
             "revision": plan.commit,
             "size": item.file.size,
             item.file.algorithm: item.file.digest,
         }
-        for item in plan.items
-    }
     document = {
         "repository": plan.repository.name,
         "type": plan.repository.kind,
-        "files": dict(sorted((kept | brought).items())),
+        "files": dict(sorted(entries.items())),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -198,131 +215,140 @@ def _size(path: Path) -> int:
 
 
 def _partial_name(item: DownloadItem) -> str:
+    # the path, so that files of the same bytes do not share one; the digest, so that a partial
+    # file of older bytes is never resumed
     return f"{hashlib.sha256(item.local.encode()).hexdigest()[:16]}.{item.file.digest}"
 
 
 class _StoppedError(Exception):
-    """Another file failed, or the user ended the command."""
+    """Another file failed, or the user interrupted the command."""
 
 
-@dataclass
-class _Sink:
-    """What http_get writes to: the partial file, hashed on the way so that it is not read again."""
+class _HashingSink:
+    """The partial file that a download appends to, hashed on the way to save a second reading."""
 
-    handle: BinaryIO
-    file: client.RemoteFile
-    progress: Progress
-    stop: threading.Event
-    hash: Any = field(init=False)
+    def __init__(
+        self,
+        handle: BinaryIO,
+        file: client.RemoteFile,
+        progress: Progress,
+        stop: threading.Event,
+    ) -> None:
+        self._handle = handle
+        self._file = file
+        self._progress = progress
+        self._stop = stop
+        self._hasher = file.hasher()
+        handle.seek(0)
+        while chunk := handle.read(_READ_BYTES):
+            self._hasher.update(chunk)
+            progress(len(chunk))
 
-    def __post_init__(self) -> None:
-        self.hash = self.file.hasher()
-        self.handle.seek(0)
-        while chunk := self.handle.read(1 << 20):
-            self.hash.update(chunk)
-            self.progress(len(chunk))
-
-    def write(self, data: bytes) -> int:
-        """Append, and hash."""
-        if self.stop.is_set():
+    def write(self, data: bytes, /) -> int:
+        """Append and hash. Raises _StoppedError once the whole pull has failed."""
+        if self._stop.is_set():
             raise _StoppedError
-        self.hash.update(data)
-        self.progress(len(data))
-        return self.handle.write(data)
+        self._hasher.update(data)
+        self._progress(len(data))
+        return self._handle.write(data)
 
     def tell(self) -> int:
-        """The bytes so far."""
-        return self.handle.tell()
+        """The number of bytes so far."""
+        return self._handle.tell()
 
-    def seek(self, position: int) -> int:
-        """The library's way back to the start, when the Hub sends a whole file instead of the range asked for."""
-        return self.handle.seek(position)
+    def seek(self, position: int, /) -> int:
+        """Go back to the start: the Hub sends the whole file instead of the requested range."""
+        return self._handle.seek(position)
 
     def truncate(self) -> int:
-        """Start over from where `seek` went, which is the beginning."""
-        self.handle.flush()
-        self.progress(-_size(Path(self.handle.name)))
-        self.hash = self.file.hasher()
-        return self.handle.truncate()
+        """Drop all bytes: the library calls this after `seek`, which went to the start."""
+        self.take_back_progress()
+        self._hasher = self._file.hasher()
+        return self._handle.truncate()
+
+    def take_back_progress(self) -> None:
+        """Uncount all bytes so far, because the next attempt counts them again."""
+        self._handle.flush()
+        self._progress(-_size(Path(self._handle.name)))
+
+    def hexdigest(self) -> str:
+        """The hash of all bytes so far."""
+        return self._hasher.hexdigest()
 
 
 @dataclass
 class _Transfer:
-    """One file on its way."""
+    """One file's download."""
 
     plan: DownloadPlan
     item: DownloadItem
     progress: Progress
-    say: Callable[[str], None]
     stop: threading.Event
 
     def run(self) -> None:
-        """Bring the file and put it in place; tries again while that helps."""
+        """Download the file and move it into place; retries as long as that makes progress."""
         partial = self.plan.out / _PARTIAL / _partial_name(self.item)
         partial.parent.mkdir(parents=True, exist_ok=True)
-        tries = wrong = 0
+        path = self.item.file.path
+        failures = 0
+        mismatches = 0
         while True:
-            before = _size(partial)
+            size_before = _size(partial)
             try:
                 if self._fill(partial):
-                    return self._place(partial)
-                wrong += 1
-                problem = f"{self.item.file.path}: what came is not what the Hub states"
+                    return self._move_into_place(partial)
+                mismatches += 1
+                problem = f"{path}: the bytes received differ from the Hub's hash"
             except HubUnreachableError as error:
-                tries = 0 if _size(partial) > before else tries + 1
+                failures = 0 if _size(partial) > size_before else failures + 1
                 problem = str(error)
-                if tries >= _TRIES:
+                if failures >= _ATTEMPTS:
                     raise
-            if wrong > 1:
+            if mismatches > 1:
+                file = self.item.file
                 raise HubError(
-                    f"{problem} (size {self.item.file.size:,}, {self.item.file.algorithm} {self.item.file.digest})",
-                    "it may be damaged there; try again later, or another --revision",
+                    f"{problem} (size {file.size:,}, {file.algorithm} {file.digest})",
+                    "the stored file may be damaged; pull an older commit with --revision",
                 )
-            self.say(f"{problem}; trying again")
-            if self.stop.wait(min(0.5 * 2**tries, _LONGEST_WAIT_S)):
+            log.info("%s; retrying", problem)
+            if self.stop.wait(min(0.5 * 2**failures, _LONGEST_WAIT_S)):
                 raise _StoppedError
 
     def _fill(self, partial: Path) -> bool:
-        """Whether the partial file holds the whole now; one with other bytes is removed."""
-        file, plan = self.item.file, self.plan
+        """Complete the partial file; False, after removing it, when its hash is wrong."""
+        file = self.item.file
         if file.in_xet and not partial.exists() and client.xet_is_available():
             return self._fill_by_library(partial)
         if _size(partial) > file.size:
             partial.unlink()
-        with open(partial, "a+b") as handle, self._closing(handle) as sink:
-            client.download(plan.repository, plan.commit, file, sink, _size(partial))
-        if sink.hash.hexdigest() == file.digest:
+        with open(partial, "a+b") as handle:
+            sink = _HashingSink(handle, file, self.progress, self.stop)
+            try:
+                client.download(self.plan.repository, self.plan.commit, file, sink, _size(partial))
+            except BaseException:
+                sink.take_back_progress()
+                raise
+        if sink.hexdigest() == file.digest:
             return True
         self.progress(-file.size)
         partial.unlink()
         return False
 
-    @contextlib.contextmanager
-    def _closing(self, handle: BinaryIO) -> Iterator[_Sink]:
-        """A sink; after a failure its bytes no longer count as progress, for the next try reads them again."""
-        sink = _Sink(handle, self.item.file, self.progress, self.stop)
-        try:
-            yield sink
-        except BaseException:
-            handle.flush()
-            self.progress(-_size(Path(handle.name)))
-            raise
-
     def _fill_by_library(self, partial: Path) -> bool:
-        own = partial.with_name(partial.name + ".library")
-        whole = client.download_whole(self.plan.repository, self.plan.commit, self.item.file, own)
         file = self.item.file
-        same = (
-            whole.stat().st_size == file.size
-            and client.file_digest(whole, file.large, file.size) == file.digest
+        folder = partial.with_name(partial.name + ".library")
+        path = client.download_by_library(self.plan.repository, self.plan.commit, file, folder)
+        is_right = (
+            path.stat().st_size == file.size
+            and client.file_digest(path, file.large, file.size) == file.digest
         )
-        if same:
-            os.replace(whole, partial)
+        if is_right:
+            os.replace(path, partial)
             self.progress(file.size)
-        shutil.rmtree(own)
-        return same
+        shutil.rmtree(folder)
+        return is_right
 
-    def _place(self, partial: Path) -> None:
+    def _move_into_place(self, partial: Path) -> None:
         target = self.plan.out / self.item.local
         target.parent.mkdir(parents=True, exist_ok=True)
         files.fsync(partial)

@@ -1,4 +1,4 @@
-"""What a user asks for, found in the repositories: a run's folder and steps, or a data set's files, as an order."""
+"""Where runs and data sets are in the Hub's repositories, and which of their files to download."""
 
 import re
 from collections.abc import Sequence
@@ -12,12 +12,14 @@ from encore.hub import client, run_files
 from encore.hub.download import DownloadItem, DownloadPlan
 from encore.registry import released
 
-_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")  # it becomes a folder here
+NOT_CHECKED = "not checked"
+NOT_ON_HUB = "not on the Hub"
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")  # it becomes a local folder
 
 
 @dataclass(frozen=True)
 class RunLocation:
-    """Where something stands: the repository, the commit that was looked at, and its folders there ("" is the root)."""
+    """A run's repository, the commit that was read, and its folders there ("" is the root)."""
 
     repository: client.Repository
     commit: str
@@ -26,154 +28,170 @@ class RunLocation:
 
 @dataclass(frozen=True)
 class RunSelection:
-    """Which files of a run: kinds of encore.hub.run_files, and the step of a checkpoint (a number, "latest", "all")."""
+    """Which files of a run: kinds (run_files.KINDS), and a checkpoint's step, "latest" or "all"."""
 
-    whats: tuple[str, ...] = ("checkpoint",)
+    kinds: tuple[str, ...] = ("checkpoint",)
     step: str | None = None
 
 
 def paper_repository(name: str) -> client.Repository:
-    """One of the paper's repositories by its bare name; raises UnknownNameError for any other."""
-    known = released.repositories()
-    if name not in known:
-        raise UnknownNameError("repository", name, known)
-    return client.Repository(f"{released.organisation()}/{name}", known[name].kind)
+    """One of the paper's repositories by its bare name. Raises UnknownNameError."""
+    repositories = released.repositories()
+    if name not in repositories:
+        raise UnknownNameError("repository", name, repositories)
+    return client.Repository(f"{released.organisation()}/{name}", repositories[name].kind)
 
 
 def download_plan(
-    name: str, given: str | None, revision: str, wanted: RunSelection, out: Path | None
+    name: str, repo: str | None, revision: str, selection: RunSelection, out: Path | None
 ) -> DownloadPlan:
-    """What `pull` was asked for: RUN, REPOSITORY/RUN, DATASET or DATASET/PREFIX; `out` None: a folder of that name."""
+    """The download for RUN, REPOSITORY/RUN, DATASET or DATASET/PREFIX.
+
+    repo: which repository, where a run is in several, or any other as OWNER/NAME. out: None for a
+    folder by the run's or data set's name. Raises UsageError, UnknownNameError or HubError.
+    """
     first, _, rest = name.partition("/")
-    known = None if first in released.runs() else released.repositories().get(first)
-    if known is not None and known.kind == "dataset":
-        if given or wanted != RunSelection():
+    is_run = first in released.runs()
+    paper_entry = None if is_run else released.repositories().get(first)
+    if paper_entry is not None and paper_entry.kind == "dataset":
+        if repo or selection != RunSelection():
             raise UsageError(
                 f"{first} is a data set; --repo, --what and --step are for runs", "leave them out"
             )
         return dataset_plan(first, rest.rstrip("/"), revision, out or Path(first))
-    if known is not None and not rest:
+    if paper_entry is not None and not rest:
         raise UsageError(
             f"{first} holds many runs",
-            f"see tools/hub.py list --runs --repo {first}, then pull one",
+            f"list them with tools/hub.py list --runs --repo {first}, then pull one",
         )
-    if known is None and given is None and first not in released.runs():
-        raise UnknownNameError(
-            "run or data set", first, [*released.runs(), *released.repositories("dataset")]
-        )
-    run, holder = (rest, first) if known is not None else (name, None)
+    if paper_entry is None and not is_run and repo is None:
+        names = [*released.runs(), *released.repositories("dataset")]
+        raise UnknownNameError("run or data set", first, names)
+    run = name
+    if paper_entry is not None:
+        run = rest
+        repo = repo or first
     if not _RUN_NAME.fullmatch(run):
         raise UsageError(f"{run!r} is not a run's name", "write letters, digits, - and . only")
-    return run_plan(run, find_run(run, given or holder, revision), wanted, out or Path(run))
+    return run_plan(run, find_run(run, repo, revision), selection, out or Path(run))
 
 
-def place_report(place: released.Place, asked: bool) -> dict[str, Any]:
-    """A run's place and what the Hub, if it is asked, says of it: folder, what is there, and the checkpoints' steps."""
-    row: dict[str, Any] = {
+def find_run(run: str, repo: str | None, revision: str = "main") -> RunLocation:
+    """A run's folders on the Hub.
+
+    repo: one of the paper's repositories, or any as OWNER/NAME; None for the registry's. Raises
+    HubError when the repository does not hold the run.
+    """
+    if repo and "/" in repo:
+        repository = client.Repository(repo)
+        holds_run_alone = True
+    else:
+        name = repo if repo and _is_unplaced(run) else released.place(run, repo).repository
+        repository = paper_repository(str(name))
+        holds_run_alone = released.is_whole_repository(run, str(name))
+    commit = client.resolve_commit(repository, revision)
+    names = client.root_names(repository, commit)
+    folders = run_folders(run, names, holds_run_alone, repository.name)
+    return RunLocation(repository, commit, folders)
+
+
+def _is_unplaced(run: str) -> bool:
+    """Whether no source states the run's repository, so that the user may name any."""
+    return all(place.repository is None for place in released.places(run))
+
+
+def run_folders(
+    run: str, root_names: Sequence[str], holds_run_alone: bool, repository: str
+) -> tuple[str, ...]:
+    """The run's own folder, then those of its TensorBoard events at the root.
+
+    It is the root ("") where the repository holds this run alone and has no folder of its name.
+    Raises HubError where there is neither.
+    """
+    folders = [name[:-1] for name in root_names if name.endswith("/")]
+    if run in folders:
+        event_folders = [f"tensorboard_{run}", f"tensorboard_{run}_val"]
+        return (run, *(name for name in event_folders if name in folders))
+    # a folder's kind shows in the path of any file in it
+    if holds_run_alone and any(run_files.kind(f"{name}/x") != "other" for name in folders):
+        return ("",)
+    nearest = get_close_matches(run, folders, n=5, cutoff=0.5)
+    hint = f"see where it may be with tools/hub.py where {run}"
+    if nearest:
+        hint = f"nearest: {', '.join(nearest)}"
+    raise HubError(f"{repository} has no folder {run}", hint)
+
+
+def run_plan(run: str, location: RunLocation, selection: RunSelection, out: Path) -> DownloadPlan:
+    """The selected files of a run, with the same paths below `out` as below the run's folder."""
+    files_by_path = {}
+    # the run's own folder is last, so that its files win over others of the same local path
+    for folder in reversed(location.folders):
+        for file in client.repo_tree(location.repository, location.commit, folder):
+            local = run_files.check_inside(file.path).removeprefix(f"{run}/")
+            files_by_path[local] = file
+    selected = run_files.select(sorted(files_by_path), selection.kinds, selection.step)
+    if not selected:
+        available = sorted({run_files.kind(path) for path in files_by_path})
+        raise HubError(
+            f"{location.repository.name} has no {' or '.join(selection.kinds)} of {run}",
+            f"valid for --what: {', '.join(available)}",
+        )
+    items = tuple(DownloadItem(files_by_path[path], path) for path in selected)
+    return DownloadPlan(location.repository, location.commit, items, out)
+
+
+def dataset_plan(name: str, prefix: str, revision: str, out: Path) -> DownloadPlan:
+    """The files of one of the paper's data sets that belong to `prefix`; all, if that is empty."""
+    repository = paper_repository(name)
+    commit = client.resolve_commit(repository, revision)
+    files_by_path = {}
+    for file in client.repo_tree(repository, commit):
+        files_by_path[run_files.check_inside(file.path)] = file
+    selected = list(files_by_path)
+    if prefix:
+        selected = run_files.dataset_files(files_by_path, prefix)
+    if not selected:
+        stems = sorted({path.partition(".")[0] for path in files_by_path})
+        nearest = get_close_matches(prefix, stems, n=5, cutoff=0.3) or stems[:5]
+        raise HubError(f"{repository.name} has no files {prefix}", f"nearest: {', '.join(nearest)}")
+    items = tuple(DownloadItem(files_by_path[path], path) for path in selected)
+    return DownloadPlan(repository, commit, items, out)
+
+
+def place_report(place: released.Place, ask_hub: bool) -> dict[str, Any]:
+    """A run's place and, if the Hub is asked, its folder there, its kinds of files and its steps.
+
+    "checked" is NOT_CHECKED, "on the Hub", or begins with NOT_ON_HUB.
+    """
+    report: dict[str, Any] = {
         "run": place.run,
         "repository": place.repository,
         "folder": None,
         "url": None,
+        "attribution": place.attribution,
+        "source": place.source,
+        "checked": NOT_CHECKED,
     }
-    row |= {"attribution": place.attribution, "source": place.source, "checked": "not checked"}
     if place.repository is None:
-        return row
-    row |= {
-        "folder": place.run,
-        "url": client.page_url(paper_repository(place.repository), place.run),
-    }
-    if not asked:
-        return row
+        return report
+    if not ask_hub:
+        url = client.page_url(paper_repository(place.repository), place.run)
+        return report | {"folder": place.run, "url": url}
     try:
-        found = find_run(place.run, place.repository)
-        paths = [
-            file.path
-            for folder in found.folders
-            for file in client.repo_tree(found.repository, found.commit, folder)
-        ]
+        location = find_run(place.run, place.repository)
+        paths = []
+        for folder in location.folders:
+            tree = client.repo_tree(location.repository, location.commit, folder)
+            paths += [file.path for file in tree]
     except HubUnreachableError:
-        return row
+        return place_report(place, ask_hub=False)
     except HubError as error:
-        return row | {"folder": None, "url": None, "checked": f"not there: {error}"}
-    holds = sorted({run_files.kind(path) for path in paths}, key=run_files.KINDS.index)
-    row |= {"folder": " ".join(folder or "(the root)" for folder in found.folders)}
-    row |= {"url": client.page_url(found.repository, found.folders[0])}
-    return row | {"checked": "on the Hub", "holds": holds, "steps": run_files.steps(paths)}
-
-
-def find_run(run: str, given: str | None, revision: str = "main") -> RunLocation:
-    """A run's folders on the Hub; raises HubError when the repository does not hold it."""
-    if given and "/" in given:
-        holder, alone = client.Repository(given), True
-    else:
-        name = given if given and _is_unstated(run) else released.place(run, given).repository
-        holder, alone = paper_repository(str(name)), released.is_whole_repository(run, str(name))
-    commit = client.resolve_commit(holder, revision)
-    return RunLocation(
-        holder, commit, folders_of(run, client.root_names(holder, commit), alone, holder.name)
-    )
-
-
-def _is_unstated(run: str) -> bool:
-    return all(place.repository is None for place in released.places(run))
-
-
-def folders_of(run: str, top: Sequence[str], alone: bool, where: str) -> tuple[str, ...]:
-    """The run's own folder and those of its TensorBoard at the root; the root itself where the run is alone there."""
-    events = tuple(
-        name[:-1] for name in top if name in (f"tensorboard_{run}/", f"tensorboard_{run}_val/")
-    )
-    if f"{run}/" in top:
-        return (run, *events)
-    if alone and any(run_files.kind(name + "x") != "other" for name in top if name.endswith("/")):
-        return ("",)
-    near = get_close_matches(
-        run, [name[:-1] for name in top if name.endswith("/")], n=5, cutoff=0.5
-    )
-    raise HubError(
-        f"{where} has no folder {run}",
-        f"the nearest there: {', '.join(near)}" if near else "look with `where`",
-    )
-
-
-def run_plan(run: str, found: RunLocation, wanted: RunSelection, out: Path) -> DownloadPlan:
-    """The wanted files of a run, to lie below `out` as they do below its folder."""
-    listed = [
-        file
-        for folder in found.folders
-        for file in client.repo_tree(found.repository, found.commit, folder)
-    ]
-    # the run's own folder comes first, and last into the table: its files win over others of the same local name
-    local = {
-        run_files.check_inside(file.path).removeprefix(f"{run}/"): file for file in reversed(listed)
+        return report | {"checked": f"{NOT_ON_HUB}: {error}"}
+    return report | {
+        "folder": " ".join(folder or "(the root)" for folder in location.folders),
+        "url": client.page_url(location.repository, location.folders[0]),
+        "checked": "on the Hub",
+        "holds": sorted({run_files.kind(path) for path in paths}, key=run_files.KINDS.index),
+        "steps": run_files.steps(paths),
     }
-    chosen = run_files.select(sorted(local), wanted.whats, wanted.step)
-    if not chosen:
-        there = sorted({run_files.kind(path) for path in local})
-        raise HubError(
-            f"{found.repository.name} has no {' or '.join(wanted.whats)} of {run}",
-            f"there is: {', '.join(there)}",
-        )
-    return DownloadPlan(
-        found.repository,
-        found.commit,
-        tuple(DownloadItem(local[path], path) for path in chosen),
-        out,
-    )
-
-
-def dataset_plan(name: str, prefix: str, revision: str, out: Path) -> DownloadPlan:
-    """The files of a data set of the paper's that belong to `prefix`, all of them where that is empty."""
-    holder = paper_repository(name)
-    commit = client.resolve_commit(holder, revision)
-    listed = {run_files.check_inside(file.path): file for file in client.repo_tree(holder, commit)}
-    chosen = run_files.dataset_files(listed, prefix) if prefix else list(listed)
-    if not chosen:
-        stems = sorted({path.partition(".")[0] for path in listed})
-        near = get_close_matches(prefix, stems, n=5, cutoff=0.3) or stems[:5]
-        raise HubError(
-            f"{holder.name} has no files {prefix}", f"the nearest there: {', '.join(near)}"
-        )
-    return DownloadPlan(
-        holder, commit, tuple(DownloadItem(listed[path], path) for path in chosen), out
-    )

@@ -1,4 +1,4 @@
-"""A run's model card: what its plan says it is, and its loss where that is known."""
+"""A run's model card: its plan, and its loss where that is known."""
 
 from pathlib import Path
 
@@ -8,11 +8,14 @@ from encore.errors import DataError
 from encore.plan.records import Plan
 from encore.registry.paper_runs import load_released_steps, load_runs
 
-_READ_BYTES = 1 << 30  # more would take longer than a card is worth
+_LARGEST_READ_BYTES = 1 << 30  # reading more events would take longer than a card is worth
 
 
 def text(plan: Plan, folder: Path) -> str:
-    """README.md: the Hub's metadata, then tables of model, data, training and loss; `folder` holds the run's files."""
+    """README.md: the Hub's metadata, then tables of model, data, training and loss.
+
+    folder: the run's files, whose TensorBoard events give the loss.
+    """
     corpus = plan.data.corpus
     metadata = {"tags": ["encore", "megatron-deepspeed", "data-constrained-scaling"]}
     if corpus.hub:
@@ -24,33 +27,27 @@ def text(plan: Plan, folder: Path) -> str:
         _table("Model", _model(plan)),
         _table("Data", _data(plan)),
         _table("Training", _training(plan)),
-        _table("Loss", loss(plan, folder)),
-        "## How it was made\n",
-        f"The plan and its job script, by Encore:\n\n```bash\n{plan.command}\n```\n",
     ]
-    return "\n".join(part for part in parts if part)
+    loss_rows = loss(plan, folder)
+    if loss_rows:
+        parts.append(_table("Loss", loss_rows))
+    parts.append("## How it was trained\n")
+    parts.append(f"The plan and its job script, by Encore:\n\n```bash\n{plan.command}\n```\n")
+    return "\n".join(parts)
 
 
 def _summary(plan: Plan) -> str:
-    epochs = f"{plan.epochs:.3g} epoch{'' if plan.epochs == 1 else 's'}"
+    unit = "epoch" if plan.epochs == 1 else "epochs"
     return (
-        f"A GPT of {plan.parameters / 1e6:,.4g}M parameters, trained on {plan.tokens:,} tokens, {plan.unique_tokens:,}"
-        f" of them unique: {epochs}.\n"
+        f"A GPT of {plan.parameters / 1e6:,.4g}M parameters, trained on {plan.tokens:,} tokens,"
+        f" {plan.unique_tokens:,} of them unique: {plan.epochs:.3g} {unit}.\n"
     )
 
 
 def _table(title: str, rows: list[tuple[str, str]]) -> str:
-    if not rows:
-        return ""
-    return "\n".join(
-        [
-            f"## {title}\n",
-            "| | |",
-            "|---|---|",
-            *(f"| {name} | {value} |" for name, value in rows),
-            "",
-        ]
-    )
+    lines = [f"## {title}\n", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in rows]
+    return "\n".join(lines) + "\n"
 
 
 def _model(plan: Plan) -> list[tuple[str, str]]:
@@ -79,7 +76,7 @@ def _data(plan: Plan) -> list[tuple[str, str]]:
 def _training(plan: Plan) -> list[tuple[str, str]]:
     training, software = plan.training, plan.software
     return [
-        ("trainer", " ".join(filter(None, (software.trainer.title, software.pin.commit)))),
+        ("trainer", f"{software.trainer.title} {software.pin.commit or ''}".strip()),
         ("objective", software.objective),
         ("steps × batch", f"{training.steps:,} × {training.global_batch_size}"),
         ("learning rate", f"{training.lr:g} → {training.min_lr:g}, {training.lr_decay_style}"),
@@ -90,33 +87,34 @@ def _training(plan: Plan) -> list[tuple[str, str]]:
 
 
 def loss(plan: Plan, folder: Path) -> list[tuple[str, str]]:
-    """The last validation losses among the folder's TensorBoard events, else the published loss; none where unknown."""
-    measured = _measured(folder)
-    known = load_runs().get(plan.name) or load_released_steps().get(plan.name)
-    if not measured and known is not None and known.loss is not None:
-        return [("the paper's run of this name, nats per token", f"{known.loss}")]
-    return measured
+    """Rows of the last validation losses in the folder's TensorBoard events.
+
+    Without events, the published loss of the paper's run of this name; no rows where there is none.
+    """
+    rows = _measured_losses(folder)
+    paper_run = load_runs().get(plan.name) or load_released_steps().get(plan.name)
+    if not rows and paper_run is not None and paper_run.loss is not None:
+        return [("the paper's run of this name, nats per token", f"{paper_run.loss}")]
+    return rows
 
 
-def _measured(folder: Path) -> list[tuple[str, str]]:
-    events = [path for path in folder.rglob("*tfevents*") if path.is_file()]
-    if not events or sum(path.stat().st_size for path in events) > _READ_BYTES:
+def _measured_losses(folder: Path) -> list[tuple[str, str]]:
+    event_files = [path for path in folder.rglob("*tfevents*") if path.is_file()]
+    if not event_files or sum(path.stat().st_size for path in event_files) > _LARGEST_READ_BYTES:
         return []
     try:
         from encore.curves import losses
-    except ModuleNotFoundError:  # what reads events is in the extra `analysis`
+    except ModuleNotFoundError:  # reading events needs the extra `analysis`
         return []
     rows = []
-    for place in sorted({path.parent for path in events}):
+    for event_folder in sorted({path.parent for path in event_files}):
         try:
-            curves = losses.validation_curves(place) or [losses.training_curve(place)]
+            curves = losses.validation_curves(event_folder)
+            if not curves:
+                curves = [losses.training_curve(event_folder)]
         except DataError:
             continue
-        rows += [
-            (
-                f"{curve.label}, nats per token at {curve.tokens[-1]:,} tokens",
-                f"{curve.losses[-1]:.4f}",
-            )
-            for curve in curves
-        ]
+        for curve in curves:
+            label = f"{curve.label}, nats per token at {curve.tokens[-1]:,} tokens"
+            rows.append((label, f"{curve.losses[-1]:.4f}"))
     return rows

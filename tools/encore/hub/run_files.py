@@ -1,15 +1,16 @@
-"""What the files of a run are, told by their names alone.
+"""What the files of a run are, by their names alone.
 
-    global_step21553/…             a checkpoint; beside it DeepSpeed's `latest` and Megatron's own record of the newest
+    global_step21553/…             a checkpoint; beside it DeepSpeed's `latest` and Megatron's own
+                                   record of the newest step
     transformers/…                 the converted model
     tensorboard…/, *tfevents*      TensorBoard's events
     evaluation/rankeval|generation/…   scores
     logs/, *.out, *.err, *.log     what Slurm and the trainer printed
     *.sh, *.sbatch, *.slurm        the job script
 
-Source: huggingface/datablations, README ("Download", "Regular models"), utils/eval_rank.sh, utils/eval_generative.sh,
-utils/hub_sync.py (`*tfevents*`), plotstables/isoflops_training.ipynb. No listing of the repositories themselves was at
-hand; a file that none of these names tells is "other".
+Source: huggingface/datablations, README ("Download", "Regular models"), utils/eval_rank.sh,
+utils/eval_generative.sh, utils/hub_sync.py (`*tfevents*`), plotstables/isoflops_training.ipynb. The
+repositories' own listings were not available; a file that no name of these describes is "other".
 """
 
 import re
@@ -19,12 +20,13 @@ from pathlib import PurePosixPath
 from encore.errors import HubError, UsageError
 
 KINDS = ("checkpoint", "transformers", "tensorboard", "logs", "evaluation", "script", "other")
-APPENDED_KINDS = ("tensorboard", "logs")  # these files grow at their end while a run writes them
+APPENDED_KINDS = ("tensorboard", "logs")  # a run appends to these files while it writes them
 _STEP = re.compile(r"global_step([0-9]+)")
-_NEWEST = ("latest", "latest_checkpointed_iteration.txt")
+_NEWEST_STEP_FILES = ("latest", "latest_checkpointed_iteration.txt")
+# GNU split names parts aa, ab, … and, once two letters are used up, zaaa, …; with -d 00, 01, …
 _PART = re.compile(r"(.+)\.bin\.([a-z]{2,}|[0-9]+)")
-_FOLDERS = {"transformers": "transformers", "evaluation": "evaluation", "logs": "logs"}
-_ENDINGS = {
+_KIND_BY_FOLDER = {"transformers": "transformers", "evaluation": "evaluation", "logs": "logs"}
+_KIND_BY_EXTENSION = {
     ".out": "logs",
     ".err": "logs",
     ".log": "logs",
@@ -32,7 +34,8 @@ _ENDINGS = {
     ".sbatch": "script",
     ".slurm": "script",
 }
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\\]")
+_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def kind(path: str) -> str:
@@ -40,67 +43,88 @@ def kind(path: str) -> str:
     *folders, name = path.split("/")
     if "tfevents" in name or any(folder.startswith("tensorboard") for folder in folders):
         return "tensorboard"
-    if name in _NEWEST or any(_STEP.fullmatch(folder) for folder in folders):
+    if name in _NEWEST_STEP_FILES or any(_STEP.fullmatch(folder) for folder in folders):
         return "checkpoint"
     for folder in folders:
-        if folder in _FOLDERS:
-            return _FOLDERS[folder]
-    return _ENDINGS.get(PurePosixPath(name).suffix, "other")
+        if folder in _KIND_BY_FOLDER:
+            return _KIND_BY_FOLDER[folder]
+    return _KIND_BY_EXTENSION.get(PurePosixPath(name).suffix, "other")
 
 
 def step(path: str) -> int | None:
     """The step of the checkpoint that a file belongs to, None for any other file."""
-    matches = [match for part in path.split("/")[:-1] if (match := _STEP.fullmatch(part))]
-    return int(matches[-1][1]) if matches else None
+    number = None
+    for folder in path.split("/")[:-1]:
+        match = _STEP.fullmatch(folder)
+        if match:
+            number = int(match[1])
+    return number
 
 
 def steps(paths: Iterable[str]) -> list[int]:
     """The steps among files, ascending."""
-    return sorted({number for path in paths if (number := step(path)) is not None})
-
-
-def select_steps(paths: Collection[str], asked: str | None) -> list[int]:
-    """The steps that `asked` means: a number, "latest", "all", or None for the only one there is.
-
-    Raises UsageError for a step that is not there, and where there are several and none is asked for.
-    """
-    there = steps(paths)
-    listed = ", ".join(map(str, there)) or "none"
-    if asked == "all":
-        return there
-    if asked == "latest" or (asked is None and len(there) == 1):
-        return there[-1:]
-    if asked is None and there:
-        raise UsageError(
-            f"there are {len(there)} steps: {listed}", "say --step N, --step latest or --step all"
-        )
-    if asked is not None and (not asked.isdigit() or int(asked) not in there):
-        raise UsageError(
-            f"there is no step {asked!r}", f"there are: {listed}; or say latest or all"
-        )
-    return [int(asked)] if asked else []
-
-
-def select(paths: Collection[str], whats: Collection[str], asked_step: str | None) -> list[str]:
-    """The files of these kinds; of checkpoints the asked steps, and the record of the newest only with the newest."""
-    if asked_step is not None and "checkpoint" not in whats:
-        raise UsageError("--step is of checkpoints", "leave it out, or add checkpoint to --what")
-    kinds = {path: kind(path) for path in paths}
-    checkpoints = [path for path in paths if kinds[path] == "checkpoint"]
-    wanted = select_steps(checkpoints, asked_step) if "checkpoint" in whats else []
-    newest = wanted[-1:] == steps(checkpoints)[-1:]
-
-    def taken(path: str) -> bool:
-        if kinds[path] != "checkpoint":
-            return True
+    numbers = set()
+    for path in paths:
         number = step(path)
-        return newest if number is None else number in wanted
+        if number is not None:
+            numbers.add(number)
+    return sorted(numbers)
 
-    return [path for path in paths if kinds[path] in whats and taken(path)]
+
+def select_steps(paths: Collection[str], requested: str | None) -> list[int]:
+    """The steps that `requested` means: a number, "latest", "all", or None for the only one.
+
+    Raises UsageError for a step without files, and for None where there are several steps.
+    """
+    available = steps(paths)
+    listing = ", ".join(map(str, available)) or "none"
+    if requested == "all":
+        return available
+    if requested == "latest" or (requested is None and len(available) == 1):
+        return available[-1:]
+    if requested is None:
+        if available:
+            raise UsageError(
+                f"there are {len(available)} steps: {listing}",
+                "add --step N, --step latest or --step all",
+            )
+        return []
+    if not requested.isdigit() or int(requested) not in available:
+        raise UsageError(f"no step {requested!r}", f"valid: {listing}, latest, all")
+    return [int(requested)]
+
+
+def select(paths: Collection[str], kinds: Collection[str], requested_step: str | None) -> list[str]:
+    """The files of these kinds, in their order; of checkpoints only the requested steps.
+
+    The record of the newest step (`latest`) comes only with that step. Raises UsageError.
+    """
+    if requested_step is not None and "checkpoint" not in kinds:
+        raise UsageError("--step selects checkpoints", "leave it out, or add checkpoint to --what")
+    checkpoints = [path for path in paths if kind(path) == "checkpoint"]
+    selected_steps: list[int] = []
+    if "checkpoint" in kinds:
+        selected_steps = select_steps(checkpoints, requested_step)
+    with_newest = selected_steps[-1:] == steps(checkpoints)[-1:]
+    selected = []
+    for path in paths:
+        file_kind = kind(path)
+        if file_kind not in kinds:
+            continue
+        if file_kind == "checkpoint":
+            number = step(path)
+            is_selected = with_newest if number is None else number in selected_steps
+            if not is_selected:
+                continue
+        selected.append(path)
+    return selected
 
 
 def dataset_files(paths: Iterable[str], prefix: str) -> list[str]:
-    """The files of one .bin/.idx pair, also in parts and with preprocess_data.py's suffix; or a folder's; or a file."""
+    """The files of one .bin/.idx pair, those below one folder, or one file.
+
+    A pair may be in parts and have the suffix of Megatron's preprocess_data.py.
+    """
     pattern = re.compile(
         re.escape(prefix)
         + r"(/.+|(_(text|content)_document)?\.(bin(\.[a-z]+|\.[0-9]+)?|idx|json))?"
@@ -109,30 +133,34 @@ def dataset_files(paths: Iterable[str], prefix: str) -> list[str]:
 
 
 def part_groups(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Prefix → its parts in order, for every PREFIX.bin.aa (or .00), PREFIX.bin.ab and so on; a .bin.gz is no part."""
-    groups: dict[str, dict[str, str]] = {}
+    """Prefix → its parts in order, for every PREFIX.bin.aa (or .00), PREFIX.bin.ab and so on.
+
+    PREFIX.bin.gz is not a part: a group has a first part, whose suffix is all `a` or all `0`.
+    """
+    paths_by_suffix: dict[str, dict[str, str]] = {}
     for path in paths:
-        if match := _PART.fullmatch(path):
-            groups.setdefault(match[1], {})[match[2]] = path
-    return {
-        prefix: [
-            group[suffix] for suffix in sorted(group, key=lambda suffix: (len(suffix), suffix))
-        ]
-        for prefix, group in groups.items()
-        if any(not suffix.strip(first) for suffix in group for first in "a0")
-    }
+        match = _PART.fullmatch(path)
+        if match:
+            paths_by_suffix.setdefault(match[1], {})[match[2]] = path
+    groups = {}
+    for prefix, parts in paths_by_suffix.items():
+        if any(set(suffix) in ({"a"}, {"0"}) for suffix in parts):
+            # longer suffixes follow shorter ones, see _PART
+            order = sorted(parts, key=lambda suffix: (len(suffix), suffix))
+            groups[prefix] = [parts[suffix] for suffix in order]
+    return groups
 
 
 def check_inside(path: str) -> str:
-    """`path`, a name from outside; raises HubError for one that would leave the folder it is put into."""
+    """`path`, a relative path from outside. Raises HubError if it would leave its folder."""
     parts = path.split("/")
     if (
-        _CONTROL.search(path)
+        _CONTROL_CHARACTERS.search(path)
         or any(part in ("", ".", "..") for part in parts)
-        or re.match(r"[A-Za-z]:", path)
+        or _WINDOWS_DRIVE.match(path)
     ):
         raise HubError(
             f"the repository holds a file {path!r}, which would leave the folder",
-            "nothing was taken",
+            "nothing was downloaded; report it to the repository's owner",
         )
     return path
