@@ -174,7 +174,7 @@ def tokenize(args: argparse.Namespace) -> dict[str, Any]:
         args.exact_tokens,
         args.workers,
     )
-    manifest = tokenize.write(lambda: read(args), tokenizer.load(args.tokenizer), request, cli.warn)
+    manifest = tokenize.write(lambda: read(args), tokenizer.load(args.tokenizer), request)
     cli.say(
         f"{request.target}: {manifest.documents:,} documents, {manifest.tokens:,} tokens,"
         f" {manifest.dtype}"
@@ -203,7 +203,7 @@ def subset(args: argparse.Namespace) -> dict[str, Any]:
         summary = write(subsets.tail(lambda: read(args), args.tail))
     elif args.tokens is not None:
         counting = tokenizer.load(args.tokenizer)
-        summary = encoders.encoding(counting, args.append_eod, cli.warn, write_counted)
+        summary = encoders.with_fastest_encoder(counting, args.append_eod, write_counted)
     else:
         summary = write(read(args))
     cli.say(f"{args.output}: {summary['documents']:,} documents")

@@ -156,7 +156,7 @@ REFUSED = [
     (
         ["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--exact-tokens"],
         2,
-        "--exact-tokens stops at a number",
+        "--exact-tokens needs a number of tokens",
     ),
     (
         ["tokenize", "in/corpus.jsonl", "--tokenizer", GPT2, "--tokens", "many"],

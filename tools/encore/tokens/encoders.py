@@ -1,6 +1,12 @@
-"""Texts to token ids: the fastest encoder that is proved right, compared with the reference throughout."""
+"""Texts to token ids, with the fastest encoder that gives the reference's ids.
+
+gigatoken encodes where it can. Its ids are compared with those of `tokenizers`, the reference, on
+probes and on text of the run before any is returned, and on samples throughout; when they differ,
+the work starts over with `tokenizers` alone.
+"""
 
 import importlib.metadata
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,21 +19,16 @@ import tokenizers
 from encore.errors import DataError
 from encore.tokens.tokenizer import Tokenizer
 
-_SLICE_BYTES = 2 << 10
-
-
-_FIRST_SLICES = 64
-
-
-_BATCHES_PER_SLICE = 8
-
-
+# Samples that are compared with the reference: the beginnings of documents, at most this long each.
+_SAMPLE_BYTES = 2 << 10
+# This many are compared before the first batch, and one in each eighth batch of a thread after it.
+_FIRST_SAMPLES = 64
+_BATCHES_PER_SAMPLE = 8
+# A gigatoken backend keeps every word it has met, about 100 bytes each; a new one starts empty.
 _RENEWED_AFTER_BYTES = 256 << 20
-
-
-_SLOW_DOCUMENTS = 64
-
-
+# An Encoding of `tokenizers` needs a hundred times the memory of its ids, so that few are held.
+_REFERENCE_DOCUMENTS = 64
+# What encoders differ on: blanks, contractions, digits, normal forms, bidi marks, controls, long runs.
 _PROBES = (
     "\r\n\r\n\ttabs  and   runs of    blanks \n",
     "can't we've I'LL 1234567890 3.14e-10 ½²³ Ⅻ",
@@ -37,18 +38,18 @@ _PROBES = (
     "<|endoftext|>",
 )
 
-
 T = TypeVar("T")
-
-
 Ids = npt.NDArray[np.integer]
-
-
 Encoded = tuple[Ids, npt.NDArray[np.int64]]
+
+log = logging.getLogger(__name__)
 
 
 class Encode(Protocol):
-    """Texts (n,) → their ids end to end (total,), and how many each has (n,), what frames them among them."""
+    """Encodes n UTF-8 texts: their ids end to end (total,), and the number of ids of each (n,).
+
+    The ids include those of the tokenizer's template and the end-of-document id.
+    """
 
     version: str
 
@@ -59,139 +60,160 @@ class Encode(Protocol):
 
 @dataclass(frozen=True)
 class Frame:
-    """What is put around each document's ids: the tokenizer's own template, then the end-of-document id."""
+    """The ids around each document: the tokenizer's template before and after, then its end.
 
-    dtype: np.dtype
+    dtype: of the framed ids.
+    """
+
+    dtype: np.dtype[np.integer]
     before: tuple[int, ...]
     after: tuple[int, ...]
     end: tuple[int, ...]
 
     def around(self, flat: Ids, lengths: npt.NDArray[np.int64]) -> Encoded:
-        """The same documents, framed and in `dtype`; one that would be nothing but its `end` stays empty."""
+        """Frame documents that lie end to end in `flat` (total,), of `lengths` (n,) ids each.
+
+        A document without ids, of a tokenizer without a template, stays empty: it gets no end.
+        """
         after = self.after + self.end
-        kept = (lengths > 0) | bool(self.before or self.after)
-        framed = np.where(kept, lengths + len(self.before) + len(after), 0)
-        out = np.empty(int(framed.sum()), self.dtype)
-        starts = np.cumsum(framed) - framed
+        has_ids = (lengths > 0) | bool(self.before or self.after)
+        framed_lengths = np.where(has_ids, lengths + len(self.before) + len(after), 0)
+        framed = np.empty(int(framed_lengths.sum()), self.dtype)
+        starts = np.cumsum(framed_lengths) - framed_lengths
         bodies = starts + len(self.before)
         sources = np.cumsum(lengths) - lengths
-        # One slice a document is ten times quicker than np.insert, which moves every id by itself.
-        for to, at, length in zip(bodies.tolist(), sources.tolist(), lengths.tolist(), strict=True):
-            out[to : to + length] = flat[at : at + length]
+        # One slice per document is ten times faster than np.insert, which moves each id by itself.
+        for body, source, length in zip(
+            bodies.tolist(), sources.tolist(), lengths.tolist(), strict=True
+        ):
+            framed[body : body + length] = flat[source : source + length]
         for i, token in enumerate(self.before):
-            out[starts[kept] + i] = token
+            framed[starts[has_ids] + i] = token
         for i, token in enumerate(after):
-            out[(bodies + lengths)[kept] + i] = token
-        return out, framed
+            framed[(bodies + lengths)[has_ids] + i] = token
+        return framed, framed_lengths
 
 
-class _UnprovedError(Exception):
-    """gigatoken does not know this tokenizer, or disagrees with tokenizers on a text."""
+class _NotEquivalentError(Exception):
+    """gigatoken does not support this tokenizer, or differs from the reference on a text."""
 
 
-def encoding(
-    tokenizer: Tokenizer, append_eod: bool, warn: Callable[[str], None], work: Callable[[Encode], T]
-) -> T:
-    """Do `work` with the fastest encoder that is proved right; it is called again if the proof fails halfway."""
-    if append_eod and tokenizer.eod is None:
-        raise DataError(
-            f"tokenizer {tokenizer.name} has no end-of-document token",
-            "name one as eos_token in its tokenizer_config.json, or leave out --append-eod",
-        )
-    end = (tokenizer.eod,) if append_eod and tokenizer.eod is not None else ()
-    slow = _SlowEncoder(tokenizer, end)
+def with_fastest_encoder(tokenizer: Tokenizer, append_eod: bool, work: Callable[[Encode], T]) -> T:
+    """The result of `work`, given the fastest encoder whose ids are those of the reference.
+
+    `work` is called a second time, with the reference, where the encoder turns out to differ halfway.
+    Raises DataError for `append_eod` with a tokenizer that has no end-of-document token.
+    """
+    end: tuple[int, ...] = ()
+    if append_eod:
+        if tokenizer.eod is None:
+            raise DataError(
+                f"tokenizer {tokenizer.name} has no end-of-document token",
+                "name one as eos_token in its tokenizer_config.json, or omit --append-eod",
+            )
+        end = (tokenizer.eod,)
+    reference = _ReferenceEncoder(tokenizer, end)
     try:
-        return work(_FastEncoder(tokenizer, end, slow))
-    except _UnprovedError as reason:
-        warn(f"{reason}; encoding with tokenizers instead, which is slower")
-    return work(slow)
+        return work(_GigatokenEncoder(tokenizer, end, reference))
+    except _NotEquivalentError as reason:
+        log.warning("%s; encoding with tokenizers instead, which is slower", reason)
+    return work(reference)
 
 
-class _SlowEncoder:
-    """The reference: Hugging Face's tokenizers, with the special tokens of its template as transformers adds them."""
+class _ReferenceEncoder:
+    """Hugging Face's tokenizers, with the special tokens of the template, as transformers adds them."""
 
     def __init__(self, tokenizer: Tokenizer, end: tuple[int, ...]) -> None:
         self.version = f"tokenizers {tokenizers.__version__}"
         self._backend = tokenizer.backend
+        # the backend applies the template itself
         self._frame = Frame(tokenizer.dtype, (), (), end)
 
     def __call__(self, texts: list[bytes]) -> Encoded:
-        ids, lengths = [np.empty(0, np.uint32)], []
-        for first in range(
-            0, len(texts), _SLOW_DOCUMENTS
-        ):  # an Encoding takes a hundred times an id's memory
-            some = [text.decode() for text in texts[first : first + _SLOW_DOCUMENTS]]
-            encoded = [
-                np.array(one.ids, np.uint32) for one in self._backend.encode_batch_fast(some)
-            ]
-            ids += encoded
-            lengths += map(len, encoded)
+        ids = [np.empty(0, np.uint32)]
+        lengths = []
+        for first in range(0, len(texts), _REFERENCE_DOCUMENTS):
+            group = [text.decode() for text in texts[first : first + _REFERENCE_DOCUMENTS]]
+            for encoding in self._backend.encode_batch_fast(group):
+                ids.append(np.array(encoding.ids, np.uint32))
+                lengths.append(len(encoding.ids))
         return self._frame.around(np.concatenate(ids), np.array(lengths, np.int64))
 
 
-class _FastEncoder:
-    """gigatoken, compared with `reference` on probes and slices of the first batch, then on a slice now and again.
+class _GigatokenEncoder:
+    """gigatoken, compared with `reference`; raises _NotEquivalentError where the two differ.
 
-    Each thread has a backend of its own, since one serves one thread at a time. A backend remembers every word that it
-    has met, 100 bytes each, so that it is made anew from time to time.
+    Each thread has a backend of its own, since a backend serves one thread at a time.
     """
 
-    def __init__(self, tokenizer: Tokenizer, end: tuple[int, ...], reference: _SlowEncoder) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, end: tuple[int, ...], reference: _ReferenceEncoder
+    ) -> None:
         self.version = f"gigatoken {importlib.metadata.version('gigatoken')}"
         self._reference = reference
         self._frame = Frame(tokenizer.dtype, *_template(tokenizer.backend), end)
         self._json = tokenizer.backend.to_str()
         self._local = threading.local()
-        added = (token.content for token in tokenizer.backend.get_added_tokens_decoder().values())
-        self._probes = [
-            probe.encode()
-            for probe in (*_PROBES, "".join(f" x{content}y" for content in added))
-            if probe
-        ]
+        self._probes = [probe.encode() for probe in _PROBES]
+        added_tokens = tokenizer.backend.get_added_tokens_decoder().values()
+        if added_tokens:
+            in_text = "".join(f" x{token.content}y" for token in added_tokens)
+            self._probes.append(in_text.encode())
 
     def __call__(self, texts: list[bytes]) -> Encoded:
-        batches = self._local.batches = getattr(self._local, "batches", -1) + 1
-        if batches == 0:
-            self._prove(self._probes + _slices(texts, _FIRST_SLICES))
-        elif batches % _BATCHES_PER_SLICE == 0:
-            self._prove(_slices(texts, 1))
+        batch = getattr(self._local, "batches", 0)
+        self._local.batches = batch + 1
+        if batch == 0:
+            self._compare(self._probes + _samples(texts, _FIRST_SAMPLES))
+        elif batch % _BATCHES_PER_SAMPLE == 0:
+            self._compare(_samples(texts, 1))
         return self._encode(texts)
 
     def _encode(self, texts: list[bytes]) -> Encoded:
-        layout = self._backend(sum(map(len, texts))).encode_batch(texts, parallel=False).layout
-        return self._frame.around(
-            np.asarray(layout.content.data), np.diff(np.asarray(layout.offsets.data))
-        )
+        backend = self._backend(sum(map(len, texts)))
+        layout = backend.encode_batch(texts, parallel=False).layout
+        lengths = np.diff(np.asarray(layout.offsets.data))
+        return self._frame.around(np.asarray(layout.content.data), lengths)
 
-    def _backend(self, size: int) -> Any:
-        """This thread's backend, for so many bytes of text."""
+    def _backend(self, text_bytes: int) -> Any:
+        """This thread's backend, to encode this many bytes with."""
         import gigatoken
 
-        left = getattr(self._local, "left", -1) - size
-        if left < 0:
+        # a thread starts without a backend, and so with less than nothing left for it
+        remaining = getattr(self._local, "remaining_bytes", -1) - text_bytes
+        if remaining < 0:
             try:
                 self._local.backend = gigatoken.Tokenizer.from_json(self._json)
             except (RuntimeError, ValueError) as error:
-                raise _UnprovedError(f"gigatoken: {str(error).splitlines()[0]}") from None
-            left = _RENEWED_AFTER_BYTES
-        self._local.left = left
+                reason = str(error).splitlines()[0]
+                raise _NotEquivalentError(f"gigatoken: {reason}") from None
+            remaining = _RENEWED_AFTER_BYTES
+        self._local.remaining_bytes = remaining
         return self._local.backend
 
-    def _prove(self, texts: list[bytes]) -> None:
-        for ours, theirs in zip(self._encode(texts), self._reference(texts), strict=True):
-            if not np.array_equal(ours, theirs):
-                raise _UnprovedError("gigatoken and tokenizers differ on this tokenizer or text")
+    def _compare(self, texts: list[bytes]) -> None:
+        ids, lengths = self._encode(texts)
+        reference_ids, reference_lengths = self._reference(texts)
+        same_lengths = np.array_equal(lengths, reference_lengths)
+        if not same_lengths or not np.array_equal(ids, reference_ids):
+            raise _NotEquivalentError("gigatoken and tokenizers differ on this tokenizer or text")
 
 
 def _template(backend: tokenizers.Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The ids that a tokenizer's own template puts before and after a text."""
-    whole = backend.encode("a").ids
+    framed = backend.encode("a").ids
     bare = backend.encode("a", add_special_tokens=False).ids
-    at = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
-    return tuple(whole[:at]), tuple(whole[at + len(bare) :])
+    for start in range(len(framed)):
+        if framed[start : start + len(bare)] == bare:
+            return tuple(framed[:start]), tuple(framed[start + len(bare) :])
+    return (), tuple(framed[len(bare) :])
 
 
-def _slices(texts: list[bytes], count: int) -> list[bytes]:
-    """The beginnings of so many texts, evenly spread."""
-    spread = (texts[i * len(texts) // count] for i in range(min(count, len(texts))))
-    return [text[:_SLICE_BYTES].decode(errors="ignore").encode() for text in spread]
+def _samples(texts: list[bytes], count: int) -> list[bytes]:
+    """The beginnings of at most `count` texts, evenly spread."""
+    samples = []
+    for i in range(min(count, len(texts))):
+        beginning = texts[i * len(texts) // count][:_SAMPLE_BYTES]
+        # the cut may have gone through a character
+        samples.append(beginning.decode(errors="ignore").encode())
+    return samples

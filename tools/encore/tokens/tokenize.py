@@ -1,11 +1,9 @@
-"""Documents to Megatron's .bin/.idx: byte for byte what its tools/preprocess_data.py writes, and a manifest.
+"""Documents to Megatron's .bin/.idx, byte for byte as its tools/preprocess_data.py, and a manifest.
 
-gigatoken encodes where it can. Its ids are compared with those of `tokenizers` on text of the run before any is
-written and then throughout; if they ever differ, the work starts over with `tokenizers` alone.
-
-Source of what is written: TurkuNLP 6732bc9 tools/preprocess_data.py. A document without tokens is dropped; the
-end-of-document id follows what the tokenizer's own template adds. (deepspeedai 4efb479 writes that id into the .bin
-but leaves it out of the sizes, so that its own .idx does not fit: that is not followed.)
+A document without tokens is dropped; the end-of-document id follows what the tokenizer's own template
+adds. deepspeedai 4efb479 is not followed: it writes that id into the .bin but leaves it out of the
+sizes, so that its own .idx does not fit.
+Source: TurkuNLP 6732bc9 tools/preprocess_data.py.
 """
 
 import contextlib
@@ -15,28 +13,25 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from encore import __version__, files
-from encore.corpus.batches import Batches, Budget, InputDigest
+from encore.corpus.batches import Batch, Batches, Budget, InputDigest
 from encore.errors import UsageError
 from encore.threads import ahead, mapped
-from encore.tokens.encoders import Encode, encoding
+from encore.tokens.encoders import Encode, Encoded, with_fastest_encoder
 from encore.tokens.indexed import IndexedWriter, bin_path, idx_path
 from encore.tokens.manifest import Manifest
 from encore.tokens.tokenizer import Tokenizer
 
-_MOST_USEFUL_THREADS = 4  # one thread reads JSON about as fast as these encode
-
-
-def _threads(asked: int | None) -> int:
-    """How many threads to encode with: as asked or all cores but the reader's, and no more than are of use."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(1, min(asked or cores - 1, _MOST_USEFUL_THREADS))
+# One thread reads JSON about as fast as this many encode.
+_MOST_USEFUL_THREADS = 4
 
 
 @dataclass(frozen=True)
 class TokenizeRequest:
-    """What to write: PREFIX_FIELD_document.bin/.idx/.json, up to `tokens` ids, if `exact` to the very token."""
+    """What to write: PREFIX_FIELD_document.bin, .idx and .json.
+
+    tokens: stop with the document that reaches this many, None: no limit. exact: cut that document
+    so that there are exactly as many. workers: encoding threads, None: by the number of cores.
+    """
 
     prefix: str
     field: str = "text"
@@ -47,9 +42,7 @@ class TokenizeRequest:
 
     def __post_init__(self) -> None:
         if self.exact and self.tokens is None:
-            raise UsageError(
-                "--exact-tokens stops at a number of tokens", "give --tokens N with it"
-            )
+            raise UsageError("--exact-tokens needs a number of tokens to stop at", "add --tokens N")
 
     @property
     def target(self) -> str:
@@ -58,41 +51,46 @@ class TokenizeRequest:
 
 
 def write(
-    open_stream: Callable[[], Batches],
-    tokenizer: Tokenizer,
-    request: TokenizeRequest,
-    warn: Callable[[str], None],
+    open_stream: Callable[[], Batches], tokenizer: Tokenizer, request: TokenizeRequest
 ) -> Manifest:
-    """Write the request's .bin and .idx, last its manifest, which is returned. Raises DataError, OutputError."""
+    """Write the .bin, the .idx and, last, the manifest, which is returned.
+
+    open_stream: called for each attempt to encode, see `with_fastest_encoder`. Raises DataError for
+    unusable input, OutputError where another run writes the same files.
+    """
     if request.workers:
-        os.environ["RAYON_NUM_THREADS"] = str(request.workers)  # tokenizers has threads of its own
+        # tokenizers, in Rust, has threads of its own
+        os.environ["RAYON_NUM_THREADS"] = str(request.workers)
+
+    def write_with(encode: Encode) -> Manifest:
+        return _write(open_stream(), encode, tokenizer, request)
+
     with files.exclusive(bin_path(request.target)):
-        return encoding(
-            tokenizer,
-            request.append_eod,
-            warn,
-            lambda encode: _write(open_stream(), encode, tokenizer, request),
-        )
+        return with_fastest_encoder(tokenizer, request.append_eod, write_with)
 
 
 def _write(
     stream: Batches, encode: Encode, tokenizer: Tokenizer, request: TokenizeRequest
 ) -> Manifest:
     budget = Budget(request.tokens, "tokens")
-    sources: dict[int, InputDigest] = {}
+    inputs: dict[int, InputDigest] = {}
     skipped: Counter[str] = Counter()
-    encoded = mapped(
-        lambda batch: (batch, *encode(batch.texts)), ahead(stream), _threads(request.workers)
-    )
+
+    def encode_batch(batch: Batch) -> tuple[Batch, Encoded]:
+        return batch, encode(batch.texts)
+
+    encoded = mapped(encode_batch, ahead(stream), _threads(request.workers))
     with IndexedWriter(request.target, tokenizer.dtype) as writer, contextlib.closing(encoded):
-        for batch, ids, lengths in encoded:
+        for batch, (ids, lengths) in encoded:
             count = budget.take(lengths)
             if budget.reached:
-                batch, lengths = batch.first(count), lengths[:count]
+                batch = batch.first(count)
+                lengths = lengths[:count]
                 if request.exact:
+                    # `remaining` is negative by as much as the last document exceeds the budget
                     lengths[-1] += budget.remaining
             writer.add_batch(ids[: lengths.sum()], lengths[lengths > 0])
-            sources[batch.input_index] = batch.source
+            inputs[batch.input_index] = batch.source
             skipped.update(reason for _, reason in batch.skipped)
             skipped["no tokens"] += int((lengths == 0).sum())
             if budget.reached:
@@ -108,7 +106,8 @@ def _write(
         append_eod=request.append_eod,
         encoder=encode.version,
         tokenizer=tokenizer.describe(),
-        inputs=[asdict(source) for source in sources.values()],
+        inputs=[asdict(digest) for digest in inputs.values()],
+        # unary plus drops the reasons that no document had
         skipped=dict(+skipped),
         sha256={
             bin_path(request.target).name: writer.bin_sha256,
@@ -117,3 +116,17 @@ def _write(
     )
     manifest.write(request.target)
     return manifest
+
+
+def _threads(workers: int | None) -> int:
+    """How many threads encode: `workers`, or a core each but the reader's, and at most the useful ones."""
+    if workers is None:
+        workers = _cores() - 1
+    return max(1, min(workers, _MOST_USEFUL_THREADS))
+
+
+def _cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
