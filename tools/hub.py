@@ -180,7 +180,7 @@ def _can_ask_hub() -> bool:
     if not hub_library.is_installed():
         cli.say(f"huggingface_hub is not installed ({hub_library.INSTALL_HINT}): {unchecked}")
         return False
-    if not client.reachable():
+    if not hub_library.is_reachable():
         cli.say(f"{hub_library.endpoint()} does not answer: {unchecked}")
         return False
     return True

@@ -2,14 +2,12 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from encore import hub_library
-from encore.errors import HubBusyError, HubError, UnknownNameError, UsageError
+from encore.errors import HubError, UnknownNameError
 from encore.hub import client, locate
 from encore.registry import released
 from helpers.hub_bench import ROOT, Bench
@@ -142,15 +140,6 @@ def test_without_the_hub_a_pull_is_one_line(tmp_path: Path) -> None:
     )
 
 
-def test_a_hub_that_never_answers_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        monkeypatch.setattr(
-            hub_library.library().constants, "ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}"
-        )
-        monkeypatch.setattr(hub_library, "PROBE_S", 0.1)
-        assert not client.reachable()
-
-
 @pytest.mark.parametrize(
     ("name", "what"),
     [
@@ -241,18 +230,3 @@ def test_what_names_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     assert locate.paper_repository("mup") == client.Repository(
         f"{released.organisation()}/mup", "dataset"
     )
-
-
-def test_every_refusal_is_a_hub_error_with_a_next_step() -> None:
-    for status, kind in ((401, HubError), (403, HubError), (404, HubError), (429, HubBusyError)):
-        error = hub_library.refusal(status, "x/y")
-        assert type(error) is kind and str(status) in str(error) and error.hint
-    assert type(hub_library.refusal(503, "x/y")) is HubBusyError
-    assert not issubclass(HubError, UsageError)
-
-
-def test_the_disks_own_errors_are_not_the_hubs(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), hub_library.translated_errors("x/y"):
-        (tmp_path / "absent").read_bytes()
-    with pytest.raises(KeyError), hub_library.translated_errors("x/y"):
-        raise KeyError("a bug stays a bug")

@@ -146,5 +146,5 @@ def test_a_name_is_found_in_the_hubs_cache(tmp_path: Path) -> None:
 def test_a_name_that_is_nowhere_is_one_clear_line(tmp_path: Path, name: str) -> None:
     last = offline(f"load({name!r})", tmp_path).stderr.splitlines()[-1]
     assert last.startswith(
-        f"encore.errors.DataError: tokenizer {name} is no folder here and could not be fetched: "
+        f"encore.errors.HubError: tokenizer {name} is not a local folder, and {name}/tokenizer.json: "
     )

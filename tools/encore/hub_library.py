@@ -10,7 +10,8 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
 
 from encore.errors import EncoreError, HubBusyError, HubError, HubUnreachableError
@@ -61,6 +62,42 @@ def is_offline() -> bool:
     return bool(library().constants.HF_HUB_OFFLINE)
 
 
+def is_reachable() -> bool:
+    """Whether the Hub may be asked and answers within PROBE_S, not with an error of its own."""
+    hub = library()
+    try:
+        response = hub.utils.get_session().head(endpoint(), timeout=PROBE_S)
+    except (hub.errors.HTTPError, OSError):
+        return False
+    return bool(response.status_code < 500)
+
+
+def cached_files(repository: str, name: str, optional_names: Sequence[str] = ()) -> list[Path]:
+    """A model repository's file and those of the optional ones that exist, in the library's cache.
+
+    Without a Hub that answers, what is in the cache is used. Raises HubError.
+    """
+    hub = library()
+    download = functools.partial(
+        hub.hf_hub_download,
+        repository,
+        # asked once, because the library's own attempts on a silent Hub take minutes per file
+        local_files_only=not is_reachable(),
+    )
+    paths = []
+    with translated_errors(f"{repository}/{name}"):
+        paths.append(Path(download(name)))
+    for optional_name in optional_names:
+        with translated_errors(f"{repository}/{optional_name}"):
+            try:
+                paths.append(Path(download(optional_name)))
+            except hub.errors.EntryNotFoundError as error:
+                # LocalEntryNotFoundError also stands for a failed request, which is its cause
+                if error.__cause__ is not None and not hasattr(error, "response"):
+                    raise
+    return paths
+
+
 @contextlib.contextmanager
 def short_timeout() -> Iterator[None]:
     """Within the block, a request fails when the Hub is silent for PROBE_S."""
@@ -96,7 +133,8 @@ def _translated(error: BaseException, what: str) -> HubError | None:
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
         # raised for every failed request when the file is not in the cache either
         error = error.__cause__
-    if isinstance(error, errors.OfflineModeIsEnabled):
+    is_uncached = isinstance(error, errors.LocalEntryNotFoundError)
+    if isinstance(error, errors.OfflineModeIsEnabled) or (is_uncached and is_offline()):
         return HubError(
             f"{what}: HF_HUB_OFFLINE forbids requests to the Hub", "unset HF_HUB_OFFLINE"
         )
@@ -109,9 +147,7 @@ def _translated(error: BaseException, what: str) -> HubError | None:
             f"{what} does not exist on the Hub, or you have no access",
             f"if it is private, {LOGIN_HINT}; to create your own, push with --create",
         )
-    if isinstance(error, errors.EntryNotFoundError) and not isinstance(
-        error, errors.LocalEntryNotFoundError
-    ):
+    if isinstance(error, errors.EntryNotFoundError) and not is_uncached:
         return HubError(
             f"{what}: no such file or folder in the repository", f"see {endpoint()} for its files"
         )

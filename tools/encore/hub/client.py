@@ -115,16 +115,6 @@ def _retried_while_busy(request: Callable[P, T]) -> Callable[P, T]:
     return retried
 
 
-def reachable() -> bool:
-    """Whether the Hub answers within `hub_library.PROBE_S`."""
-    hub = library()
-    try:
-        hub.utils.get_session().head(hub_library.endpoint(), timeout=hub_library.PROBE_S)
-    except (hub.errors.HTTPError, OSError):
-        return False
-    return True
-
-
 @_retried_while_busy
 def resolve_commit(repository: Repository, revision: str = "main") -> str:
     """The full hash of the commit that a branch, tag or short hash names now."""

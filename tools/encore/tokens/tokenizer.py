@@ -4,7 +4,6 @@ Source: TurkuNLP 6732bc9 megatron/tokenizer/tokenizer.py. Only JSON and text are
 tokenizer is executed.
 """
 
-import contextlib
 import functools
 import json
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from encore import files
-from encore.errors import DataError
+from encore import files, hub_library
+from encore.errors import DataError, HubError
 from encore.tokens.indexed import smallest_dtype
 
 _END_OF_TEXT = "<|endoftext|>"
@@ -65,7 +64,10 @@ class Tokenizer:
 
 
 def load(name: str) -> Tokenizer:
-    """The tokenizer in a folder or tokenizer.json, or of that name on the hub. Raises DataError."""
+    """The tokenizer in a folder or tokenizer.json, or of that name on the Hub.
+
+    Raises DataError for files that are not a tokenizer's, HubError.
+    """
     path = Path(name)
     if path.is_file():
         return _from_json(name, path, path.parent)
@@ -135,17 +137,13 @@ def _declared_eod(backend: tokenizers.Tokenizer, configs: list[Path]) -> int | N
 
 
 def _from_hub(name: str) -> Tokenizer:
-    import huggingface_hub
-
     try:
-        path = Path(huggingface_hub.hf_hub_download(name, "tokenizer.json"))
-        for extra in ("tokenizer_config.json", "special_tokens_map.json"):
-            with contextlib.suppress(huggingface_hub.errors.EntryNotFoundError):
-                huggingface_hub.hf_hub_download(name, extra)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(
-            f"tokenizer {name} is no folder here and could not be fetched: {reason}",
-            "give a folder with its files, or its full name on the hub",
+        paths = hub_library.cached_files(
+            name, "tokenizer.json", ("tokenizer_config.json", "special_tokens_map.json")
+        )
+    except HubError as error:
+        raise type(error)(
+            f"tokenizer {name} is not a local folder, and {error}",
+            f"{error.hint}; or name a folder that holds tokenizer.json",
         ) from None
-    return _from_json(name, path, path.parent)
+    return _from_json(name, paths[0], paths[0].parent)
