@@ -1,118 +1,145 @@
-// The page of curves: what is shown is in `state`; every change of it draws the charts and the table again.
+// The page of curves. `state` is what is shown; every change of it redraws charts and table.
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const at = (id) => document.getElementById(id);
-  // told apart in light and dark, also by most colour-blind eyes
-  const COLORS = matchMedia("(prefers-color-scheme: dark)");
-  const LIGHT = ["#1f6feb", "#d9480f", "#2b8a3e", "#9c36b5", "#c2255c", "#0c8599", "#846300", "#5f3dc4", "#6b7280", "#a14a2a"];
-  const DARK = ["#58a6ff", "#ff9147", "#56d364", "#d68bf0", "#ff7a9c", "#3bc9db", "#e3b341", "#a78bfa", "#9ca3af", "#e5a184"];
-  const AXES = { steps: "steps", samples: "samples", tokens: "tokens", hours: "hours since the start" };
+  const byId = (id) => document.getElementById(id);
+  const darkScheme = matchMedia("(prefers-color-scheme: dark)");
+  // neighbours differ on their background, also for most colour-blind readers
+  const LIGHT = [
+    "#1f6feb", "#d9480f", "#2b8a3e", "#9c36b5", "#c2255c",
+    "#0c8599", "#846300", "#5f3dc4", "#6b7280", "#a14a2a",
+  ];
+  const DARK = [
+    "#58a6ff", "#ff9147", "#56d364", "#d68bf0", "#ff7a9c",
+    "#3bc9db", "#e3b341", "#a78bfa", "#9ca3af", "#e5a184",
+  ];
+  const AXES = {
+    steps: "steps", samples: "samples", tokens: "tokens", hours: "hours since the start",
+  };
+  const NARROW = "(max-width: 800px)"; // as in page.css
+  const CHART_HEIGHT = 280;
+  const MIN_EPOCH_PIXELS = 4; // closer lines are a grey area
   const state = {
     axis: data.axes.includes(data.axis) ? data.axis : data.axes[0],
     log: data.log,
     smoothing: data.smoothing,
     tags: new Set(data.shown),
-    hidden: new Set(),
+    hiddenRuns: new Set(),
     zoom: null,
   };
   let charts = [];
 
-  const color = (run) => (COLORS.matches ? DARK : LIGHT)[run % LIGHT.length];
-  const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const color = (run) => (darkScheme.matches ? DARK : LIGHT)[run % LIGHT.length];
+  const style = (name) =>
+    getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  function make(kind, properties, ...children) {
-    const element = Object.assign(document.createElement(kind), properties);
-    element.append(...children);
-    return element;
+  function element(kind, properties, ...children) {
+    const node = Object.assign(document.createElement(kind), properties);
+    node.append(...children);
+    return node;
   }
 
   function dot(run) {
-    const element = make("span", { className: "dot" });
-    element.style.background = color(run);
-    return element;
+    const node = element("span", { className: "dot" });
+    node.style.background = color(run);
+    return node;
   }
 
+  // group and name: what is before and after a tag's last slash
   function split(tag) {
-    const cut = tag.lastIndexOf("/");
-    return cut > 0 && cut < tag.length - 1 ? [tag.slice(0, cut), tag.slice(cut + 1)] : ["", tag];
+    const slash = tag.lastIndexOf("/");
+    if (slash <= 0 || slash === tag.length - 1) return ["", tag];
+    return [tag.slice(0, slash), tag.slice(slash + 1)];
   }
 
   // ---- numbers for people
 
-  function number(value) {
+  function formatNumber(value) {
     if (value === null || value === undefined) return "–";
     if (value === 0) return "0";
     const size = Math.abs(value);
     if (Number.isInteger(value) && size < 1e15) return value.toLocaleString("en");
-    return size >= 1e6 || size < 1e-3 ? value.toExponential(3) : String(Number(value.toPrecision(5)));
+    if (size >= 1e6 || size < 1e-3) return value.toExponential(3);
+    return String(Number(value.toPrecision(5)));
   }
 
-  function short(value) {
+  function formatTick(value) {
     const size = Math.abs(value);
     for (const [unit, letter] of [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
       if (size >= unit) return Number((value / unit).toPrecision(6)) + letter;
     }
-    return size !== 0 && size < 1e-3 ? value.toExponential().replace(/(\.\d{2})\d*/, "$1") : String(Number(value.toPrecision(6)));
+    if (size !== 0 && size < 1e-3) return value.toExponential().replace(/(\.\d{2})\d*/, "$1");
+    return String(Number(value.toPrecision(6)));
   }
 
   // ---- curves
 
   // the exponential moving average without its bias to 0, as TensorBoard draws it
-  function averaged(values, weight) {
+  function movingAverage(values, weight) {
     if (!weight) return values;
-    let last = 0, power = 1;
+    let average = 0;
+    let power = 1;
     return values.map((value) => {
       if (value === null) return null;
-      last = last * weight + value * (1 - weight);
+      average = average * weight + value * (1 - weight);
       power *= weight;
-      return last / (1 - power);
+      return average / (1 - power);
     });
   }
 
+  // a logarithmic scale has no place for 0 and below
   function drawable(values) {
-    return state.log ? values.map((value) => (value !== null && value > 0 ? value : null)) : values;
+    if (!state.log) return values;
+    return values.map((value) => (value !== null && value > 0 ? value : null));
   }
 
-  // the curves of a tag, one per visible run that has places on the axis, in the order of x
+  // the curves of a tag, one per visible run with known places on the axis, each in order of x
   function curvesOf(tag) {
-    const found = [];
-    data.curves[tag].forEach((curve) => {
+    const curves = [];
+    for (const curve of data.curves[tag]) {
       const places = curve[state.axis];
-      if (state.hidden.has(curve.run) || !places) return;
-      const kept = places.map((x, i) => i).filter((i) => places[i] !== null);
-      const order = kept.sort((a, b) => places[a] - places[b]);
-      const pick = (values) => order.map((i) => values[i]);
+      if (state.hiddenRuns.has(curve.run) || !places) continue;
+      const order = [...places.keys()].filter((i) => places[i] !== null);
+      if (!order.length) continue;
+      order.sort((a, b) => places[a] - places[b]);
+      const sorted = (values) => order.map((i) => values[i]);
       const weight = curve.count < data.few ? 0 : state.smoothing;
-      const smooth = averaged(curve.values, weight);
-      found.push({
+      curves.push({
         run: curve.run,
-        x: pick(places),
-        line: drawable(pick(smooth)),
-        raw: weight && !curve.low ? drawable(pick(curve.values)) : null,
-        values: pick(curve.values),
-        low: curve.low && drawable(pick(curve.low)),
-        high: curve.low && drawable(pick(curve.high)),
+        x: sorted(places),
+        line: drawable(sorted(movingAverage(curve.values, weight))),
+        raw: weight && !curve.low ? drawable(sorted(curve.values)) : null,
+        values: sorted(curve.values),
+        low: curve.low && drawable(sorted(curve.low)),
+        high: curve.low && drawable(sorted(curve.high)),
       });
-    });
-    return found.filter((curve) => curve.x.length);
+    }
+    return curves;
   }
 
+  // the index of the number nearest to x; xs is sorted
   function nearest(xs, x) {
-    let low = 0, high = xs.length - 1;
+    let low = 0;
+    let high = xs.length - 1;
     while (high - low > 1) {
       const middle = (low + high) >> 1;
-      if (xs[middle] < x) low = middle; else high = middle;
+      if (xs[middle] < x) low = middle;
+      else high = middle;
     }
     return Math.abs(xs[low] - x) <= Math.abs(xs[high] - x) ? low : high;
   }
 
   // ---- charts
 
+  // uPlot's series and bands, and one table of all curves: a band from lowest to highest,
+  // the faint values, the line
   function seriesOf(curves) {
-    const series = [{}], tables = [], bands = [];
+    const series = [{}];
+    const bands = [];
+    const tables = [];
     for (const curve of curves) {
-      const stroke = color(curve.run), few = curve.x.length < data.few;
+      const stroke = color(curve.run);
+      const few = curve.x.length < data.few;
       const table = [curve.x];
       const add = (values, options) => {
         table.push(values);
@@ -124,14 +151,24 @@
         bands.push({ series: [series.length - 2, series.length - 1], fill: stroke + "33" });
       }
       if (curve.raw) add(curve.raw, { stroke: stroke + "50", width: 1 });
-      add(curve.line, { stroke, width: 1.75, points: { show: few, size: 5, fill: stroke, stroke } });
+      add(curve.line, {
+        stroke, width: 1.75, points: { show: few, size: 5, fill: stroke, stroke },
+      });
       tables.push(table);
     }
     return { series, bands, data: uPlot.join(tables) };
   }
 
-  function options(curves, drawn, size, host) {
-    const axis = { stroke: style("--soft"), font: "12px system-ui, sans-serif", grid: { stroke: style("--grid"), width: 1 }, ticks: { stroke: style("--grid"), width: 1, size: 5 } };
+  function chartOptions(curves, drawn, size, host) {
+    const grid = { stroke: style("--grid"), width: 1 };
+    const ticks = { ...grid, size: 5 };
+    const axis = { stroke: style("--soft"), font: "12px system-ui, sans-serif", grid, ticks };
+    const zoomToSelection = (plot) => {
+      const { left, width } = plot.select;
+      if (width <= 4) return;
+      zoomTo([plot.posToVal(left, "x"), plot.posToVal(left + width, "x")], plot);
+    };
+    const isShared = (kind) => kind === "mousemove" || kind === "mouseleave";
     return {
       ...size,
       series: drawn.series,
@@ -139,233 +176,370 @@
       legend: { show: false },
       padding: [8, 14, 0, 0],
       scales: {
-        x: { time: false, range: (u, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) },
+        x: {
+          time: false,
+          range: (plot, low, high) => (low === high ? [low - 1, high + 1] : [low, high]),
+        },
         y: { distr: state.log ? 3 : 1 },
       },
       axes: [
-        { ...axis, space: 70, size: 34, values: (u, ticks) => ticks.map(short) },
-        { ...axis, size: 54, values: (u, ticks) => ticks.map((tick) => (tick === null ? "" : short(tick))) },
+        { ...axis, space: 70, size: 34, values: (plot, places) => places.map(formatTick) },
+        {
+          ...axis,
+          size: 54,
+          // of a logarithmic axis, uPlot leaves out ticks by making them null
+          values: (plot, places) => places.map((y) => (y === null ? "" : formatTick(y))),
+        },
       ],
       cursor: {
         y: false,
         points: { show: false },
         drag: { x: true, y: false, setScale: false },
-        sync: { key: "x", setSeries: false, filters: { pub: (kind) => kind === "mousemove" || kind === "mouseleave" } },
+        sync: { key: "x", setSeries: false, filters: { pub: isShared } },
         bind: { dblclick: () => () => zoomTo(null) },
       },
       hooks: {
-        setSelect: [(u) => u.select.width > 4 && zoomTo([u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")], u)],
-        setCursor: [(u) => tell(u, curves, host)],
+        drawAxes: [drawEpochs],
+        setSelect: [zoomToSelection],
+        setCursor: [(plot) => showTip(plot, curves, host)],
       },
     };
   }
 
-  function tell(u, curves, host) {
+  // a line where each epoch but the first begins, behind the curves
+  function drawEpochs(plot) {
+    const tokens = data.unique_tokens;
+    if (!tokens || state.axis !== "tokens") return;
+    const position = (x) => plot.valToPos(x, "x", true);
+    if (position(tokens) - position(0) < MIN_EPOCH_PIXELS * devicePixelRatio) return;
+    const { min, max } = plot.scales.x;
+    const last = plot.data[0].at(-1);
+    const { ctx, bbox } = plot;
+    const width = Math.max(1, Math.round(devicePixelRatio));
+    ctx.save();
+    ctx.fillStyle = style("--epoch");
+    const first = Math.max(1, Math.ceil(min / tokens)) * tokens;
+    for (let border = first; border <= max && border < last; border += tokens) {
+      ctx.fillRect(Math.round(position(border) - width / 2), bbox.top, width, bbox.height);
+    }
+    ctx.restore();
+  }
+
+  // the values next to the cursor, in a box beside it
+  function showTip(plot, curves, host) {
     const tip = host.querySelector(".tip");
-    if (!(u.cursor.left >= 0) || u.cursor.event === null) {
+    const { left: cursorLeft, event } = plot.cursor;
+    if (!(cursorLeft >= 0) || event === null) {
       tip.hidden = true;
       return;
     }
-    const x = u.posToVal(u.cursor.left, "x"), rows = [];
+    const x = plot.posToVal(cursorLeft, "x");
+    const margin = (plot.scales.x.max - plot.scales.x.min) / 50;
+    const rows = [];
     let closest = null;
     for (const curve of curves) {
-      const i = nearest(curve.x, x), place = curve.x[i];
-      if (place < curve.x[0] || x < curve.x[0] - (u.scales.x.max - u.scales.x.min) / 50 || x > curve.x.at(-1) + (u.scales.x.max - u.scales.x.min) / 50) continue;
+      if (x < curve.x[0] - margin || x > curve.x.at(-1) + margin) continue;
+      const i = nearest(curve.x, x);
+      const place = curve.x[i];
       if (closest === null || Math.abs(place - x) < Math.abs(closest - x)) closest = place;
-      const row = make("div", {}, dot(curve.run), make("span", { className: "name", textContent: data.runs[curve.run] }), make("b", { textContent: number(curve.line[i]) }));
-      if (curve.low) row.append(make("span", { className: "range", textContent: `${number(curve.low[i])} to ${number(curve.high[i])}` }));
-      else if (curve.raw) row.append(make("span", { className: "range", textContent: number(curve.values[i]) }));
-      rows.push([curve.line[i] ?? -Infinity, row]);
+      rows.push({ value: curve.line[i] ?? -Infinity, node: tipRow(curve, i) });
     }
     tip.hidden = !rows.length;
     if (!rows.length) return;
-    rows.sort((a, b) => b[0] - a[0]);
-    const head = state.axis === "hours" ? `${number(Number(closest.toFixed(3)))} hours` : `${number(closest)} ${state.axis}`;
-    tip.replaceChildren(make("div", { className: "head", textContent: head }), ...rows.map((row) => row[1]));
-    const left = u.over.offsetLeft + u.cursor.left, room = host.clientWidth;
-    const onLeft = left + 16 + tip.offsetWidth > room && left - 16 - tip.offsetWidth > 0;
-    tip.style.left = `${onLeft ? left - 16 - tip.offsetWidth : Math.min(left + 16, Math.max(0, room - tip.offsetWidth))}px`;
-    tip.style.top = `${u.over.offsetTop + 8}px`;
+    rows.sort((a, b) => b.value - a.value);
+    let head = `${formatNumber(closest)} ${state.axis}`;
+    if (state.axis === "hours") head = `${formatNumber(Number(closest.toFixed(3)))} hours`;
+    tip.replaceChildren(
+      element("div", { className: "head", textContent: head }), ...rows.map((row) => row.node),
+    );
+    const left = plot.over.offsetLeft + cursorLeft;
+    const room = host.clientWidth;
+    let tipLeft = Math.min(left + 16, Math.max(0, room - tip.offsetWidth));
+    const isFullRight = left + 16 + tip.offsetWidth > room;
+    if (isFullRight && left - 16 - tip.offsetWidth > 0) tipLeft = left - 16 - tip.offsetWidth;
+    tip.style.left = `${tipLeft}px`;
+    tip.style.top = `${plot.over.offsetTop + 8}px`;
+  }
+
+  function tipRow(curve, i) {
+    const name = element("span", { className: "name", textContent: data.runs[curve.run] });
+    const value = element("b", { textContent: formatNumber(curve.line[i]) });
+    const row = element("div", {}, dot(curve.run), name, value);
+    let range = "";
+    if (curve.low) range = `${formatNumber(curve.low[i])} to ${formatNumber(curve.high[i])}`;
+    else if (curve.raw) range = formatNumber(curve.values[i]);
+    if (range) row.append(element("span", { className: "range", textContent: range }));
+    return row;
   }
 
   function zoomTo(range, source) {
     state.zoom = range;
-    at("reset").hidden = !range;
+    byId("reset").hidden = !range;
     if (source) source.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
     for (const chart of charts) if (chart.plot) chart.plot.setScale("x", boundsOf(chart.plot));
   }
 
   function boundsOf(plot) {
+    if (state.zoom) return { min: state.zoom[0], max: state.zoom[1] };
     const xs = plot.data[0];
-    return state.zoom ? { min: state.zoom[0], max: state.zoom[1] } : { min: xs[0], max: xs.at(-1) };
+    return { min: xs[0], max: xs.at(-1) };
   }
 
-  // uPlot listens to the mouse alone: one finger sideways selects, as the mouse does
+  // uPlot listens to the mouse alone: a finger that moves sideways selects, as the mouse does
   function listenToTouch(plot) {
-    let from = null;
-    const place = (event) => Math.max(0, Math.min(plot.over.clientWidth, event.clientX - plot.over.getBoundingClientRect().left));
-    const select = (event) => ({ left: Math.min(from, place(event)), width: Math.abs(place(event) - from), top: 0, height: plot.over.clientHeight });
-    plot.over.addEventListener("pointerdown", (event) => { if (event.pointerType === "touch") from = place(event); });
-    plot.over.addEventListener("pointermove", (event) => {
-      if (from !== null && event.pointerType === "touch") {
-        plot.setCursor({ left: place(event), top: 10 });
-        plot.setSelect(select(event), false);
-      }
+    const { over } = plot;
+    let start = null;
+    const placeOf = (event) => {
+      const place = event.clientX - over.getBoundingClientRect().left;
+      return Math.max(0, Math.min(over.clientWidth, place));
+    };
+    const selectTo = (event, fireHook) => {
+      const place = placeOf(event);
+      const selection = { left: Math.min(start, place), width: Math.abs(place - start) };
+      plot.setSelect({ ...selection, top: 0, height: over.clientHeight }, fireHook);
+    };
+    over.addEventListener("pointerdown", (event) => {
+      if (event.pointerType === "touch") start = placeOf(event);
     });
-    plot.over.addEventListener("pointerup", (event) => {
-      if (from !== null && event.pointerType === "touch") plot.setSelect(select(event), true);
-      from = null;
+    over.addEventListener("pointermove", (event) => {
+      if (start === null || event.pointerType !== "touch") return;
+      plot.setCursor({ left: placeOf(event), top: 10 });
+      selectTo(event, false);
     });
-    plot.over.addEventListener("pointercancel", () => {
-      from = null;
+    over.addEventListener("pointerup", (event) => {
+      if (start !== null && event.pointerType === "touch") selectTo(event, true);
+      start = null;
+    });
+    over.addEventListener("pointercancel", () => {
+      start = null;
       plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
     });
   }
 
+  // a chart alone may fill most of the window
   function sizeOf(host) {
-    return { width: Math.max(200, host.clientWidth), height: state.tags.size === 1 ? Math.max(280, Math.min(560, innerHeight * 0.6)) : 280 };
+    let height = CHART_HEIGHT;
+    if (state.tags.size === 1) height = Math.max(CHART_HEIGHT, Math.min(560, innerHeight * 0.6));
+    return { width: Math.max(200, host.clientWidth), height };
   }
 
   function draw(chart) {
     if (chart.plot) chart.plot.destroy();
     chart.plot = null;
-    const curves = curvesOf(chart.tag), size = sizeOf(chart.host);
+    const curves = curvesOf(chart.tag);
+    const size = sizeOf(chart.host);
     const drawn = curves.length ? seriesOf(curves) : null;
-    if (!drawn || drawn.data.slice(1).every((values) => values.every((value) => value === null || value === undefined))) {
-      const why = state.log && drawn ? "nothing above 0" : data.curves[chart.tag].every((curve) => state.hidden.has(curve.run)) ? "its runs are hidden" : `not known against ${AXES[state.axis]}`;
-      const note = make("div", { className: "nothing", textContent: why });
+    const isValue = (value) => value !== null && value !== undefined;
+    if (!drawn || !drawn.data.slice(1).some((values) => values.some(isValue))) {
+      const note = element("div", { className: "nothing", textContent: whyEmpty(chart, drawn) });
       note.style.height = `${size.height}px`;
       chart.host.replaceChildren(note);
       return;
     }
-    chart.host.replaceChildren(make("div", { className: "tip", hidden: true }));
-    chart.plot = new uPlot(options(curves, drawn, size, chart.host), drawn.data, chart.host);
+    chart.host.replaceChildren(element("div", { className: "tip", hidden: true }));
+    const options = chartOptions(curves, drawn, size, chart.host);
+    chart.plot = new uPlot(options, drawn.data, chart.host);
     chart.plot.setScale("x", boundsOf(chart.plot));
     listenToTouch(chart.plot);
   }
 
-  function show() {
+  function whyEmpty(chart, drawn) {
+    if (state.log && drawn) return "nothing above 0";
+    const isHidden = (curve) => state.hiddenRuns.has(curve.run);
+    if (data.curves[chart.tag].every(isHidden)) return "its runs are hidden";
+    return `not known along ${AXES[state.axis]}`;
+  }
+
+  function showCharts() {
     for (const chart of charts) if (chart.plot) chart.plot.destroy();
-    charts = data.tags.filter((tag) => state.tags.has(tag)).map((tag) => ({ tag, host: make("div", { className: "plot" }), plot: null }));
-    at("charts").replaceChildren(...charts.map((chart) => {
-      const [group, name] = split(chart.tag);
-      const title = make("h3", {}, ...(group ? [make("small", { textContent: group })] : []), name);
-      const card = make("article", { className: "card" }, title, chart.host);
-      card.dataset.tag = chart.tag;
-      return card;
-    }));
-    at("empty").hidden = charts.length > 0;
-    at("chosen").textContent = `${state.tags.size} of ${data.tags.length}`;
+    charts = [];
+    const cards = [];
+    for (const tag of data.tags) {
+      if (!state.tags.has(tag)) continue;
+      const [group, name] = split(tag);
+      const title = element("h3", {});
+      if (group) title.append(element("small", { textContent: group }));
+      title.append(name);
+      const host = element("div", { className: "plot" });
+      const card = element("article", { className: "card" }, title, host);
+      card.dataset.tag = tag;
+      cards.push(card);
+      charts.push({ tag, host, plot: null });
+    }
+    byId("charts").replaceChildren(...cards);
+    byId("empty").hidden = charts.length > 0;
+    byId("chosen").textContent = `${state.tags.size} of ${data.tags.length}`;
     redraw();
   }
 
   function redraw() {
     charts.forEach(draw);
-    tabulate();
+    fillTable();
   }
 
   // ---- the table
 
-  function tabulate() {
-    at("last").hidden = !charts.length;
-    at("where").textContent = `at ${state.axis}`;
+  function fillTable() {
+    byId("last").hidden = !charts.length;
+    byId("where").textContent = `at ${state.axis}`;
     const rows = [];
     for (const { tag } of charts) {
       for (const curve of data.curves[tag]) {
-        if (state.hidden.has(curve.run)) continue;
-        const cell = (text) => make("td", { className: "number", textContent: text });
-        const place = curve.last[state.axis];
-        const points = number(curve.count) + (curve.broken ? ` (${number(curve.broken)} not finite)` : "");
-        rows.push(make("tr", {}, make("td", { textContent: tag }), make("td", {}, dot(curve.run), data.runs[curve.run]), cell(curve.last.text ?? number(curve.last.value)), cell(number(place)), cell(number(curve.lowest)), cell(number(curve.highest)), cell(points)));
+        if (!state.hiddenRuns.has(curve.run)) rows.push(tableRow(tag, curve));
       }
     }
-    at("rows").replaceChildren(...rows);
+    byId("rows").replaceChildren(...rows);
+  }
+
+  function tableRow(tag, curve) {
+    const { last } = curve;
+    let points = formatNumber(curve.count);
+    if (curve.broken) points += ` (${formatNumber(curve.broken)} not finite)`;
+    const numbers = [
+      last.text ?? formatNumber(last.value),
+      formatNumber(last[state.axis]),
+      formatNumber(curve.lowest),
+      formatNumber(curve.highest),
+      points,
+    ];
+    return element(
+      "tr",
+      {},
+      element("td", { textContent: tag }),
+      element("td", {}, dot(curve.run), data.runs[curve.run]),
+      ...numbers.map((text) => element("td", { className: "number", textContent: text })),
+    );
   }
 
   // ---- controls
 
   function listRuns() {
-    at("runs").replaceChildren(...data.runs.map((name, run) => {
-      const button = make("button", { type: "button", className: "run" }, dot(run), name);
-      button.setAttribute("aria-pressed", !state.hidden.has(run));
+    const buttons = data.runs.map((name, run) => {
+      const button = element("button", { type: "button", className: "run" }, dot(run), name);
+      button.setAttribute("aria-pressed", !state.hiddenRuns.has(run));
       button.onclick = () => {
-        if (!state.hidden.delete(run)) state.hidden.add(run);
-        button.setAttribute("aria-pressed", !state.hidden.has(run));
+        if (!state.hiddenRuns.delete(run)) state.hiddenRuns.add(run);
+        button.setAttribute("aria-pressed", !state.hiddenRuns.has(run));
         redraw();
       };
       return button;
-    }));
+    });
+    byId("runs").replaceChildren(...buttons);
   }
 
-  function listTags() {
-    const words = at("search").value.toLowerCase().split(/\s+/), list = [];
-    let before = null;
-    for (const tag of data.tags) {
-      if (!words.every((word) => tag.toLowerCase().includes(word))) continue;
-      const [group, name] = split(tag);
-      if (group !== before && group) list.push(make("div", { className: "group", textContent: group }));
-      before = group;
-      const box = make("input", { type: "checkbox", checked: state.tags.has(tag) });
-      box.onchange = () => {
-        if (box.checked) state.tags.add(tag); else state.tags.delete(tag);
-        show();
-      };
-      list.push(make("label", { className: "tag", title: tag }, box, make("span", { textContent: name })));
-    }
-    at("tags").replaceChildren(...(list.length ? list : [make("div", { className: "group", textContent: "no tag has these words" })]));
+  // the tags that have all words of the search
+  function matchingTags() {
+    const words = byId("search").value.toLowerCase().split(/\s+/);
     return data.tags.filter((tag) => words.every((word) => tag.toLowerCase().includes(word)));
   }
 
-  function choose(shown) {
-    for (const tag of listTags()) if (shown) state.tags.add(tag); else state.tags.delete(tag);
+  function listTags() {
+    const nodes = [];
+    let groupBefore = null;
+    for (const tag of matchingTags()) {
+      const [group, name] = split(tag);
+      if (group !== groupBefore && group) {
+        nodes.push(element("div", { className: "group", textContent: group }));
+      }
+      groupBefore = group;
+      const box = element("input", { type: "checkbox", checked: state.tags.has(tag) });
+      box.onchange = () => {
+        if (box.checked) state.tags.add(tag);
+        else state.tags.delete(tag);
+        showCharts();
+      };
+      const text = element("span", { textContent: name });
+      nodes.push(element("label", { className: "tag", title: tag }, box, text));
+    }
+    if (!nodes.length) {
+      nodes.push(element("div", { className: "group", textContent: "no tag has these words" }));
+    }
+    byId("tags").replaceChildren(...nodes);
+  }
+
+  function selectMatchingTags(isShown) {
+    for (const tag of matchingTags()) {
+      if (isShown) state.tags.add(tag);
+      else state.tags.delete(tag);
+    }
     listTags();
-    show();
+    showCharts();
   }
 
   function listAxes() {
     for (const axis of data.axes) {
-      const choice = make("input", { type: "radio", name: "axis", value: axis, checked: axis === state.axis });
+      const choice = element("input", {
+        type: "radio", name: "axis", value: axis, checked: axis === state.axis,
+      });
       choice.onchange = () => {
         state.axis = axis;
         zoomTo(null);
         redraw();
       };
-      at("axes").append(make("label", { title: AXES[axis] }, choice, axis));
+      byId("axes").append(element("label", { title: AXES[axis] }, choice, axis));
     }
   }
 
-  function smoothTo(weight) {
+  function smoothBy(weight) {
     state.smoothing = weight;
-    at("smoothing").value = weight;
-    at("weight").textContent = weight.toFixed(2);
+    byId("smoothing").value = weight;
+    byId("weight").textContent = weight.toFixed(2);
+  }
+
+  function note(id, text) {
+    byId(id).hidden = false;
+    byId(id).textContent = text;
+  }
+
+  // the list of tags sticks to the window below the header
+  function measureHeader() {
+    const height = document.querySelector("header").offsetHeight;
+    document.documentElement.style.setProperty("--top", `${height}px`);
   }
 
   listAxes();
-  at("log").checked = state.log;
-  at("log").onchange = () => { state.log = at("log").checked; redraw(); };
-  smoothTo(state.smoothing);
-  at("smoothing").oninput = () => { smoothTo(Number(at("smoothing").value)); redraw(); };
-  at("reset").onclick = () => zoomTo(null);
-  at("search").oninput = listTags;
-  at("all").onclick = () => choose(true);
-  at("none").onclick = () => choose(false);
-  const longest = data.thinned;
-  if (longest) {
-    at("thinned").hidden = false;
-    at("thinned").textContent = `Curves of more than ${number(longest)} points are drawn as ${number(longest)} means of equally many points each; the band around them reaches from the lowest to the highest. Last, lowest and highest values are of all points.`;
+  byId("log").checked = state.log;
+  byId("log").onchange = () => {
+    state.log = byId("log").checked;
+    redraw();
+  };
+  smoothBy(state.smoothing);
+  byId("smoothing").oninput = () => {
+    smoothBy(Number(byId("smoothing").value));
+    redraw();
+  };
+  byId("reset").onclick = () => zoomTo(null);
+  byId("search").oninput = listTags;
+  byId("all").onclick = () => selectMatchingTags(true);
+  byId("none").onclick = () => selectMatchingTags(false);
+  if (data.unique_tokens && data.axes.includes("tokens")) {
+    const tokens = formatNumber(data.unique_tokens);
+    note("epochs", `Along tokens, vertical lines mark epochs of ${tokens} unique tokens.`);
   }
-  if (matchMedia("(max-width: 800px)").matches) at("picker").open = false;
-  const measure = () => document.documentElement.style.setProperty("--top", `${document.querySelector("header").offsetHeight}px`);
-  measure();
-  let width = innerWidth;
+  if (data.thinned) {
+    const points = formatNumber(data.thinned);
+    note(
+      "thinned",
+      `Curves of more than ${points} points are drawn as ${points} means, each of equally many ` +
+        "points, in a band from the lowest to the highest of them. " +
+        "Last, lowest and highest values are of all points.",
+    );
+  }
+  if (matchMedia(NARROW).matches) byId("picker").open = false;
+  measureHeader();
+  let widthBefore = innerWidth;
   addEventListener("resize", () => {
-    measure();
-    if (innerWidth === width) return;
-    width = innerWidth;
+    measureHeader();
+    // on a phone, the height changes whenever the address bar comes or goes
+    if (innerWidth === widthBefore) return;
+    widthBefore = innerWidth;
     for (const chart of charts) if (chart.plot) chart.plot.setSize(sizeOf(chart.host));
   });
-  COLORS.addEventListener("change", () => { listRuns(); redraw(); });
+  darkScheme.addEventListener("change", () => {
+    listRuns();
+    redraw();
+  });
   listRuns();
   listTags();
-  show();
+  showCharts();
 })();
