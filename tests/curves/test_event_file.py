@@ -1,4 +1,4 @@
-"""What is read of event files is what TensorBoard reads: both encodings of scalars, whatever stands between them."""
+"""Event files are read as TensorBoard reads them: both encodings of scalars, among others."""
 
 from pathlib import Path
 
@@ -116,14 +116,12 @@ def test_scalars_are_those_that_protobuf_reads(
 ) -> None:
     write(path, written)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            event_file, "_LEARN", learn
-        )  # so that forms are recognised in files as small as these
+        # so that forms are recognised in files as small as these
+        patch.setattr(event_file, "_LEARN", learn)
         file = event_file.read(path, block_bytes)
     assert file.damage is None
-    assert repr(rows(file)) == repr(
-        by_tag(by_protobuf(written))
-    )  # repr: NaN is itself, -0.0 is not 0.0
+    # repr: NaN is itself, -0.0 is not 0.0
+    assert repr(rows(file)) == repr(by_tag(by_protobuf(written)))
 
 
 def test_forms_that_differ_in_one_byte_anywhere_are_told_apart(path: Path) -> None:
@@ -170,17 +168,15 @@ def test_what_torch_writes_is_read_as_tensorboard_reads_it(tmp_path: Path) -> No
     (file,) = tmp_path.iterdir()
     series = event_file.read(file).series
     assert list(series) == ["old style", "new style", "double"]
-    assert series["old style"].values.tolist() == [
-        event.value for event in accumulator.Scalars("old style")
-    ]
+    old_style = [event.value for event in accumulator.Scalars("old style")]
+    assert series["old style"].values.tolist() == old_style
     for tag in ("new style", "double"):
         expected = [
             tensor_util.make_ndarray(event.tensor_proto).item()
             for event in accumulator.Tensors(tag)
         ]
-        assert series[tag].values.tolist() == expected and series[tag].steps.tolist() == list(
-            range(300)
-        )
+        assert series[tag].values.tolist() == expected
+        assert series[tag].steps.tolist() == list(range(300))
     assert series["double"].values[8] == 8 / 9
 
 

@@ -1,4 +1,4 @@
-"""An event's scalars are found with the place of their bytes; what is no event is refused and nothing worse."""
+"""An event's scalars are read with the place of their bytes; what is no event is refused."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Runs are found by their event files, named so that they can be told apart, and read as far as they can be."""
+"""Runs are found by their event files, have distinct names, and are read as far as possible."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Records come back whole, in any block size; a file that is cut or changed anywhere is read exactly up to there."""
+"""Records come back whole in any block size; a cut or changed file is read exactly up to there."""
 
 import struct
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Event files made for tests, and what is in one according to TensorBoard's own protobuf classes."""
+"""Event files for tests, and the scalars of one according to TensorBoard's protobuf classes."""
 
 import struct
 from collections.abc import Iterable
@@ -16,8 +16,9 @@ Scalar = tuple[float, int, str, float]  # wall time, step, tag, value
 
 def record(payload: bytes) -> bytes:
     length = struct.pack("<Q", len(payload))
-    checksums = (struct.pack("<I", masked_crc32c(part)) for part in (length, payload))
-    return length + next(checksums) + payload + next(checksums)
+    length_checksum = struct.pack("<I", masked_crc32c(length))
+    payload_checksum = struct.pack("<I", masked_crc32c(payload))
+    return length + length_checksum + payload + payload_checksum
 
 
 def simple(time: float, step: int, tag: str, value: float) -> bytes:
@@ -39,18 +40,19 @@ def write_scalars(path: Path, scalars: Iterable[Scalar]) -> Path:
 
 
 def by_protobuf(payloads: Iterable[bytes]) -> list[Scalar]:
-    """The scalars of events, read by protobuf: simple values, and tensors of one number of the scalars plugin."""
-    found, plugins = [], {}
+    """The scalars of events: simple values, and one-number tensors of the scalars plugin."""
+    scalars: list[Scalar] = []
+    plugins: dict[str, str] = {}
     for payload in payloads:
         event = Event.FromString(payload)
         for value in event.summary.value:
             kind = value.WhichOneof("value")
             if kind == "simple_value":
-                found.append((event.wall_time, event.step, value.tag, value.simple_value))
+                scalars.append((event.wall_time, event.step, value.tag, value.simple_value))
             elif kind == "tensor" and value.tensor.dtype in (1, 2, 3, 9, 19):
                 array = tensor_util.make_ndarray(value.tensor)
                 plugin = value.metadata.plugin_data.plugin_name or plugins.get(value.tag)
                 if array.size == 1 and plugin == "scalars":
                     plugins[value.tag] = plugin
-                    found.append((event.wall_time, event.step, value.tag, float(array.item())))
-    return found
+                    scalars.append((event.wall_time, event.step, value.tag, float(array.item())))
+    return scalars
