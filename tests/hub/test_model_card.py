@@ -26,6 +26,7 @@ def test_the_card_is_the_plan(name: str, tmp_path: Path) -> None:
         [plan.data.corpus.hub] if plan.data.corpus.hub else None
     )
     assert f"# {name}\n" in body and plan.command in body
+    assert f"| licence of the corpus | {plan.data.corpus.licence} |" in body
     for number in (plan.parameters, plan.tokens, plan.unique_tokens, plan.training.steps):
         assert f"{number:,}" in body
 
@@ -40,7 +41,10 @@ def test_a_loss_that_nobody_knows_is_left_out(tmp_path: Path) -> None:
 def test_a_published_loss_is_said_to_be_the_papers(tmp_path: Path) -> None:
     plan = resolved("146m14b400m")
     assert model_card.loss(plan, tmp_path) == [
-        ("the paper's run of this name, nats per token", "3.390927")
+        (
+            "the paper's run of this name, nats per token",
+            "3.390927, one of the losses that the paper's scaling law is fitted to",
+        )
     ]
 
 

@@ -66,6 +66,7 @@ def _model(plan: Plan) -> list[tuple[str, str]]:
 def _data(plan: Plan) -> list[tuple[str, str]]:
     return [
         ("corpus", plan.data.corpus.title),
+        ("licence of the corpus", plan.data.corpus.licence),
         ("training tokens", f"{plan.tokens:,}"),
         ("unique tokens", f"{plan.unique_tokens:,}"),
         ("epochs", f"{plan.epochs:.4g}"),
@@ -92,10 +93,14 @@ def loss(plan: Plan, folder: Path) -> list[tuple[str, str]]:
     Without events, the published loss of the paper's run of this name; no rows where there is none.
     """
     rows = _measured_losses(folder)
-    paper_run = load_runs().get(plan.name) or load_released_steps().get(plan.name)
-    if not rows and paper_run is not None and paper_run.loss is not None:
-        return [("the paper's run of this name, nats per token", f"{paper_run.loss}")]
-    return rows
+    run = load_runs().get(plan.name)
+    paper_run = run or load_released_steps().get(plan.name)
+    if rows or paper_run is None or paper_run.loss is None:
+        return rows
+    value = f"{paper_run.loss}"
+    if run is not None and run.in_fit:
+        value += ", one of the losses that the paper's scaling law is fitted to"
+    return [("the paper's run of this name, nats per token", value)]
 
 
 def _measured_losses(folder: Path) -> list[tuple[str, str]]:

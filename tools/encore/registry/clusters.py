@@ -1,7 +1,7 @@
 """registry/clusters/*.yml: the machines that jobs are rendered for.
 
-A cluster owns what its scheduler, nodes and fabric ask for; an image owns what depends on the software inside it
-(network plugin, GPU-direct level, bind mounts, `run` or `exec`). Each block of facts carries its source.
+A cluster's profile holds what its scheduler, nodes and network need. What depends on the software
+in an image (network plugin, GPU-direct level, bind mounts, `run` or `exec`) is in images.yml.
 """
 
 import datetime
@@ -21,31 +21,33 @@ _DURATION = re.compile(
 
 
 def seconds(duration: str) -> int:
-    """Seconds of a Slurm time limit, `2-00:00:00` or `03:00:00`; raises ValueError on any other form."""
+    """Seconds of a Slurm time limit, `2-00:00:00` or `03:00:00`; raises ValueError otherwise."""
     match = _DURATION.fullmatch(duration)
     if not match:
         raise ValueError(f"{duration!r} is not a time; write D-HH:MM:SS or HH:MM:SS")
-    days, hours, minutes, secs = (
-        int(match[part] or 0) for part in ("days", "hours", "minutes", "seconds")
-    )
-    return ((days * 24 + hours) * 60 + minutes) * 60 + secs
+    hours = int(match["days"] or 0) * 24 + int(match["hours"])
+    minutes = hours * 60 + int(match["minutes"])
+    return minutes * 60 + int(match["seconds"])
 
 
 @dataclass(frozen=True)
 class Node:
-    """One compute node as a job sees it."""
+    """One compute node as a job sees it.
+
+    gres: Slurm's name of the GPUs, "gpu:mi250". memory_gib: None to request all of a node's memory.
+    """
 
     gpus: int
-    gres: str  # Slurm's name for them, "gpu:mi250"
+    gres: str
     cores: int
-    memory_gib: int | None  # None: ask for all that the node has
+    memory_gib: int | None
     source: str
     checked: datetime.date
 
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition's limits; `exclusive` when Slurm gives whole nodes only."""
+    """A partition's limits; exclusive: Slurm allocates whole nodes only."""
 
     max_time: str
     exclusive: bool
@@ -54,12 +56,13 @@ class Partition:
     max_nodes: int | None = None
 
     def __post_init__(self) -> None:
+        # raises for a malformed time when the file is read, not when a job is rendered
         seconds(self.max_time)
 
 
 @dataclass(frozen=True)
 class Billing:
-    """The site's unit: GPU-hours count `units_per_gpu_hour` each, by whole nodes where the partition is exclusive."""
+    """The site's billing unit; on exclusive partitions every GPU of a node is billed."""
 
     unit: str
     units_per_gpu_hour: float
@@ -69,7 +72,11 @@ class Billing:
 
 @dataclass(frozen=True)
 class Launch:
-    """How ranks start: a task per GPU (bound by core masks on full nodes) or torchrun, one task per node."""
+    """How ranks start.
+
+    mode: a Slurm task per GPU, bound to cores by masks on full nodes; torchrun, a task per node; or
+    a single process without Slurm.
+    """
 
     mode: Literal["tasks", "torchrun", "single"]
     cpus_per_task: int
@@ -81,7 +88,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Speed:
-    """What a run reaches: a share of the accelerator's peak (MFU), or FLOP/s per device where no peak is known."""
+    """What a run reaches: a share of the accelerator's peak, or FLOP/s where no peak is known."""
 
     source: str
     checked: datetime.date
@@ -95,7 +102,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Margins:
-    """Seconds of a job that do not train: container and program start, and the save before the limit."""
+    """Seconds of a job without training: the start, and the last save before the time limit."""
 
     startup_s: int
     save_s: int
@@ -105,7 +112,11 @@ class Margins:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A machine that jobs are rendered for."""
+    """A machine that jobs are rendered for.
+
+    time: a job's default time limit; None: no limit. runtime_versions: product → the least version
+    that works. all_reduce_gb_s: bus bandwidth below which something is wrong; None: not known.
+    """
 
     title: str
     source: str
@@ -119,7 +130,7 @@ class Cluster:
     speed: Speed
     margins: Margins
     workspace: str
-    time: str | None = None  # None: a job has no limit
+    time: str | None = None
     image: str | None = None
     slurm_cluster_name: str | None = None
     account_required: bool = False
@@ -128,14 +139,9 @@ class Cluster:
     billing: Billing | None = None
     environment: tuple[Variable, ...] = ()
     rank_environment: tuple[Variable, ...] = ()
-    sbatch_options: tuple[str, ...] = ()
-    runtime_versions: dict[str, str] = field(
-        default_factory=dict
-    )  # product → the least version that works
+    runtime_versions: dict[str, str] = field(default_factory=dict)
     slingshot: bool = False
-    all_reduce_gb_s: float | None = (
-        None  # bus bandwidth below which something is wrong; None: not known
-    )
+    all_reduce_gb_s: float | None = None
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -146,13 +152,14 @@ class Cluster:
 
 
 def cluster_names(folder: Path = FOLDER) -> list[str]:
-    """The clusters that have a profile."""
+    """The names of all profiles."""
     return sorted(path.stem for path in (folder / "clusters").glob("*.yml"))
 
 
 @functools.cache
 def load_cluster(name: str, folder: Path = FOLDER) -> Cluster:
-    """A cluster's profile; raises UnknownNameError with the nearest names."""
-    if name not in cluster_names(folder):
-        raise UnknownNameError("cluster", name, cluster_names(folder))
+    """A cluster's profile; raises UnknownNameError."""
+    names = cluster_names(folder)
+    if name not in names:
+        raise UnknownNameError("cluster", name, names)
     return strict_yaml.load(folder / "clusters" / f"{name}.yml", Cluster)

@@ -1,4 +1,4 @@
-"""registry/corpora/*.yml: where a corpus comes from, how large it is, where its tokenized forms lie."""
+"""registry/corpora/*.yml: where a corpus comes from, its size, and its tokenized files."""
 
 import dataclasses
 import datetime
@@ -12,9 +12,9 @@ from encore.registry.folder import FOLDER
 
 @dataclass(frozen=True)
 class Files:
-    """Where the .bin/.idx of a corpus lie, as prefixes below the data folder.
+    """The .bin/.idx of a corpus, as prefixes below the data folder.
 
-    subset: for a stated number of unique tokens, with {subset} for its label ('1B9'); whole: for all of it.
+    subset: for a number of unique tokens, with {subset} for its label ('1B9'). whole: all of it.
     """
 
     subset: str | None = None
@@ -24,24 +24,28 @@ class Files:
 
 @dataclass(frozen=True)
 class Validation:
-    """A corpus's validation set: prefix below the data folder, the range of it that is used, its group's own name."""
+    """A corpus's validation set.
+
+    file: a prefix below the data folder. start, end: the part of it that is used, from 0 to 1.
+    group: the name of its data-path group, where that is not `validation`.
+    """
 
     file: str
     start: float = 0.0
     end: float = 1.0
     group: str | None = None
-    samples: int | None = None
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus: where its text comes from, how large it is, and where its tokenized forms lie.
+    """A corpus.
 
-    field: the key of the text in a document. samples: of the whole; tokens_per_sample: with GPT-2's tokenizer; None:
-    open.
-    validated_on: the corpora whose validation sets a run on this one is measured on; empty: itself.
-    file_word: what names of data-path files call it, where that is not its name.
+    hub: its data set on the Hugging Face Hub. field: the key of the text in a document.
+    samples: documents of the whole; tokens_per_sample: with GPT-2's tokenizer; None: not known.
+    variants: its filtered forms. validated_on: the corpora whose validation sets a run on this one
+    is measured on; empty: its own. file_word: its word in the names of data-path files; None: its
+    name.
     """
 
     name: str
@@ -50,9 +54,7 @@ class Corpus:
     checked: datetime.date
     files: Files
     hub: str | None = None
-    hub_config: str | None = None
-    hub_tokenized: tuple[str, ...] = ()
-    licence: str | None = None
+    licence: str = "not stated"
     field: str = "text"
     samples: int | None = None
     tokens_per_sample: float | None = None
@@ -64,7 +66,7 @@ class Corpus:
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of the whole, with GPT-2's tokenizer; None where samples or tokens per sample are open."""
+        """Tokens of the whole with GPT-2's tokenizer; None where that is not known."""
         if self.samples is None or self.tokens_per_sample is None:
             return None
         return round(self.samples * self.tokens_per_sample)
@@ -73,7 +75,7 @@ class Corpus:
 @functools.cache
 def load_corpora(folder: Path = FOLDER) -> dict[str, Corpus]:
     """corpora/*.yml, by file stem."""
-    return {
-        path.stem: strict_yaml.load(path, Corpus)
-        for path in sorted((folder / "corpora").glob("*.yml"))
-    }
+    corpora = {}
+    for path in sorted((folder / "corpora").glob("*.yml")):
+        corpora[path.stem] = strict_yaml.load(path, Corpus)
+    return corpora

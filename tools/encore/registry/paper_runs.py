@@ -1,4 +1,4 @@
-"""The paper's runs and their losses (runs.csv), and what is known of released checkpoints (released_steps.csv)."""
+"""The paper's runs and losses (runs.csv), and what is known of its other released checkpoints."""
 
 import functools
 from dataclasses import dataclass
@@ -10,15 +10,17 @@ from encore.registry.folder import FOLDER
 
 @dataclass(frozen=True)
 class KnownRun:
-    """A run of the paper; shape to global_step say what ran, as far as it is known (tokens is what the name says)."""
+    """A run of the paper.
+
+    tokens: what its name says. loss: nats per token; None: unfinished. in_fit: whether the paper's
+    scaling law is fitted to it. shape to global_step: the run that was released, as far as known.
+    """
 
     name: str
     parameters: int
     tokens: int
     unique_tokens: int
     loss: float | None
-    seed: int | None
-    dedup: bool
     in_fit: bool
     shape: str | None
     train_samples: int | None

@@ -1,4 +1,4 @@
-"""registry/trainers.yml: training programs at their pinned commits, and the arguments that each accepts."""
+"""registry/trainers.yml: training programs at pinned commits, and the arguments each accepts."""
 
 import datetime
 import functools
@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Literal
 
 from encore.registry import strict_yaml
-from encore.registry.folder import FOLDER, Objective
+from encore.registry.folder import FOLDER, Objective, Vendor
 
 
 @dataclass(frozen=True)
 class Pin:
-    """A trainer at one commit: its entry point and its parser's arguments, those with values and the bare switches.
+    """A trainer at one commit.
 
-    tokenizer_type: what the entry point defaults to. adds: arguments that this objective needs. ignores_ranges: it
-    takes 0.95:1 and reads all. warning: what a user of this commit has to read.
+    entry: its program, in the repository. options, switches: the arguments of its parser, with and
+    without values. tokenizer_type: the default of its entry point. adds: arguments that the
+    objective needs. ignores_ranges: accepts 0.95:1 in a data path and reads everything. warning:
+    what a user of this commit has to know.
     """
 
     entry: str
@@ -30,7 +32,7 @@ class Pin:
 
     @functools.cached_property
     def with_value(self) -> frozenset[str]:
-        """The arguments that take one value or several."""
+        """The arguments with one or more values."""
         return frozenset(self.options.split())
 
     @functools.cached_property
@@ -41,17 +43,17 @@ class Pin:
 
 @dataclass(frozen=True)
 class Trainer:
-    """A training program and what sets it apart from the others.
+    """A training program, and how its command line differs from the others'.
 
-    data: how it is told its data. ranges: whether a part of a data set (0.95:1) can be named.
-    exit_signal: the signal after which it saves and exits, with the argument that switches that on; None: it has none.
-    stop_file_argument: the argument that names a file whose presence makes it save and exit.
+    data: the form in which it accepts its data. ranges: whether it can read a part of a data set
+    (0.95:1). exit_signal: the signal after which it saves and exits, if exit_signal_argument is
+    given; None: it has none. stop_file_argument: names a file at whose sight it saves and exits.
     """
 
     name: str
     title: str
     repository: str
-    vendors: tuple[str, ...]
+    vendors: tuple[Vendor, ...]
     source: str
     checked: datetime.date
     commits: dict[Objective, Pin]
@@ -62,8 +64,6 @@ class Trainer:
     exit_duration_argument: str
     exit_signal: str | None = None
     exit_signal_argument: str | None = None
-    deepspeed: str = "open"
-    torch: str = "open"
     note: str = ""
 
 
