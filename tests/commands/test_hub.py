@@ -107,8 +107,8 @@ def test_a_run_in_several_repositories_lists_them_and_asks(hub_bench: Bench) -> 
     ended = hub_bench.run("pull", "8b7178b25b")
     assert (
         ended.code == 2
-        and "stands in 2 repositories" in ended.err
-        and "say which with --repo" in ended.err
+        and "is in 2 repositories" in ended.err
+        and "choose with --repo" in ended.err
     )
     assert hub_bench.run("pull", "8b7178b25b", "--repo", second).code == 0
     assert (hub_bench.home / "8b7178b25b" / "latest").read_bytes() == b"x"

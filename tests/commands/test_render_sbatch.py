@@ -109,7 +109,7 @@ def test_a_broken_configuration_names_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "encore").mkdir()
     (tmp_path / "encore" / "config.yml").write_text("cluster: lumi\ncluster: cuda\n")
     ended = render("146m14b400m", XDG_CONFIG_HOME=str(tmp_path))
-    assert ended.returncode == 1 and "config.yml:2: key 'cluster' stands twice" in ended.stderr
+    assert ended.returncode == 1 and "config.yml:2: key 'cluster' occurs twice" in ended.stderr
 
 
 def test_rendering_loads_no_heavy_package() -> None:

@@ -55,7 +55,7 @@ def test_rows_become_records_by_their_first_column(tmp_path: Path) -> None:
         (HEADER + "a,1,,,0\n", ":2:", "5 cells, not 6"),
         (HEADER + "a,1,,,0,,\n", ":2:", "7 cells, not 6"),
         (HEADER + "\n", ":2:", "0 cells, not 6"),
-        (HEADER + "a,1,,,0,\na,1,,,0,\n", ":3:", "'a' stands twice"),
+        (HEADER + "a,1,,,0,\na,1,,,0,\n", ":3:", "'a' occurs twice"),
         (HEADER + 'a,1,,,0,"open\n', ":2:", "not valid CSV"),
         (HEADER.encode() + b"a,1,,,0,\xff\n", ": ", "not UTF-8"),
     ],
@@ -74,7 +74,7 @@ def test_rows_may_share_a_key_but_not_be_equal(tmp_path: Path) -> None:
     path.write_text(HEADER + "a,1,,,0,\na,2,,,0,\n")
     assert [row.count for row in strict_csv.rows(path, Row)] == [1, 2]
     path.write_text(HEADER + "a,1,,,0,\nb,1,,,0,\na,1,,,0,\n")
-    with pytest.raises(RegistryError, match=r"rows\.csv:4: 'a' stands twice"):
+    with pytest.raises(RegistryError, match=r"rows\.csv:4: 'a' occurs twice"):
         strict_csv.rows(path, Row)
 
 

@@ -129,9 +129,9 @@ def test_an_unknown_key_lists_the_valid_ones(read: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "where", "what"),
     [
-        ("title: a\nbig: true\ntitle: b\n", ":3:", "key 'title' stands twice"),
-        ("parts:\n  one: {count: 1}\n  one: {count: 1}\n", ":3:", "key 'one' stands twice"),
-        ("numbers: {a: 1,\n  a: 2}\n", ":2:", "key 'a' stands twice"),
+        ("title: a\nbig: true\ntitle: b\n", ":3:", "key 'title' occurs twice"),
+        ("parts:\n  one: {count: 1}\n  one: {count: 1}\n", ":3:", "key 'one' occurs twice"),
+        ("numbers: {a: 1,\n  a: 2}\n", ":2:", "key 'a' occurs twice"),
         ("parts:\n  one: {note: n}\n", ":2:", "missing key count in parts.one"),
         ("listed:\n- name: a\n  count: 1\n- {}\n", ":4:", "missing keys name, count in listed[1]"),
         ("rate: 3e-4\n", ":1:", "rate must be a number, not '3e-4'; write 3.0e-4"),
@@ -179,7 +179,7 @@ def test_an_unknown_key_lists_the_valid_ones(read: Any) -> None:
         ("title: T\n---\ntitle: U\n", ":2:", "not valid YAML: but found another document"),
         ("title: 'a\n", ":2:", "not valid YAML"),
         ("title: a\x00b\n", "", "not valid YAML"),
-        ("title: a\nwords: &w [a]\nparts: *w\n", ":2:", "has an anchor (&) is used again"),
+        ("title: a\nwords: &w [a]\nparts: *w\n", ":2:", "an anchor (&) is used again"),
         ("inner: &i {count: 1}\nparts:\n  one: {<<: *i}\n", ":3:", "not valid YAML"),
         ("title: *nothing\n", ":1:", "not valid YAML: found undefined alias"),
         (

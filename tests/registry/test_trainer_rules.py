@@ -72,7 +72,7 @@ def test_deepspeedai_takes_its_own_spellings() -> None:
         ([], "--no-such-thing 1", 2, "unknown argument of trainer turkunlp '--no-such-thing'"),
         ([], "--seed 1 --seed 2", 2, "--seed is given twice"),
         ([], "--bf16", 2, "--bf16 is given twice"),
-        ([], "--finetune yes", 2, "--finetune takes no value, not yes"),
+        ([], "--finetune yes", 2, "--finetune accepts no value, not yes"),
         ([], "--seed", 2, "--seed needs a value"),
         ([], "", 3, "global batch 8 is not a multiple of micro-batch × data parallel = 6"),
         ([], "", 8, "global batch 8 is not a multiple of micro-batch × data parallel = 16"),
@@ -124,7 +124,7 @@ def test_deepspeedai_takes_its_own_spellings() -> None:
             [],
             "--position-embedding-type rotary",
             2,
-            "rotary positions take no --max-position-embeddings",
+            "rotary positions exclude --max-position-embeddings",
         ),
         (["--train-samples"], "", 2, "one of --train-samples and --train-iters is needed"),
         (
@@ -185,7 +185,7 @@ def test_deepspeedai_needs_its_data_once() -> None:
 
 
 def test_a_value_before_any_argument_is_refused() -> None:
-    with pytest.raises(UsageError, match="'146m' stands before any argument"):
+    with pytest.raises(UsageError, match="'146m' precedes any argument"):
         check(["146m", *TAKEN])
 
 

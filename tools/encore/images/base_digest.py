@@ -1,7 +1,7 @@
 """The digest of an image's base: a file's SHA-256, or what a container registry answers for a tag.
 
-source: OCI distribution specification 1.1, "Pulling manifests"; Docker documentation, registry token
-authentication.
+source: OCI distribution specification 1.1, "Pulling manifests"; Docker documentation, "Token
+authentication specification".
 """
 
 import json
@@ -71,6 +71,7 @@ def _file_digest(image: Path) -> str:
 
 
 def _parse(name: str) -> re.Match[str]:
+    # Apptainer's own spelling of a registry's image
     match = _REFERENCE.fullmatch(name.removeprefix("docker://"))
     if not match:
         raise DataError(f"{name!r} is not the name of a container image", "write HOST/NAME:TAG")
@@ -87,6 +88,7 @@ def _tag_digest(name: str) -> str:
         host = _DOCKER_HUB
         if "/" not in path:
             path = f"library/{path}"
+    # registries on this machine, as in tests, speak plain HTTP
     is_local = re.match(r"(localhost|127\.)", host)
     scheme = "http" if is_local else "https"
     url = f"{scheme}://{host}/v2/{path}/manifests/{match['tag'] or 'latest'}"
@@ -108,6 +110,7 @@ def _manifest_headers(url: str) -> Message:
     """The headers of a manifest, with an anonymous token where the registry asks for one."""
     accepted = {"Accept": ", ".join(_MANIFEST_TYPES)}
     request = urllib.request.Request(url, method="HEAD", headers=accepted)
+    # HEAD: the digest is in the headers, and Docker Hub does not count it as a pull
     try:
         return _headers(request)
     except urllib.error.HTTPError as error:

@@ -140,6 +140,7 @@ def build_command(
     program = runtime.find_program(request.program)
     base_name = base.name
     if base.bootstrap == "docker":
+        # by its digest: the tag may move between the look-up and the pull
         base_name = base_digest.pinned(base.name, digest)
     arguments = {
         "wheels": wheel_folder,
@@ -150,6 +151,7 @@ def build_command(
         "version": __version__,
         "commit": _kit_commit(),
     }
+    # --notest: the image is tested by a command of its own, so that the two failures are told apart
     command = [program, "build", "--notest", "--force"]
     if request.sandbox:
         command.append("--sandbox")
@@ -253,6 +255,7 @@ def _scratch_folder(request: BuildRequest) -> Iterator[Path]:
 
 
 def _put_in_place(request: BuildRequest, image: Path, record: BuildRecord) -> None:
+    # the record first: after a kill in between it describes another file, which `identify` reports
     write_record(request.target, record)
     if request.sandbox:
         if request.target.is_dir():

@@ -43,6 +43,7 @@ def load_definition(image: str) -> Definition:
 
 def read_definition(path: Path) -> Definition:
     """Parse a definition file; raises DataError for a section that occurs twice."""
+    # split() with one group alternates: header, name, text, name, text
     head, *parts = _SECTION.split(path.read_text(encoding="utf-8"))
     sections: dict[str, str] = {}
     for name, text in zip(parts[::2], parts[1::2], strict=True):

@@ -69,6 +69,7 @@ def inspect(image: Path, program: str = "auto") -> Inspection:
         raise DataError(
             f"{image} does not exist", "name a .sif file, as tools/build_image.py writes it"
         )
+    # before the runtime is asked: it would name no reason for a file that is no image
     identity = identify(image)
     program = runtime.find_program(program)
     software = runtime.read_json([program, "exec", str(image), "cat", _SOFTWARE], image)

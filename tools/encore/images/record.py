@@ -90,6 +90,7 @@ def identify(image: Path, name: str | None = None) -> Identity:
             f"{image} is for {architecture}", "jobs run on amd64 (x86-64); build the image there"
         )
     record = read_record(image)
+    # a renamed image is still known by its record
     name = name or _image_name(image, record)
     images = load_images()
     if name not in images:

@@ -32,5 +32,6 @@ def architecture(image: Path) -> str:
         raise DataError(
             f"{image} is not a container image (SIF)", "name the .sif file that a build wrote"
         )
+    # two digits and a NUL
     code = header[_ARCHITECTURE_OFFSET:].rstrip(b"\0").decode("ascii", "replace")
     return _ARCHITECTURES.get(code, f"architecture {code}")

@@ -11,7 +11,10 @@ from encore.registry.folder import FOLDER, Vendor
 
 @dataclass(frozen=True)
 class Accelerator:
-    """One device as a process sees it; peak of dense bf16 products, None where no figure is published."""
+    """One device as a process sees it.
+
+    peak_bf16_flops: FLOP/s of dense matrix products. Both figures are None where none is published.
+    """
 
     name: str
     title: str

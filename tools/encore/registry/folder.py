@@ -1,4 +1,4 @@
-"""Where the facts stand, and the words that several of them share."""
+"""The registry's folder, and the types that several of its files share."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Objective = Literal["causal", "ul2"]
 
 @dataclass(frozen=True)
 class Variable:
-    """An environment variable of a job and when it is set."""
+    """An environment variable of a job, and when it is set."""
 
     name: str
     value: str
@@ -24,5 +24,6 @@ class Variable:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.name):
             raise ValueError(f"{self.name!r} is not the name of an environment variable")
+        # a rank's shell expands values such as $SLURM_PROCID; nothing that could run gets there
         if not re.fullmatch(r"[A-Za-z0-9_./:,=^@%+$ -]*", self.value):
-            raise ValueError(f"{self.value!r} holds a character that no setting of ours needs")
+            raise ValueError(f"{self.value!r} holds a character that no setting needs")

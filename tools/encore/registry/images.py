@@ -1,4 +1,4 @@
-"""registry/images.yml: container images, what they are made of and what a job that runs in them has to set."""
+"""registry/images.yml: what container images are built from and what a job in them has to set."""
 
 import datetime
 import functools
@@ -12,18 +12,27 @@ from encore.registry.folder import FOLDER, Variable, Vendor
 
 @dataclass(frozen=True)
 class ImageBase:
-    """What an image is built from: a registry's image by its tag, or an image file that is there on the machine."""
+    """What an image is built from: a tag in a container registry, or an image file.
+
+    digest: None until a build has shown it, and somebody has entered it.
+    """
 
     bootstrap: Literal["docker", "localimage"]
     name: str
     source: str
     checked: datetime.date
-    digest: str | None = None  # None: not built from yet; tools/build_image.py fills it in
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
 class Image:
-    """A container image: what it is made of and what a job that runs in it has to set."""
+    """A container image.
+
+    squashfs: the same image for enroot and pyxis. python: the version that its base has and its
+    requirements are pinned for. requirements: containers/requirements/NAME.txt, in the order of
+    installation. bases: by preference; the first that this machine has, else the first that is
+    pulled. digest: `sha256:…` of the file, None before it is built.
+    """
 
     title: str
     vendor: Vendor
@@ -32,13 +41,11 @@ class Image:
     trainers_folder: str
     source: str
     checked: datetime.date
-    squashfs: str | None = None  # the same image as enroot and pyxis read it
-    python: str | None = None  # of its base; what its requirements are pinned for
-    requirements: tuple[str, ...] = ()  # containers/requirements/NAME.txt
-    bases: tuple[
-        ImageBase, ...
-    ] = ()  # the first that this machine has, else the first that is pulled
-    digest: str | None = None  # of the file; None: not built yet
+    squashfs: str | None = None
+    python: str | None = None
+    requirements: tuple[str, ...] = ()
+    bases: tuple[ImageBase, ...] = ()
+    digest: str | None = None
     options: tuple[str, ...] = ()
     binds: tuple[str, ...] = ()
     module_paths: tuple[str, ...] = ()
@@ -56,5 +63,5 @@ class _Images:
 
 @functools.cache
 def load_images(folder: Path = FOLDER) -> dict[str, Image]:
-    """The images by name."""
+    """images.yml, by name."""
     return strict_yaml.load(folder / "images.yml", _Images).images

@@ -1,4 +1,4 @@
-"""registry/models.yml: the shapes of models and the parameter labels of run names."""
+"""registry/models.yml: model shapes, and the parameter labels of run names."""
 
 import datetime
 import functools
@@ -25,7 +25,10 @@ class ModelShape:
 
 @dataclass(frozen=True)
 class Label:
-    """A parameter label of run names: the shape it stands for and the count that the results are stated with."""
+    """A parameter label of run names.
+
+    parameters: the count that the paper states its results with; the shape's own may differ.
+    """
 
     name: str
     shape: str
@@ -43,6 +46,7 @@ class Models:
     labels: dict[str, Label]
 
     def __post_init__(self) -> None:
+        # else a run name with that label would fail, and only when somebody uses it
         for label in self.labels.values():
             if label.shape not in self.shapes:
                 raise ValueError(f"label {label.name} names the unknown shape {label.shape!r}")

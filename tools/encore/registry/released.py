@@ -1,7 +1,8 @@
-"""What was released on the Hub, and where: the paper's repositories, and each run's place in them.
+"""What was released on the Hub: the paper's repositories, and which run is in which.
 
-registry/hub.yml names the organisation, repositories.csv its repositories, released_runs.csv which run is in which and
-how sure that is. The files inside a repository are the Hub's own to tell (`encore.hub.run_files` reads their names).
+registry/hub.yml names the organisation, repositories.csv its repositories, released_runs.csv the
+repository of each run and how certain that is. Which files a repository holds only the Hub knows
+(`encore.hub.run_files` reads their names).
 """
 
 import datetime
@@ -19,7 +20,7 @@ KINDS = ("model", "dataset")
 
 @dataclass(frozen=True)
 class Organisation:
-    """Who holds the paper's repositories on the Hub."""
+    """The organisation on the Hub that holds the paper's repositories."""
 
     organisation: str
     source: str
@@ -28,11 +29,13 @@ class Organisation:
 
 @dataclass(frozen=True)
 class PaperRepository:
-    """A repository of the paper's; corpus: what its runs were trained on, "" where it is several or not known."""
+    """A repository of the paper.
+
+    kind: one of KINDS. corpus: what its runs were trained on, "" for several or where not known.
+    """
 
     name: str
     kind: str
-    group: str
     corpus: str
     note: str
 
@@ -41,8 +44,8 @@ class PaperRepository:
 class Place:
     """A run's repository, None where no source states it.
 
-    attribution: "named" where a source says so, "seed" for a seed of a named run, "inferred" from a rule about
-    repositories, "unknown".
+    attribution: "named" where a source names both, "seed" for a seed of a named run, "inferred"
+    from a rule about repositories, or "unknown".
     """
 
     run: str
@@ -58,50 +61,52 @@ def organisation(folder: Path = FOLDER) -> str:
 
 
 @functools.cache
-def _repositories(folder: Path) -> dict[str, PaperRepository]:
-    found = strict_csv.load(folder / "repositories.csv", PaperRepository)
-    for repository in found.values():
+def _load_repositories(folder: Path) -> dict[str, PaperRepository]:
+    path = folder / "repositories.csv"
+    repositories = strict_csv.load(path, PaperRepository)
+    for repository in repositories.values():
         if repository.kind not in KINDS:
             raise RegistryError(
-                f"{folder / 'repositories.csv'}: {repository.name} is a {repository.kind!r}",
-                f"write {' or '.join(KINDS)}",
+                f"{path}: {repository.name} is a {repository.kind!r}",
+                f"valid kinds: {', '.join(KINDS)}",
             )
-    return found
+    return repositories
 
 
 def repositories(
     kind: str | None = None, corpus: str | None = None, folder: Path = FOLDER
 ) -> dict[str, PaperRepository]:
-    """repositories.csv by name, all or of a kind and corpus; raises RegistryError for a kind that the Hub has not."""
-    return {
-        name: entry
-        for name, entry in _repositories(folder).items()
-        if kind in (None, entry.kind) and corpus in (None, entry.corpus)
-    }
+    """repositories.csv by name: all, or those of a kind and a corpus."""
+    matches = {}
+    for name, repository in _load_repositories(folder).items():
+        if kind in (None, repository.kind) and corpus in (None, repository.corpus):
+            matches[name] = repository
+    return matches
 
 
 def corpora() -> list[str]:
-    """What the repositories' runs were trained on."""
-    return sorted({entry.corpus for entry in repositories().values()} - {""})
+    """The corpora that the repositories' runs were trained on."""
+    names = {repository.corpus for repository in repositories().values()}
+    return sorted(names - {""})
 
 
 @functools.cache
 def runs(folder: Path = FOLDER) -> dict[str, tuple[Place, ...]]:
-    """released_runs.csv: every place of a run, by the run's name; raises RegistryError for an unknown repository."""
-    found: dict[str, tuple[Place, ...]] = {}
-    for place in strict_csv.rows(folder / "released_runs.csv", Place):
-        known = (
-            place.repository in _repositories(folder)
-            if place.repository
-            else place.attribution == "unknown"
-        )
-        if not known or place.attribution not in ATTRIBUTIONS:
+    """released_runs.csv: every place of a run, by the run's name; raises RegistryError."""
+    path = folder / "released_runs.csv"
+    places_by_run: dict[str, tuple[Place, ...]] = {}
+    for place in strict_csv.rows(path, Place):
+        if place.repository is None:
+            is_valid = place.attribution == "unknown"
+        else:
+            is_valid = place.repository in _load_repositories(folder)
+        if not is_valid or place.attribution not in ATTRIBUTIONS:
             raise RegistryError(
-                f"{folder / 'released_runs.csv'}: {place.run}: {place.repository!r}, {place.attribution!r}",
-                f"name one of repositories.csv, and one of {', '.join(ATTRIBUTIONS)}",
+                f"{path}: {place.run}: {place.repository!r}, {place.attribution!r}",
+                "write a name in repositories.csv and one of " + ", ".join(ATTRIBUTIONS),
             )
-        found[place.run] = (*found.get(place.run, ()), place)
-    return found
+        places_by_run[place.run] = (*places_by_run.get(place.run, ()), place)
+    return places_by_run
 
 
 def matching_runs(
@@ -110,22 +115,29 @@ def matching_runs(
     corpus: str | None = None,
     repository: str | None = None,
 ) -> list[Place]:
-    """The places of runs whose name holds `match`, in such repositories; those of no known repository unless filtered.
+    """The places of runs whose name contains `match`, in the repositories that the filters leave.
 
-    Raises UnknownNameError for a repository that is not the paper's.
+    Runs of unknown repository are included without a filter. Raises UnknownNameError for a
+    repository that is not the paper's.
     """
     if repository is not None and repository not in repositories():
         raise UnknownNameError("repository", repository, repositories())
-    kept = [name for name in repositories(kind, corpus) if repository in (None, name)]
-    unstated = (kind, corpus, repository) == (None, None, None)
-    found = [place for known in runs().values() for place in known if match in place.run]
-    return [
-        place for place in found if (place.repository in kept if place.repository else unstated)
-    ]
+    names: set[str | None] = {
+        name for name in repositories(kind, corpus) if repository in (None, name)
+    }
+    if (kind, corpus, repository) == (None, None, None):
+        # the repository of runs that no source attributes
+        names.add(None)
+    matches = []
+    for places_of_run in runs().values():
+        for place in places_of_run:
+            if match in place.run and place.repository in names:
+                matches.append(place)
+    return matches
 
 
 def places(run: str) -> tuple[Place, ...]:
-    """Where a run stands; raises UnknownNameError for one that was not released."""
+    """Where a run is; raises UnknownNameError for one that was not released."""
     if run not in runs():
         raise UnknownNameError("released run", run, runs())
     return runs()[run]
@@ -134,29 +146,28 @@ def places(run: str) -> tuple[Place, ...]:
 def place(run: str, repository: str | None = None) -> Place:
     """The one place of a run, in `repository` where it has several.
 
-    Raises UsageError where it has several and none is chosen, or where no source states its repository.
+    Raises UsageError where it has several and no repository is named, or where no source states its
+    repository.
     """
-    known = places(run)
-    chosen = [place for place in known if repository in (None, place.repository)]
-    if len(chosen) > 1:
-        listed = ", ".join(str(place.repository) for place in chosen)
-        raise UsageError(
-            f"{run} stands in {len(chosen)} repositories: {listed}", "say which with --repo"
-        )
-    if not chosen or chosen[0].repository is None:
-        told = ", ".join(str(place.repository) for place in known if place.repository)
-        hint = (
-            f"it stands in {told}" if told else "name one with --repo; tools/hub.py list shows them"
-        )
-        raise UsageError(
-            f"no source states that {run} is in {repository or 'any repository'}", hint
-        )
-    return chosen[0]
+    candidates = places(run)
+    matches = [place for place in candidates if repository in (None, place.repository)]
+    if len(matches) > 1:
+        names = ", ".join(str(place.repository) for place in matches)
+        raise UsageError(f"{run} is in {len(matches)} repositories: {names}", "choose with --repo")
+    if matches and matches[0].repository is not None:
+        return matches[0]
+    names = ", ".join(place.repository for place in candidates if place.repository)
+    if names:
+        hint = f"it is in {names}"
+    else:
+        hint = "name its repository with --repo; list them with tools/hub.py list"
+    raise UsageError(f"no source states that {run} is in {repository or 'any repository'}", hint)
 
 
 def is_whole_repository(run: str, repository: str) -> bool:
-    """Whether the repository holds this run alone, so that the run's files may lie at its root."""
-    held = {
-        place.run for known in runs().values() for place in known if place.repository == repository
-    }
-    return held in ({run}, set())
+    """Whether the repository holds this run alone, so that the run's files may be at its root."""
+    for places_of_run in runs().values():
+        for place in places_of_run:
+            if place.repository == repository and place.run != run:
+                return False
+    return True

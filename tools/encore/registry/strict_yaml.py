@@ -1,19 +1,21 @@
-"""Strict YAML: a file becomes frozen dataclasses, or one error that names the file, the line and what is valid.
+"""Strict YAML: a file becomes frozen dataclasses, or one error naming the file, line and remedy.
 
-Refused: unknown, missing and duplicate keys; a value of another type; whatever YAML reads as something else than it
-looks like (3e-4 as text; 48:00:00, 0644 and 0x1f as numbers of other bases; yes and off as flags); aliases, merge keys
-and tags, so that a file means what it shows and nothing in it is ever executed.
-A record that stands under a key, or that is a whole file, takes the key or the file's stem as its field `name`.
+Refused: unknown, missing and repeated keys; values of another type; whatever YAML reads as
+something other than it looks like (3e-4 as text; 48:00:00, 0644 and 0x1f as numbers of other bases;
+yes and off as flags); aliases, merge keys and tags, so that a file means what it shows and nothing
+in it is executed. A record under a key, or in a file of its own, gets that key or the file's stem
+as its field `name`. Raises RegistryError.
 """
 
 import dataclasses
-import datetime
 import functools
 import math
 import re
 import reprlib
 import types
 import typing
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,33 +23,39 @@ import yaml
 
 from encore.errors import RegistryError
 
+if typing.TYPE_CHECKING:
+    from yaml import SafeLoader as _BaseLoader
+else:
+    # libyaml's parser where PyYAML has it: five times faster, and rendering has to be quick
+    _BaseLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 Record = TypeVar("Record")
 
-# libyaml's parser where it is built in: five times faster, and rendering has to be quick
-_Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# No registry file has more open brackets or a longer line. Both parsers recurse with each level,
+# and libyaml's C stack overflows without an exception.
+_NESTING_LIMIT = 5_000
+
+_WHOLE_NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
+_DECIMAL_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?")
 
 
-class _Mapping(dict):
+class _Mapping(dict[Any, Any]):
     """A mapping that remembers the line of each of its keys."""
 
     lines: dict[Any, int]
 
 
-class _Sequence(list):
+class _Sequence(list[Any]):
     """A list that remembers the line of each of its items."""
 
     lines: list[int]
 
 
-# more open brackets or a longer line than this is no registry file, and could nest until the parser's stack overflows
-_MOST_NESTING = 5_000
+class _Loader(_BaseLoader):
+    """PyYAML's loader with constructors that refuse what reads otherwise than it looks.
 
-_WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
-_DECIMAL = re.compile(r"[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?")
-
-
-class _Loader(_Base):
-    """Builds each node once, from what it shows."""
+    Each node is built once, so that an alias shows.
+    """
 
     path: Path
 
@@ -55,18 +63,19 @@ class _Loader(_Base):
         return RegistryError(f"{self.path}:{node.start_mark.line + 1}: {problem}", hint)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        # an alias is the anchor's own node, met a second time
         if node in self.constructed_objects or node in self.recursive_objects:
             raise self.refused(
-                node, "what has an anchor (&) is used again (*)", "write it out in each place"
+                node, "an anchor (&) is used again (*)", "write it out in each place"
             )
         try:
             return super().construct_object(node, deep)
         except ValueError as error:  # 2026-02-30
             raise self.refused(
-                node, f"{node.value!r}: {error}", "mend the value, or quote it if it is text"
+                node, f"{node.value!r}: {error}", "fix the value, or quote it if it is text"
             ) from None
 
-    def construct_mapping_strictly(self, node: yaml.MappingNode) -> _Mapping:
+    def construct_strict_mapping(self, node: yaml.MappingNode) -> _Mapping:
         mapping = _Mapping()
         mapping.lines = {}
         for key_node, value_node in node.value:
@@ -74,18 +83,21 @@ class _Loader(_Base):
                 raise self.refused(key_node, "a key is a list or a mapping", "write a word")
             key = self.construct_object(key_node, deep=True)
             if key in mapping:
-                raise self.refused(key_node, f"key {key!r} stands twice", "keep one of them")
+                raise self.refused(key_node, f"key {key!r} occurs twice", "delete one of them")
             mapping[key] = self.construct_object(value_node, deep=True)
             mapping.lines[key] = key_node.start_mark.line + 1
         return mapping
 
-    def construct_sequence_strictly(self, node: yaml.SequenceNode) -> _Sequence:
-        sequence = _Sequence(self.construct_object(item, deep=True) for item in node.value)
-        sequence.lines = [item.start_mark.line + 1 for item in node.value]
+    def construct_strict_sequence(self, node: yaml.SequenceNode) -> _Sequence:
+        sequence = _Sequence()
+        sequence.lines = []
+        for item in node.value:
+            sequence.append(self.construct_object(item, deep=True))
+            sequence.lines.append(item.start_mark.line + 1)
         return sequence
 
-    def construct_whole(self, node: yaml.ScalarNode) -> int:
-        if not _WHOLE.fullmatch(node.value):
+    def construct_whole_number(self, node: yaml.ScalarNode) -> int:
+        if not _WHOLE_NUMBER.fullmatch(node.value):
             raise self.refused(
                 node,
                 f"YAML reads {node.value} as a number of another base",
@@ -93,8 +105,10 @@ class _Loader(_Base):
             )
         return int(node.value)
 
-    def construct_decimal(self, node: yaml.ScalarNode) -> float:
-        value = float(node.value) if _DECIMAL.fullmatch(node.value) else math.inf
+    def construct_decimal_number(self, node: yaml.ScalarNode) -> float:
+        value = math.inf
+        if _DECIMAL_NUMBER.fullmatch(node.value):
+            value = float(node.value)
         if not math.isfinite(value):
             raise self.refused(
                 node, f"{node.value} is not a finite decimal number", "write it like 3.0e-4"
@@ -111,45 +125,49 @@ class _Loader(_Base):
         return bool(node.value == "true")
 
 
-_Loader.add_constructor(
-    yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _Loader.construct_mapping_strictly
-)
-_Loader.add_constructor(
-    yaml.resolver.BaseResolver.DEFAULT_SEQUENCE_TAG, _Loader.construct_sequence_strictly
-)
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_decimal)
-_Loader.add_constructor("tag:yaml.org,2002:bool", _Loader.construct_flag)
+def _use(tag: str, constructor: Callable[[Any, Any], Any]) -> None:
+    _Loader.add_constructor(f"tag:yaml.org,2002:{tag}", constructor)
+
+
+_use("map", _Loader.construct_strict_mapping)
+_use("seq", _Loader.construct_strict_sequence)
+_use("int", _Loader.construct_whole_number)
+_use("float", _Loader.construct_decimal_number)
+_use("bool", _Loader.construct_flag)
 
 
 def load(path: Path, record: type[Record]) -> Record:
-    """Read `path` as one `record`, a frozen dataclass whose fields state the keys and their types.
+    """Read `path` as one `record`, a frozen dataclass whose fields are its keys and their types.
 
-    A file that begins with `extends: NAME` takes the top-level keys it does not state from NAME.yml beside it: one
-    level, no chains.
+    With `extends: NAME` the top-level keys that the file does not state come from NAME.yml beside
+    it, which may not extend another.
     """
     value = _parse(path)
     if isinstance(value, _Mapping) and "extends" in value:
-        value = _extended(value, path)
-    return _build_record(value, record, str(path), 1, "", path.stem)
+        value = _extend(value, path)
+    result: Record = _build_record(value, record, _Place(str(path), 1, ""), path.stem)
+    return result
 
 
-def _extended(value: _Mapping, path: Path) -> _Mapping:
-    line, name = value.lines["extends"], value.pop("extends")
+def _extend(value: _Mapping, path: Path) -> _Mapping:
+    """`value` with the keys that it lacks from the file that it extends."""
+    name = value.pop("extends")
+    line = value.lines["extends"]
     siblings = {sibling.stem: sibling for sibling in path.parent.glob("*.yml")}
     if not isinstance(name, str) or name not in siblings:
         raise RegistryError(
             f"{path}:{line}: extends {name!r}, which is not a file beside it",
-            "name a sibling's stem",
+            f"valid: {', '.join(sorted(siblings))}",
         )
-    base_path = siblings[name]
-    base = _parse(base_path)
+    base = _parse(siblings[name])
     if not isinstance(base, _Mapping) or "extends" in base:
         raise RegistryError(
-            f"{path}:{line}: {base_path} cannot be extended", "extend a file that extends nothing"
+            f"{path}:{line}: {siblings[name]} cannot be extended",
+            "extend a file that extends nothing",
         )
     for key in base.keys() - value.keys():
         value[key] = base[key]
+        # errors in what is inherited point at `extends:`, the file's own part in them
         value.lines[key] = line
     return value
 
@@ -158,15 +176,15 @@ def _parse(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise RegistryError(f"{path}: no such file", "check the path") from None
+        raise RegistryError(f"{path}: no such file", f"see what is in {path.parent}") from None
     except UnicodeDecodeError as error:
         raise RegistryError(
             f"{path}: not UTF-8 ({error.reason} at byte {error.start})", "save it as UTF-8"
         ) from None
-    if (
-        text.count("[") + text.count("{") + max(map(len, text.splitlines()), default=0)
-        > _MOST_NESTING
-    ):
+    brackets = text.count("[") + text.count("{")
+    longest_line = max(map(len, text.splitlines()), default=0)
+    # a line of `- - - -` nests without brackets, as often as it is long
+    if brackets + longest_line > _NESTING_LIMIT:
         raise RegistryError(
             f"{path}: too many brackets or too long a line", "split the file or the line"
         )
@@ -178,118 +196,145 @@ def _parse(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise RegistryError(f"{where}: not valid YAML: {problem}", "mend that line") from None
+        raise RegistryError(f"{where}: not valid YAML: {problem}", "fix that line") from None
     except RecursionError:
-        raise RegistryError(f"{path}: nested too deeply", "write it flat") from None
+        raise RegistryError(f"{path}: nested too deeply", "flatten it") from None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a value stands: file, line, and its key from the top (`node.gpus`), "" for the file."""
+
+    path: str
+    line: int
+    key: str
+
+    def below(self, key: str, line: int) -> "_Place":
+        """The place of a value in this one."""
+        if self.key:
+            key = f"{self.key}.{key}"
+        return _Place(self.path, line, key)
+
+    def item(self, index: int, line: int) -> "_Place":
+        """The place of a list's item."""
+        return _Place(self.path, line, f"{self.key}[{index}]")
+
+    def mistyped(self, value: Any, kind: str) -> RegistryError:
+        """The error that `value` is not of this kind."""
+        hint = f"write {kind}"
+        if isinstance(value, str) and "number" in kind:
+            hint = "write 3.0e-4 or 3.0e+10, not 3e-4 or 3e10; YAML reads the latter as text"
+        elif kind == "text":
+            hint = f'quote it: "{value}"'
+        what = self.key or "the file"
+        return RegistryError(
+            f"{self.path}:{self.line}: {what} must be {kind}, not {reprlib.repr(value)}", hint
+        )
 
 
 @functools.cache
 def _fields(record: type) -> dict[str, tuple[Any, bool]]:
+    """A record's fields: the type of each, and whether it is required."""
     hints = typing.get_type_hints(record)
-    return {
-        field.name: (
-            hints[field.name],
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+    fields = {}
+    for field in dataclasses.fields(record):
+        has_default = (
+            field.default is not dataclasses.MISSING
+            or field.default_factory is not dataclasses.MISSING
         )
-        for field in dataclasses.fields(record)
-    }
+        fields[field.name] = (hints[field.name], not has_default)
+    return fields
 
 
-def _build(value: Any, wanted: Any, path: str, line: int, key: str) -> Any:
-    """`value` as `wanted`: a dataclass, tuple[X, ...], dict[str, X], X | None, or a scalar type."""
-    if dataclasses.is_dataclass(wanted):
-        return _build_record(value, wanted, path, line, key, None)
-    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+def _build(value: Any, kind: Any, place: _Place) -> Any:
+    """`value` as a `kind`: a dataclass, tuple[X, ...], dict[str, X], X | None, or a scalar type."""
+    if dataclasses.is_dataclass(kind):
+        return _build_record(value, kind, place, None)
+    origin = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
     if origin is types.UnionType or origin is typing.Union:
         if value is None:
             return None
-        return _build(value, next(a for a in arguments if a is not type(None)), path, line, key)
+        alternatives = [argument for argument in arguments if argument is not types.NoneType]
+        return _build(value, alternatives[0], place)
     if origin is typing.Literal:
         if value not in arguments:
-            raise _mistyped(value, f"one of {', '.join(map(str, arguments))}", path, line, key)
+            raise place.mistyped(value, f"one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple:
         if not isinstance(value, _Sequence):
-            raise _mistyped(value, "a list", path, line, key)
-        return tuple(
-            _build(item, arguments[0], path, value.lines[i], f"{key}[{i}]")
-            for i, item in enumerate(value)
-        )
+            raise place.mistyped(value, "a list")
+        items = []
+        for index, item in enumerate(value):
+            items.append(_build(item, arguments[0], place.item(index, value.lines[index])))
+        return tuple(items)
     if origin is dict:
         if not isinstance(value, _Mapping):
-            raise _mistyped(value, "a mapping", path, line, key)
-        return _build_dict(value, arguments, path, key)
-    return _build_scalar(value, wanted, path, line, key)
+            raise place.mistyped(value, "a mapping")
+        return _build_dict(value, arguments[0], arguments[1], place)
+    return _build_scalar(value, kind, place)
 
 
-def _build_dict(value: _Mapping, types_of: tuple[Any, ...], path: str, key: str) -> dict[Any, Any]:
-    built = {}
+def _build_dict(value: _Mapping, key_kind: Any, kind: Any, place: _Place) -> dict[Any, Any]:
+    result = {}
     for name, item in value.items():
-        line, inner = value.lines[name], f"{key}.{name}" if key else str(name)
-        _build(name, types_of[0], path, line, f"key {name!r} of {key}")
-        if dataclasses.is_dataclass(types_of[1]):
-            built[name] = _build_record(item, types_of[1], path, line, inner, name)
+        line = value.lines[name]
+        _build(name, key_kind, _Place(place.path, line, f"key {name!r} of {place.key}"))
+        inner = place.below(str(name), line)
+        if dataclasses.is_dataclass(kind):
+            result[name] = _build_record(item, kind, inner, name)
         else:
-            built[name] = _build(item, types_of[1], path, line, inner)
-    return built
+            result[name] = _build(item, kind, inner)
+    return result
 
 
-def _build_record(value: Any, record: Any, path: str, line: int, key: str, name: str | None) -> Any:
-    """`value` as a dataclass; `name` fills the field of that name, where the record has one."""
+def _build_record(value: Any, record: Any, place: _Place, name: str | None) -> Any:
+    """`value` as a dataclass; `name` becomes the field of that name, where the record has one."""
     if not isinstance(value, _Mapping):
-        raise _mistyped(value, "a mapping", path, line, key)
+        raise place.mistyped(value, "a mapping")
     fields = dict(_fields(record))
-    given = {"name": name} if name is not None and fields.pop("name", None) else {}
-    for unknown in (found for found in value if found not in fields):
-        raise RegistryError(
-            f"{path}:{value.lines[unknown]}: unknown key {unknown!r}",
-            f"valid keys: {', '.join(sorted(fields))}",
-        )
-    missing = [field for field, (_, required) in fields.items() if required and field not in value]
+    values = {}
+    if name is not None and "name" in fields:
+        values["name"] = name
+        # the key is the name: the record cannot state another
+        del fields["name"]
+    for key in value:
+        if key not in fields:
+            raise RegistryError(
+                f"{place.path}:{value.lines[key]}: unknown key {key!r}",
+                f"valid keys: {', '.join(sorted(fields))}",
+            )
+    missing = []
+    for key, (_, is_required) in fields.items():
+        if is_required and key not in value:
+            missing.append(key)
     if missing:
-        raise RegistryError(
-            f"{path}:{line}: missing key{'s' * (len(missing) > 1)} {', '.join(missing)}"
-            + (f" in {key}" if key else ""),
-            "add " + ("them" if len(missing) > 1 else "it"),
-        )
-    built = {
-        field: _build(
-            item, fields[field][0], path, value.lines[field], f"{key}.{field}" if key else field
-        )
-        for field, item in value.items()
-    }
+        raise _missing_keys(missing, place)
+    for key, item in value.items():
+        kind, _ = fields[key]
+        values[key] = _build(item, kind, place.below(key, value.lines[key]))
     try:
-        return record(**given, **built)
-    except ValueError as error:  # what a record's own __post_init__ finds wrong
-        raise RegistryError(
-            f"{path}:{line}: {key + ': ' if key else ''}{error}", "mend the value"
-        ) from None
+        return record(**values)
+    except ValueError as error:  # raised by the record's own __post_init__
+        what = f"{place.key}: " if place.key else ""
+        raise RegistryError(f"{place.path}:{place.line}: {what}{error}", "fix the value") from None
 
 
-def _build_scalar(value: Any, wanted: Any, path: str, line: int, key: str) -> Any:
-    if wanted is float and type(value) is int:
+def _missing_keys(keys: list[str], place: _Place) -> RegistryError:
+    noun = "key" if len(keys) == 1 else "keys"
+    problem = f"{place.path}:{place.line}: missing {noun} {', '.join(keys)}"
+    if place.key:
+        problem += f" in {place.key}"
+    return RegistryError(problem, f"add {', '.join(f'{key}:' for key in keys)}")
+
+
+_SCALAR_KINDS = {str: "text", int: "a whole number", float: "a number"}
+
+
+def _build_scalar(value: Any, kind: type, place: _Place) -> Any:
+    if kind is float and type(value) is int:
         return float(value)
-    if wanted is datetime.date and type(value) is datetime.date:
-        return value
-    if type(value) is not wanted:
-        raise _mistyped(
-            value,
-            {str: "text", int: "a whole number", float: "a number"}.get(
-                wanted, str(wanted.__name__)
-            ),
-            path,
-            line,
-            key,
-        )
+    # not isinstance: True is an int, and a datetime is a date
+    if type(value) is not kind:
+        raise place.mistyped(value, _SCALAR_KINDS.get(kind, kind.__name__))
     return value
-
-
-def _mistyped(value: Any, wanted: str, path: str, line: int, key: str) -> RegistryError:
-    hint = "write it as that"
-    if isinstance(value, str) and "number" in wanted:
-        hint = "write 3.0e-4 or 3.0e+10, not 3e-4 or 3e10; YAML reads the latter as text"
-    elif wanted == "text":
-        hint = f'quote it: "{value}"'
-    return RegistryError(
-        f"{path}:{line}: {key or 'the file'} must be {wanted}, not {reprlib.repr(value)}", hint
-    )

@@ -11,7 +11,7 @@ from encore.registry.folder import FOLDER
 
 @dataclass(frozen=True)
 class TokenizerFacts:
-    """A tokenizer by its files' SHA-256; no files means that it is trained on the user's machine."""
+    """A tokenizer; files: SHA-256 by file name, empty for one that is trained on the machine."""
 
     name: str
     vocabulary: int
