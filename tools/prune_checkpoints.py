@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Free the disk of checkpoints that are not needed: dry unless --delete is given.
+"""Free the disk space of checkpoints that are not needed; prints them unless --delete is given.
 
-Without a rule it finds torn and orphaned checkpoints and what killed writes left; --keep-last and --keep-every also
-let whole ones go that neither keeps. Never goes what training would continue from, the newest whole checkpoint, what
-`latest` names, what changed in the last hour, a link, and what is no checkpoint of Megatron-DeepSpeed's.
+Without a rule it finds torn and orphaned checkpoints and what killed writes left behind. With
+--keep-last or --keep-every it also finds whole checkpoints that neither of them keeps. It never
+deletes the checkpoint that training would resume from, the newest whole one, the one that `latest`
+names, what changed in the last hour, a link, or anything that Megatron-DeepSpeed did not write.
 
 examples:
   tools/prune_checkpoints.py checkpoints/146m14b400m
@@ -14,13 +15,11 @@ examples:
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from encore import cli, human
+from encore.checkpoints.prune import PruneEntry, RetentionRule, delete, survey
 from encore.errors import UsageError
-
-if TYPE_CHECKING:
-    from encore.checkpoints.prune import PruneEntry
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,19 +33,23 @@ def build_parser() -> argparse.ArgumentParser:
         help="a run's folder of global_step folders",
     )
     parser.add_argument(
-        "--keep-last", type=int, metavar="N", help="of the whole checkpoints keep the N newest"
+        "--keep-last", type=int, metavar="N", help="keep the N newest whole checkpoints"
     )
     parser.add_argument(
         "--keep-every",
         type=human.amount,
         metavar="N",
-        help="and those whose step is a multiple of N",
+        help="keep whole checkpoints whose step is a multiple of N",
     )
     parser.add_argument(
-        "--idle", type=float, default=60, metavar="MIN", help="keep what changed since; default: 60"
+        "--idle",
+        type=float,
+        default=60,
+        metavar="MIN",
+        help="keep what changed in the last MIN minutes; default: 60",
     )
-    parser.add_argument("--delete", action="store_true", help="really delete")
-    parser.add_argument("--json", action="store_true", help="the findings as JSON")
+    parser.add_argument("--delete", action="store_true", help="delete, do not just print")
+    parser.add_argument("--json", action="store_true", help="print the folders as JSON")
     return parser
 
 
@@ -54,40 +57,37 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     args = build_parser().parse_args(argv)
     if args.idle < 0:
-        raise UsageError(f"--idle {args.idle} is less than no time", "give minutes")
-    from encore.checkpoints import (
-        prune,
-    )  # torch takes seconds, for which --help and a wrong argument need not wait
-
-    rule = prune.RetentionRule(args.keep_every, args.keep_last, args.idle * 60)
-    found = [entry for folder in args.folders for entry in prune.survey(folder, rule)]
+        raise UsageError(f"--idle {args.idle:g} is negative", "give minutes, 0 or more")
+    rule = RetentionRule(args.keep_every, args.keep_last, args.idle * 60)
+    entries = [entry for folder in args.folders for entry in survey(folder, rule)]
     if args.json:
-        cli.print_json([as_json(entry) for entry in found])
-    elif found:
-        print(human.table(map(row, found), header=("", "checkpoint", "size", "is", "because")))
-    doomed = [entry for entry in found if entry.delete]
+        cli.print_json([as_json(entry) for entry in entries])
+    elif entries:
+        header = ("", "checkpoint", "size", "is", "because")
+        print(human.table(map(row, entries), header))
+    deletable = [entry for entry in entries if entry.delete]
+    outcome = "would be freed by --delete"
     if args.delete:
-        doomed = []
-        for gone in prune.delete(found, rule):
-            cli.say(f"deleted {gone.path}")
-            doomed.append(gone)
-    freed, verb = (
-        sum(entry.bytes for entry in doomed),
-        "freed" if args.delete else "would be freed by --delete",
-    )
+        deletable = []
+        for entry in delete(entries, rule):
+            cli.say(f"deleted {entry.path}")
+            deletable.append(entry)
+        outcome = "freed"
+    size = sum(entry.bytes for entry in deletable)
     cli.say(
-        f"{human.byte_size(freed)} ({freed:,} bytes) {verb}: {len(doomed)} of {len(found)} folders"
+        f"{human.byte_size(size)} ({size:,} bytes) {outcome}:"
+        f" {len(deletable)} of {len(entries)} folders"
     )
     return 0
 
 
-def row(entry: "PruneEntry") -> tuple[str, str, str, str, str]:
+def row(entry: PruneEntry) -> tuple[str, str, str, str, str]:
     """An entry's line."""
     action = "delete" if entry.delete else "keep"
     return action, str(entry.path), human.byte_size(entry.bytes), entry.state, entry.reason
 
 
-def as_json(entry: "PruneEntry") -> dict[str, Any]:
+def as_json(entry: PruneEntry) -> dict[str, Any]:
     """An entry for a script."""
     return dataclasses.asdict(entry) | {"path": str(entry.path)}
 

@@ -19,11 +19,11 @@ from encore.checkpoints import (
     convert,
     gpt2_reader,
     megatron_reader,
-    safe_load,
+    model_states,
     safetensors_shards,
     step_folder,
+    torch_file,
 )
-from encore.checkpoints import layers as checkpoint_layers
 from encore.errors import CheckpointError, DataError, OutputError, UsageError
 from encore.model.config import ModelConfig
 from encore.model.gpt import GPT
@@ -118,7 +118,11 @@ def test_to_transformers_and_back_is_the_same_bit_for_bit(
     back = megatron_reader.read(
         convert.to_megatron(folder / "hf", folder / "back", other, pipeline).path
     )
-    assert (back.tensor, back.pipeline, back.vocabulary) == (other, pipeline, vocabulary)
+    assert (back.states.tensor_parallel, back.states.pipeline_parallel, back.vocabulary) == (
+        other,
+        pipeline,
+        vocabulary,
+    )
     assert differing(read_all(back), layers, vocabulary) == []
     assert back.config == replace(config, padded_vocab_size=back.config.padded_vocab_size)
 
@@ -145,7 +149,10 @@ def test_resharding_there_and_back_is_the_same_bit_for_bit(
     there = convert.reshard(step, folder / "there", other, pipeline, None)
     room = min(config.padded_vocab_size, megatron_reader.read(there.path).config.padded_vocab_size)
     back = megatron_reader.read(convert.reshard(there.path, folder / "back", tensor, 1, None).path)
-    assert (back.tensor, back.config.padded_vocab_size) == (tensor, config.padded_vocab_size)
+    assert (back.states.tensor_parallel, back.config.padded_vocab_size) == (
+        tensor,
+        config.padded_vocab_size,
+    )
     assert room >= vocabulary and differing(read_all(back), layers, room) == []
 
 
@@ -209,9 +216,7 @@ def test_heads_that_gpt2_cannot_hold_are_refused_by_name(tmp_path: Path) -> None
 def test_a_resharded_checkpoint_keeps_its_arguments_and_says_what_it_lacks(tmp_path: Path) -> None:
     done = convert.reshard(GENUINE / "tp1" / "checkpoint", tmp_path / "out", 4, 2, None)
     assert any("--no-load-optim --no-load-rng" in note for note in done.notes)
-    before = safe_load.arguments(
-        safe_load.model_states(megatron_reader.find(GENUINE / "tp1" / "checkpoint"))
-    )
+    before = model_states.read(megatron_reader.find(GENUINE / "tp1" / "checkpoint")).arguments
     assert (
         done.path == tmp_path / "out" / "global_step20"
         and step_folder.newest(tmp_path / "out", False).step
@@ -220,8 +225,8 @@ def test_a_resharded_checkpoint_keeps_its_arguments_and_says_what_it_lacks(tmp_p
         len(list(done.path.glob("mp_rank_*"))) == 8 and len(list(done.path.glob("layer_*"))) == 16
     )
     for rank in range(8):
-        states = safe_load.model_states(done.path, rank)
-        after = safe_load.arguments(states)
+        states = model_states.read(done.path, rank)
+        after = states.arguments
         changed = {name for name in before if before[name] != after[name]} - {
             "position_embedding_type",
             "rank",
@@ -234,16 +239,16 @@ def test_a_resharded_checkpoint_keeps_its_arguments_and_says_what_it_lacks(tmp_p
         } | {"data_parallel_size"}
         assert after["position_embedding_type"].name == "megatron.enums.PositionEmbeddingType"
         assert after["position_embedding_type"].values == (2,)
-        assert (after["rank"], states["mp_world_size"], states["iteration"]) == (rank, 8, 20)
-        assert states["lr_scheduler"]["decay_style"] == "cosine"
+        assert (after["rank"], states.model_ranks, states.raw["iteration"]) == (rank, 8, 20)
+        assert states.raw["lr_scheduler"]["decay_style"] == "cosine"
 
 
 def test_the_trainers_model_takes_what_to_megatron_writes(tmp_path: Path) -> None:
     convert.to_transformers(GENUINE / "tp1" / "checkpoint", tmp_path / "hf", None, SHARD)
     done = convert.to_megatron(tmp_path / "hf", tmp_path / "out", 1, 1)
     assert (tmp_path / "out" / "latest").read_text() == "global_step0"
-    arguments = safe_load.arguments(safe_load.model_states(done.path))
-    model = GPT.empty(checkpoint_layers.config(arguments))
+    arguments = model_states.read(done.path).arguments
+    model = GPT.empty(model_states.model_config(arguments))
     model.fill(megatron_reader.read(done.path).weights())
     assert arguments["bf16"] and arguments["padded_vocab_size"] == 5120
     assert torch.equal(
@@ -260,7 +265,7 @@ def test_what_is_not_this_conversion_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine" / "thesis.txt").write_text("years")
     convert.to_transformers(step, tmp_path / "hf", None, SHARD)
     for out in (tmp_path / "mine", tmp_path / "hf", tmp_path / "mine" / "thesis.txt"):
-        with pytest.raises(OutputError, match="is there already"):
+        with pytest.raises(OutputError, match="already exists"):
             convert.reshard(step, out, 1, 1, None)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     before = digest(tmp_path / "hf")
@@ -384,7 +389,7 @@ def test_one_weight_is_in_memory_at_a_time(
         counted(megatron_reader.MegatronCheckpoint._weight),
     )
     monkeypatch.setattr(safetensors_shards, "save_file", counted(safetensors_shards.save_file))
-    monkeypatch.setattr(step_folder, "put", counted(step_folder.put))
+    monkeypatch.setattr(torch_file, "save", counted(torch_file.save))
     shard = 300_000
     convert.to_transformers(step, tmp_path / "hf", None, shard)
     assert len(peaks) > 80 and max(peaks) <= 1.3 * largest + shard

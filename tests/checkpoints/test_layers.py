@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from encore.checkpoints import layers, safe_load, tensor_parallel
+from encore.checkpoints import inert_pickle, layers, model_states, tensor_parallel
 from encore.errors import CheckpointError, UsageError
 from encore.model.config import ModelConfig
 from encore.model.gpt import GPT
@@ -28,7 +28,8 @@ def test_parts_are_megatrons_and_together_the_whole(number: int, tensor: int) ->
     layer = weights(SMALL)[number]
     read = as_layer(layer, number)
     divided = [
-        {name: layers.share(read, name, rank, tensor) for name in layer} for rank in range(tensor)
+        {name: layers.rank_part(read, name, rank, tensor) for name in layer}
+        for rank in range(tensor)
     ]
     for rank, part in enumerate(divided):
         expected = parts(layer, rank, tensor)
@@ -75,7 +76,7 @@ def test_an_unknown_version_is_refused() -> None:
     ("change", "word"),
     [
         ({"mlp.dense_4h_to_h.bias": None}, "there: layer 3 lacks mlp.dense_4h_to_h.bias"),
-        ({"mlp.gate.weight": torch.ones(1)}, "mlp.gate.weight, which a GPT has not"),
+        ({"mlp.gate.weight": torch.ones(1)}, "mlp.gate.weight, which is no weight of a GPT"),
     ],
 )
 def test_a_layer_that_is_not_a_gpts_is_refused_by_name(
@@ -93,7 +94,7 @@ def test_a_layer_that_is_not_a_gpts_is_refused_by_name(
     [
         ({"position_embedding_type": "rotary"}, "rotary"),
         (
-            {"position_embedding_type": type("P", (safe_load.StandIn,), {"name": "x"})(3)},
+            {"position_embedding_type": type("P", (inert_pickle.StandIn,), {"name": "x"})(3)},
             "position_embedding_type 3",
         ),
         ({"glu_activation": "swiglu"}, "glu_activation"),
@@ -109,7 +110,7 @@ def test_a_layer_that_is_not_a_gpts_is_refused_by_name(
 )
 def test_another_model_is_refused_by_name(feature: dict[str, object], word: str) -> None:
     with pytest.raises(CheckpointError, match=word):
-        layers.config(asdict(SMALL) | feature)
+        model_states.model_config(asdict(SMALL) | feature)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_another_model_is_refused_by_name(feature: dict[str, object], word: str)
     ],
 )
 def test_gelu_is_the_tanh_form_where_training_used_it(said: dict[str, bool], tanh: bool) -> None:
-    assert layers.config(asdict(SMALL) | said).bias_gelu_fusion == tanh
+    assert model_states.model_config(asdict(SMALL) | said).bias_gelu_fusion == tanh
 
 
 @given(
@@ -154,15 +155,15 @@ def test_padding_weighs_no_more_than_average_words() -> None:
     layer = as_layer(
         {layers.WORDS: words, "position_embeddings.weight": torch.ones(24, 16)}, 1, config
     )
-    padded = torch.cat([layers.words_share(layer, 1000, 1024, rank, 4) for rank in range(4)])
+    padded = torch.cat([layers.words_part(layer, 1000, 1024, rank, 4) for rank in range(4)])
     assert torch.equal(padded[:1000], words) and len(padded) == 1024
     with_it, without = (torch.logsumexp(rows @ hidden, 0) for rows in (padded, words))
     assert 0 <= with_it - without <= 24 / 1000 + 1e-4
-    again = [layers.words_share(layer, 900, 960, rank, 2) for rank in range(2)]
+    again = [layers.words_part(layer, 900, 960, rank, 2) for rank in range(2)]
     assert torch.equal(torch.cat(again), words[:960])
 
 
 @pytest.mark.parametrize(("tensor", "pipeline"), [(3, 1), (0, 1), (-1, 1), (1, 3), (1, 0), (8, 1)])
 def test_degrees_that_do_not_fit_are_usage_errors(tensor: int, pipeline: int) -> None:
     with pytest.raises(UsageError):
-        layers.check_degrees(SMALL, tensor, pipeline)
+        tensor_parallel.check_degrees(SMALL, tensor, pipeline)

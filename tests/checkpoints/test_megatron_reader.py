@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from encore.checkpoints import file_names, generate, megatron_reader, safe_load, step_folder
+from encore.checkpoints import file_names, generate, megatron_reader, torch_file
 from encore.errors import CheckpointError
 from encore.train import arguments, state
 from encore.train.world import World
@@ -41,7 +41,13 @@ def test_layer_files_of_any_degree_and_type(
 ) -> None:
     layers = random_weights(SMALL, dtype=dtype)
     step = megatron_reader.read(write(tmp_path, SMALL, layers, tensor, pipeline=2))
-    assert (step.tensor, step.pipeline, step.weights_from, step.vocabulary) == (
+    states = step.states
+    assert (
+        states.tensor_parallel,
+        states.pipeline_parallel,
+        step.weights_from,
+        step.vocabulary,
+    ) == (
         tensor,
         2,
         "layer files",
@@ -118,9 +124,9 @@ def test_forks_that_number_their_layers_otherwise(tmp_path: Path) -> None:
 def test_copies_that_differ_between_ranks_are_said(tmp_path: Path) -> None:
     layers = random_weights(SMALL)
     path = write(tmp_path, SMALL, layers, tensor=2)
-    second = safe_load.load(path / file_names.layer_file(3, 1))
+    second = torch_file.load(path / file_names.layer_file(3, 1))
     second["input_layernorm.bias"] += 1
-    step_folder.put(path / file_names.layer_file(3, 1), second)
+    torch_file.save(path / file_names.layer_file(3, 1), second)
     step = megatron_reader.read(path)
     assert same(step, layers) and step.differing == {"layer 3 input_layernorm.bias"}
 
@@ -187,17 +193,17 @@ def test_damaged_partitions_are_refused(damage: str, tmp_path: Path) -> None:
     path = write_partitions(tmp_path, FOUR, random_weights(FOUR), 1, 1, 1)
     optimizer, model = (
         path / file_names.optimizer_file(0, True),
-        path / file_names.MODEL_STATES.format(0),
+        path / file_names.model_states_file(),
     )
-    held, states = safe_load.load(optimizer)["optimizer_state_dict"], safe_load.load(model)
+    held, states = torch_file.load(optimizer)["optimizer_state_dict"], torch_file.load(model)
     states["param_shapes"] = [{"x": 3}] if damage == "shapes" else states["param_shapes"]
     name, places = next(iter(held["param_slice_mappings"][0].items()))
     held["param_slice_mappings"] = {"places": 3, "address": [{name: places.values}] * 2}.get(
         damage, [{}, {}]
     )
     held["single_partition_of_fp32_groups"] = [3, 3] if damage == "weights" else [torch.ones(1)] * 2
-    step_folder.put(optimizer, {"optimizer_state_dict": held})
-    step_folder.put(model, states)
+    torch_file.save(optimizer, {"optimizer_state_dict": held})
+    torch_file.save(model, states)
     with pytest.raises(
         CheckpointError, match=r"shapes|their places|another form|where its parameters lie"
     ):
@@ -210,7 +216,7 @@ def test_the_newest_whole_step_of_a_folder_is_taken(tmp_path: Path) -> None:
     (step / "mp_rank_00_model_states.pt").unlink()
     with pytest.raises(CheckpointError, match=r"mp_rank_00_model_states\.pt does not exist"):
         megatron_reader.read(step)
-    with pytest.raises(CheckpointError, match="no checkpoint and holds none"):
+    with pytest.raises(CheckpointError, match="no checkpoint and holds no complete one"):
         megatron_reader.find(tmp_path / "absent")
 
 

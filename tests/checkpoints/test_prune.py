@@ -9,8 +9,7 @@ from pathlib import Path
 import prune_checkpoints
 import pytest
 import torch
-from encore.checkpoints import prune as pruning
-from encore.checkpoints import step_folder
+from encore.checkpoints import prune, step_folder
 from encore.checkpoints.prune import PruneEntry, RetentionRule
 from encore.errors import CheckpointError, OutputError, UsageError
 from helpers.kills import kills
@@ -48,11 +47,11 @@ def run(tmp_path: Path, whole: Path) -> Path:
 
 
 def going(folder: Path, rule: RetentionRule = NOW) -> set[str]:
-    return {entry.path.name for entry in pruning.survey(folder, rule) if entry.delete}
+    return {entry.path.name for entry in prune.survey(folder, rule) if entry.delete}
 
 
 def by_name(folder: Path, rule: RetentionRule = NOW) -> dict[str, PruneEntry]:
-    return {entry.path.name: entry for entry in pruning.survey(folder, rule)}
+    return {entry.path.name: entry for entry in prune.survey(folder, rule)}
 
 
 def steps(*numbers: int) -> set[str]:
@@ -123,7 +122,7 @@ def test_what_training_would_go_on_from_never_goes(
     before = step_folder.newest(folder).step, step_folder.newest(folder, optimizer=False).step
     highest = max((step for step, kind in kinds.items() if kind == "whole"), default=None)
     rule = RetentionRule(every, last, 0)
-    list(pruning.delete(pruning.survey(folder, rule), rule))
+    list(prune.delete(prune.survey(folder, rule), rule))
     assert (
         step_folder.newest(folder).step,
         step_folder.newest(folder, optimizer=False).step,
@@ -147,7 +146,7 @@ def test_torn_ones_go_and_say_why(run: Path, name: str, kept: float) -> None:
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     assert going(run) == steps(30)
     assert (
-        by_name(run)["global_step30"].state == pruning.TORN
+        by_name(run)["global_step30"].state == prune.TORN
         and name in by_name(run)["global_step30"].reason
     )
 
@@ -156,13 +155,13 @@ def test_layers_without_states_are_orphaned(run: Path) -> None:
     (run / "global_step30" / STATES).unlink()
     (run / "global_step70").mkdir()
     found = by_name(run)
-    assert found["global_step30"].state == found["global_step70"].state == pruning.ORPHANED
+    assert found["global_step30"].state == found["global_step70"].state == prune.ORPHANED
     assert going(run) == steps(30, 70)
 
 
 def test_genuine_checkpoints_of_one_and_two_tensor_ranks_are_known() -> None:
-    states = [pruning.survey(GENUINE / tp / "checkpoint", NOW)[0].state for tp in ("tp1", "tp2")]
-    assert states == [pruning.WHOLE, pruning.WEIGHTS]
+    states = [prune.survey(GENUINE / tp / "checkpoint", NOW)[0].state for tp in ("tp1", "tp2")]
+    assert states == [prune.WHOLE, prune.WEIGHTS]
 
 
 def test_pipeline_stages_have_states_but_no_layers_of_their_own(run: Path) -> None:
@@ -194,7 +193,7 @@ def test_what_the_kit_does_not_understand_stays(run: Path) -> None:
     (run / "global_step50" / STATES).unlink()
     (run / "global_step50" / "model.safetensors").write_bytes(b"mine")
     found = by_name(run, RetentionRule(last=1, idle_s=0))
-    assert {name for name, entry in found.items() if entry.state == pruning.UNKNOWN} == steps(
+    assert {name for name, entry in found.items() if entry.state == prune.UNKNOWN} == steps(
         10, 20, 30, 40, 50
     )
     assert not any(entry.delete for entry in found.values())
@@ -223,14 +222,14 @@ def test_what_killed_writes_left_goes_but_for_the_only_copy(run: Path) -> None:
         ".global_step60.replaced",
         ".global_step90.unfinished",
         ".global_step90.replaced",
-        ".global_step5.pruned",
+        ".global_step5.removed",
     ):
         (run / name).mkdir()
     (run / ".global_step70.unfinished").mkdir()
     assert going(run) == {
         ".global_step60.replaced",
         ".global_step70.unfinished",
-        ".global_step5.pruned",
+        ".global_step5.removed",
     }
     assert "only" not in by_name(run)[".global_step60.replaced"].reason
     assert "global_step90 itself is not here" in by_name(run)[".global_step90.replaced"].reason
@@ -242,7 +241,7 @@ def test_links_and_other_names_are_left_alone(
     outside = tmp_path_factory.mktemp("outside")
     shutil.copytree(whole, outside / "global_step1")
     (run / "global_step1").symlink_to(outside / "global_step1")
-    (run / ".global_step2.pruned").symlink_to(outside)
+    (run / ".global_step2.removed").symlink_to(outside)
     (run / "global_step3").write_text("a file")
     for name in (
         "global_step4.bak",
@@ -261,7 +260,7 @@ def test_links_and_other_names_are_left_alone(
     )
     rule = RetentionRule(last=1, idle_s=0)
     assert going(run, rule) == steps(10, 20, 30, 40, 50)
-    list(pruning.delete(pruning.survey(run, rule), rule))
+    list(prune.delete(prune.survey(run, rule), rule))
     assert len(list((outside / "global_step1").iterdir())) == 5
     assert (
         (run / "global_step1").is_symlink()
@@ -281,20 +280,19 @@ def test_bytes_are_those_that_removal_frees(run: Path) -> None:
 
 def test_a_checkpoint_that_came_into_use_after_the_survey_stays(run: Path) -> None:
     rule = RetentionRule(last=1, idle_s=0)
-    found = pruning.survey(run, rule)
+    found = prune.survey(run, rule)
     (run / "latest").write_text("global_step20")
-    assert {gone.path.name for gone in pruning.delete(found, rule)} == steps(10, 30, 40, 50)
-    found = [entry for entry in pruning.survey(run, NOW) if entry.step == 20]
+    assert {gone.path.name for gone in prune.delete(found, rule)} == steps(10, 30, 40, 50)
+    found = [entry for entry in prune.survey(run, NOW) if entry.step == 20]
     assert (
-        list(pruning.delete([replace(entry, delete=True) for entry in found], RetentionRule()))
-        == []
+        list(prune.delete([replace(entry, delete=True) for entry in found], RetentionRule())) == []
     )
 
 
 def test_a_folder_of_no_checkpoints_is_refused(run: Path, tmp_path: Path) -> None:
     for path in (tmp_path / "absent", run / "global_step10", run / "latest"):
-        with pytest.raises(CheckpointError, match="is no folder of checkpoints"):
-            pruning.survey(path, NOW)
+        with pytest.raises(CheckpointError, match="is not a folder of checkpoints"):
+            prune.survey(path, NOW)
 
 
 def test_without_permission_nothing_is_assumed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,7 +306,7 @@ def test_without_permission_nothing_is_assumed(run: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "scandir", refusing)
     found = by_name(run, RetentionRule(last=1, idle_s=0))["global_step10"]
     assert (found.state, found.delete) == (
-        pruning.UNKNOWN,
+        prune.UNKNOWN,
         False,
     ) and "may not be read" in found.reason
 
@@ -326,9 +324,9 @@ def test_what_cannot_be_removed_is_an_error_and_the_next_call_goes_on(
         pytest.raises(OutputError, match=r"global_step10 could not be removed: Oper"),
     ):
         patch.setattr(shutil, "rmtree", refused)
-        list(pruning.delete(pruning.survey(run, rule), rule))
-    assert (run / ".global_step10.pruned").is_dir()
-    list(pruning.delete(pruning.survey(run, rule), rule))
+        list(prune.delete(prune.survey(run, rule), rule))
+    assert (run / ".global_step10.removed").is_dir()
+    list(prune.delete(prune.survey(run, rule), rule))
     assert {path.name for path in run.iterdir()} == {"global_step60", "latest"}
 
 
@@ -342,14 +340,14 @@ def test_kills_at_random_moments_end_as_one_run_would(
         shutil.rmtree(run)
         shutil.copytree(source, run)
 
-    def prune() -> None:
-        list(pruning.delete(pruning.survey(run, rule), rule))
+    def prune_once() -> None:
+        list(prune.delete(prune.survey(run, rule), rule))
 
-    prune()
+    prune_once()
     after = sorted(path.relative_to(run) for path in run.rglob("*"))
-    for _ in kills(30, restore, prune):
+    for _ in kills(30, restore, prune_once):
         assert step_folder.newest(run).step == run / "global_step60"
-        prune()
+        prune_once()
         assert sorted(path.relative_to(run) for path in run.rglob("*")) == after
 
 

@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.utils.cpp_extension
-from encore.checkpoints import file_names, megatron_reader, safe_load, step_folder
+from encore.checkpoints import (
+    file_names,
+    inert_pickle,
+    megatron_reader,
+    model_states,
+    step_folder,
+    torch_file,
+)
 from encore.errors import CheckpointError, OutputError
 from helpers.exploits import exploits
 from hypothesis import given
@@ -27,20 +34,20 @@ def write(folder: Path, iteration: int, value: float = 0.0) -> Path:
     step_folder.begin(folder, iteration)
     unfinished = step_folder.unfinished(folder, iteration)
     for number in (1, 3, 5):
-        step_folder.put(
+        torch_file.save(
             unfinished / file_names.layer_file(number), {"weight": torch.full((2,), value)}
         )
-    step_folder.put(
+    torch_file.save(
         unfinished / file_names.optimizer_file(0, bf16=False), {"exp_avg": torch.zeros(2)}
     )
     states = {"args": {"num_layers": 1, "bf16": False}, "dp_world_size": 1, "mp_world_size": 1}
-    step_folder.put(unfinished / file_names.MODEL_STATES.format(0), states)
+    torch_file.save(unfinished / file_names.model_states_file(), states)
     return step_folder.finish(folder, iteration)
 
 
 def test_a_genuine_checkpoint_is_read_without_its_packages() -> None:
-    states = safe_load.model_states(STEP)
-    saved = safe_load.arguments(states)
+    states = model_states.read(STEP)
+    saved = states.arguments
     assert (saved["num_layers"], saved["padded_vocab_size"], saved["consumed_train_samples"]) == (
         2,
         5120,
@@ -48,15 +55,15 @@ def test_a_genuine_checkpoint_is_read_without_its_packages() -> None:
     )
     position = saved["position_embedding_type"]
     assert (
-        isinstance(position, safe_load.StandIn)
+        isinstance(position, inert_pickle.StandIn)
         and position.name == "megatron.enums.PositionEmbeddingType"
     )
-    assert states["lr_scheduler"]["decay_style"] == "cosine" and states["dp_world_size"] == 2
-    optimizer = safe_load.load(STEP / file_names.optimizer_file(1, bf16=True))[
+    assert states.raw["lr_scheduler"]["decay_style"] == "cosine" and states.data_ranks == 2
+    optimizer = torch_file.load(STEP / file_names.optimizer_file(1, bf16=True))[
         "optimizer_state_dict"
     ]
     assert optimizer["base_optimizer_state"]["state"][0]["exp_avg"].shape == (87040,)
-    assert isinstance(optimizer["loss_scaler"], safe_load.StandIn)
+    assert isinstance(optimizer["loss_scaler"], inert_pickle.StandIn)
 
 
 def test_a_genuine_checkpoint_is_complete() -> None:
@@ -93,7 +100,7 @@ def test_no_exploit_runs_and_each_is_refused_by_name(
     else:
         torch.save({"args": [exploit]} if hidden_in == "value" else {(exploit, 1): 0}, path)
     with pytest.raises(CheckpointError, match=r"could run code|cannot be read") as caught:
-        safe_load.load(path)
+        torch_file.load(path)
     assert str(path) in str(caught.value)
     if name == "os.system":
         assert "system" in str(caught.value)
@@ -114,7 +121,7 @@ def test_no_exploit_runs_from_the_old_file_format_nor_a_mapped_file(
     }
     torch.save(held, path, _use_new_zipfile_serialization=mapped)
     with pytest.raises(CheckpointError):
-        safe_load.load(path, mapped)
+        torch_file.load(path, mapped)
     assert not canary.exists()
 
 
@@ -150,7 +157,7 @@ def test_no_exploit_runs_in_any_pickle_protocol(protocol: int, tmp_path: Path) -
         archive.writestr("archive/byteorder", "little")
     for path in (bare, zipped):
         with pytest.raises(CheckpointError):
-            safe_load.load(path)
+            torch_file.load(path)
     assert not canary.exists()
 
 
@@ -160,9 +167,9 @@ def test_functions_of_packages_that_stand_in_are_not_called(tmp_path: Path) -> N
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", call)
         archive.writestr("archive/version", "3\n")
-    loaded = safe_load.load(path)
+    loaded = torch_file.load(path)
     assert (
-        isinstance(loaded, safe_load.StandIn)
+        isinstance(loaded, inert_pickle.StandIn)
         and loaded.name == "numpy.testing.rundocs"
         and loaded.values == ("x",)
     )
@@ -180,7 +187,7 @@ def test_a_damaged_file_gives_a_checkpoint_error_or_a_value(
     path = tmp_path_factory.getbasetemp() / "damaged.pt"
     path.write_bytes(damaged)
     try:
-        safe_load.load(path)
+        torch_file.load(path)
     except CheckpointError as error:
         assert str(path) in str(error)
 
@@ -236,7 +243,7 @@ def test_a_folder_without_checkpoints_has_no_newest(tmp_path: Path) -> None:
 def test_a_write_that_is_not_finished_changes_nothing(tmp_path: Path) -> None:
     first = write(tmp_path, 1)
     step_folder.begin(tmp_path, 2)
-    step_folder.put(
+    torch_file.save(
         step_folder.unfinished(tmp_path, 2) / file_names.layer_file(1), {"weight": torch.zeros(1)}
     )
     assert step_folder.newest(tmp_path) == step_folder.NewestCheckpoint(first, ())
@@ -252,7 +259,7 @@ def test_a_write_that_is_not_finished_changes_nothing(tmp_path: Path) -> None:
 def test_writing_a_step_again_replaces_it(tmp_path: Path) -> None:
     write(tmp_path, 1, value=1.0)
     step = write(tmp_path, 1, value=2.0)
-    assert safe_load.load(step / file_names.layer_file(3))["weight"].tolist() == [2.0, 2.0]
+    assert torch_file.load(step / file_names.layer_file(3))["weight"].tolist() == [2.0, 2.0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["global_step1", "latest"]
 
 
@@ -263,7 +270,7 @@ def test_a_full_disk_is_an_output_error_and_leaves_the_one_before(tmp_path: Path
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         with pytest.raises(OutputError, match="could not be written"):
-            step_folder.put(
+            torch_file.save(
                 step_folder.unfinished(tmp_path, 2) / file_names.layer_file(1), torch.zeros(100_000)
             )
     finally:

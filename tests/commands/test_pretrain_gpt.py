@@ -12,7 +12,7 @@ import numpy as np
 import pretrain_gpt
 import pytest
 import torch
-from encore.checkpoints import safe_load, step_folder
+from encore.checkpoints import model_states, step_folder, torch_file
 from encore.errors import CheckpointError, DataError, OutputError, UsageError
 from encore.train import arguments, loop
 from helpers.trainer_lines import TINY, line, with_deepspeed
@@ -26,23 +26,23 @@ import os, signal, sys
 sys.path.insert(0, {str(TOOLS)!r})
 import pretrain_gpt
 from encore import cli, files
-from encore.checkpoints import step_folder
+from encore.checkpoints import step_folder, torch_file
 
 moment, step, count = sys.argv[1], int(sys.argv[2]), 0
-put, finish, write_text = step_folder.put, step_folder.finish, files.write_text
+save, finish, write_text = torch_file.save, step_folder.finish, files.write_text
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def put_or_die(path, value):
+def save_or_die(path, value):
     global count
     if f"global_step{{step}}." in path.parent.name:
         count += 1
         if moment == "torn file" and count == 2:
-            put(path, value)
+            save(path, value)
             path.write_bytes(path.read_bytes()[:100])
             die()
-    put(path, value)
+    save(path, value)
     if moment == f"after file {{count}}":
         die()
 
@@ -58,7 +58,8 @@ def write_text_or_die(target, text):
         die()
     write_text(target, text)
 
-step_folder.put, step_folder.finish, files.write_text = put_or_die, finish_or_die, write_text_or_die
+torch_file.save, step_folder.finish = save_or_die, finish_or_die
+files.write_text = write_text_or_die
 cli.run(lambda: pretrain_gpt.main(sys.argv[3:]))
 """
 MOMENTS = (
@@ -106,7 +107,7 @@ def content(step: Path) -> dict[str, list[torch.Tensor]]:
     return {
         path.name: [
             x
-            for x in torch.utils._pytree.tree_leaves(safe_load.load(path))
+            for x in torch.utils._pytree.tree_leaves(torch_file.load(path))
             if isinstance(x, torch.Tensor)
         ]
         for path in sorted(step.iterdir())
@@ -146,11 +147,11 @@ def test_its_checkpoint_bears_the_genuine_ones_names_keys_and_shapes(
 ) -> None:
     ours, theirs = whole[0] / "checkpoint/global_step20", TINY / "tp1/checkpoint/global_step20"
     for path in theirs.glob("layer_*"):
-        expected, found = safe_load.load(path), safe_load.load(ours / path.name)
+        expected, found = torch_file.load(path), torch_file.load(ours / path.name)
         assert {name: x.shape for name, x in expected.items()} == {
             name: x.shape for name, x in found.items()
         }
-    expected, found = safe_load.model_states(theirs), safe_load.model_states(ours)
+    expected, found = model_states.read(theirs).raw, model_states.read(ours).raw
     assert found.keys() <= expected.keys()
     same = (
         "iteration",

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from encore.checkpoints import safe_load
+from encore.checkpoints import model_states
 from encore.errors import DataError, EncoreError, UnknownNameError, UsageError
 from encore.registry.trainers import load_trainers
 from encore.train import arguments
@@ -42,9 +42,7 @@ def parse(argv: list[str], world_size: int = 2) -> argparse.Namespace:
 
 def test_the_genuine_command_line_means_what_megatron_stored() -> None:
     """Values, defaults and what follows from them, against the arguments inside the genuine checkpoint."""
-    stored = safe_load.arguments(
-        safe_load.model_states(TINY / "tp1" / "checkpoint" / "global_step20")
-    )
+    stored = model_states.read(TINY / "tp1" / "checkpoint" / "global_step20").arguments
     ours = vars(parse(line()))
     here_or_there = {
         "vocab_file",

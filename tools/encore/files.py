@@ -72,14 +72,19 @@ def begin_folder(target: Path) -> Path:
 
     Its name is one that no reader takes for `target`; `finish_folder` gives it that name.
     """
+    clear_leftovers(target)
+    folder = unfinished_folder(target)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def clear_leftovers(target: Path) -> None:
+    """Remove what killed runs left of `target`; its older version is put back if it is missing."""
     replaced = _beside(target, "replaced")
     if replaced.exists() and not target.exists():
         replaced.rename(target)  # a kill came between the two renames of finish_folder
     for state in LEFTOVER_STATES:
         discard_folder(_beside(target, state))
-    folder = unfinished_folder(target)
-    folder.mkdir(parents=True)
-    return folder
 
 
 def unfinished_folder(target: Path) -> Path:

@@ -1,11 +1,13 @@
 """Do two models compute the same? Their logits on one batch, by independent code for each format.
 
-A Megatron-DeepSpeed checkpoint runs in the built-in trainer's model, a transformers folder in GPT2LMHeadModel.
+A Megatron-DeepSpeed checkpoint runs in the built-in trainer's model, a transformers folder in
+transformers' own GPT2LMHeadModel.
 """
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +18,8 @@ from encore.checkpoints.megatron_reader import MegatronCheckpoint
 from encore.errors import CheckpointError
 from encore.model.gpt import GPT
 
-TOLERANCE = 1e-5  # of the largest logit, in fp32
+# of the largest logit, in fp32
+TOLERANCE = 1e-5
 _SEED = 1234
 
 
@@ -31,8 +34,10 @@ class LogitDifference:
 
     @property
     def relative(self) -> float:
-        """The greatest difference in units of the largest logit; NaN and infinity where logits are no numbers."""
-        return self.greatest / self.largest_logit if self.largest_logit else self.greatest
+        """The greatest difference in units of the largest logit; NaN where a logit is no number."""
+        if self.largest_logit == 0:
+            return self.greatest
+        return self.greatest / self.largest_logit
 
     @property
     def same(self) -> bool:
@@ -41,69 +46,78 @@ class LogitDifference:
 
 
 def difference(one: Path, other: Path, from_optimizer: bool = False) -> LogitDifference:
-    """Compare two models on one sequence of random tokens over all positions, in fp32, one model in memory at a time.
+    """Compare two models on one sequence of random tokens over all positions, in fp32.
 
-    from_optimizer: whether `one` means the fp32 weights of its optimizer. Raises CheckpointError where the models are
-    of another size.
+    One model is in memory at a time. from_optimizer: whether to compare the fp32 weights of the
+    optimizer of `one`. Raises CheckpointError where the models have different sizes.
     """
-    a, b = _read(one, from_optimizer), _read(other)
-    vocabulary = _common(a, b)
-    positions = a.config.max_position_embeddings, b.config.max_position_embeddings
-    if len(set(positions)) > 1:
+    first = _read(one, from_optimizer)
+    second = _read(other)
+    vocabulary = _common_vocabulary(first, second)
+    positions = first.config.max_position_embeddings
+    if second.config.max_position_embeddings != positions:
         raise CheckpointError(
-            f"{one} has {positions[0]} positions, {other} {positions[1]}", "compare equal models"
+            f"{one} has {positions} positions, {other} {second.config.max_position_embeddings}",
+            "give two checkpoints of one model",
         )
     generator = torch.Generator().manual_seed(_SEED)
-    tokens = torch.randint(0, vocabulary, (1, positions[0]), generator=generator)
-    first = _logits(a, tokens)[..., :vocabulary]
-    second = _logits(b, tokens)[..., :vocabulary]
-    largest = max(first.abs().max().item(), second.abs().max().item())
-    return LogitDifference((first - second).abs().max().item(), largest, tokens.numel(), vocabulary)
-
-
-def _read(path: Path, from_optimizer: bool = False) -> Gpt2Checkpoint | MegatronCheckpoint:
-    return (
-        gpt2_reader.read(path)
-        if gpt2_reader.is_folder(path)
-        else megatron_reader.read(path, from_optimizer)
+    tokens = torch.randint(0, vocabulary, (1, positions), generator=generator)
+    first_logits = _logits(first, tokens)[..., :vocabulary]
+    second_logits = _logits(second, tokens)[..., :vocabulary]
+    return LogitDifference(
+        greatest=(first_logits - second_logits).abs().max().item(),
+        largest_logit=max(first_logits.abs().max().item(), second_logits.abs().max().item()),
+        tokens=tokens.numel(),
+        vocabulary=vocabulary,
     )
 
 
-def _common(a: Gpt2Checkpoint | MegatronCheckpoint, b: Gpt2Checkpoint | MegatronCheckpoint) -> int:
-    """The vocabulary to compare on: the same without padding, or the one's is the other's with its padding."""
-    padded = a.config.padded_vocab_size, b.config.padded_vocab_size
-    sizes = a.vocabulary or padded[0], b.vocabulary or padded[1]
+def _read(path: Path, from_optimizer: bool = False) -> Gpt2Checkpoint | MegatronCheckpoint:
+    if gpt2_reader.is_folder(path):
+        return gpt2_reader.read(path)
+    return megatron_reader.read(path, from_optimizer)
+
+
+def _common_vocabulary(
+    first: Gpt2Checkpoint | MegatronCheckpoint, second: Gpt2Checkpoint | MegatronCheckpoint
+) -> int:
+    """The entries to compare. The sizes without padding are equal, or one is the other's padded."""
+    padded = (first.config.padded_vocab_size, second.config.padded_vocab_size)
+    sizes = (first.vocabulary or padded[0], second.vocabulary or padded[1])
     if sizes[0] not in (sizes[1], padded[1]) and sizes[1] != padded[0]:
         raise CheckpointError(
-            f"{a.path} has a vocabulary of {sizes[0]}, {b.path} of {sizes[1]}",
-            "compare models of one tokenizer",
+            f"{first.path} has a vocabulary of {sizes[0]}, {second.path} of {sizes[1]}",
+            "give two checkpoints of one model",
         )
     return min(sizes)
 
 
 @torch.no_grad()
-def _logits(model: Gpt2Checkpoint | MegatronCheckpoint, tokens: Tensor) -> Tensor:
-    if isinstance(model, MegatronCheckpoint):
-        return _megatron(model)(tokens)
-    return _gpt2(model)(input_ids=tokens, use_cache=False).logits
+def _logits(checkpoint: Gpt2Checkpoint | MegatronCheckpoint, tokens: Tensor) -> Tensor:
+    """(batch, sequence, padded vocabulary) of a model that is let go afterwards."""
+    logits: Tensor
+    if isinstance(checkpoint, MegatronCheckpoint):
+        logits = _built_in_model(checkpoint)(tokens)
+    else:
+        logits = _transformers_model(checkpoint)(input_ids=tokens, use_cache=False).logits
+    return logits
 
 
-def _megatron(step: MegatronCheckpoint) -> GPT:
-    model = GPT.empty(step.config)
-    for number, module in model.layer_modules().items():
-        module.load_state_dict(dict(step.layer(number)))
-    return model.float().eval()
+def _built_in_model(checkpoint: MegatronCheckpoint) -> GPT:
+    model = GPT.empty(checkpoint.config)
+    model.fill(checkpoint.weights())
+    return model.to(torch.float32).eval()
 
 
-def _gpt2(folder: Gpt2Checkpoint) -> torch.nn.Module:
+def _transformers_model(checkpoint: Gpt2Checkpoint) -> Any:
     import transformers
 
-    raw = safetensors_shards.read_json(folder.path / "config.json")
+    raw = safetensors_shards.read_json(checkpoint.path / "config.json")
     config = transformers.GPT2Config(**raw | {"attn_implementation": "eager"})
     with torch.device("meta"):
         model = transformers.GPT2LMHeadModel(config)
     model.to_empty(device="cpu")
     for name, parameter in model.transformer.named_parameters():
-        parameter.data.copy_(folder.get[name]())
+        parameter.data.copy_(checkpoint.read_weight[name]())
     model.tie_weights()
-    return model.float().eval()
+    return model.to(torch.float32).eval()

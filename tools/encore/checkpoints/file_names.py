@@ -1,56 +1,94 @@
-"""Names of Megatron-DeepSpeed's checkpoint files, and which of them a folder has. No torch here."""
+"""Names of Megatron-DeepSpeed's checkpoint files, and which of them a folder has. No torch here.
+
+    FOLDER/latest                                               "global_step20", the newest
+    FOLDER/global_step20/layer_01-model_00-model_states.pt      weights: layer, tensor rank
+                         mp_rank_00_model_states.pt             arguments, counters: model rank
+                         zero_pp_rank_0_mp_rank_00_optim_states.pt   optimizer: data, model rank
+
+source: TurkuNLP 6732bc9 megatron/checkpointing.py, DeepSpeed 0.19.8 runtime/{engine,pipe/module}.py
+"""
 
 import re
 from pathlib import Path
 
-MODEL_STATES = "mp_rank_{:02d}_model_states.pt"
+LATEST = "latest"
+
+_STEP = re.compile(r"global_step([0-9]+)")
+_LAYER = re.compile(r"layer_(\d+)-model_(\d+)-model_states\.pt")
+# the second form is a model state of ZeRO stage 3
+_MODEL_STATES = re.compile(r"(?:zero_pp_rank_\d+_)?mp_rank_\d+_model_states\.pt")
+# DeepSpeed has written the name with and without the underscore before "optim"
+_OPTIMIZER = re.compile(r"(?:bf16_|fp16_)?zero_pp_rank_(\d+)_mp_rank_(\d+)_?optim_states\.pt")
 
 
-_LAYER = "layer_{:02d}-model_{:02d}-model_states.pt"
+def step_folder_name(step: int) -> str:
+    """The name of a step's folder."""
+    return f"global_step{step}"
 
 
-_LAYER_PATTERN = re.compile(r"layer_(\d+)-model_(\d+)-model_states\.pt")
-
-
-_OPTIMIZER_PATTERN = re.compile(r"(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_(\d+)_?optim_states\.pt")
-
-
-STEP = re.compile(r"global_step([0-9]+)")
-
-
-def layer_files(step: Path) -> dict[int, list[Path]]:
-    """The weight files by layer number, each layer's by tensor-parallel rank."""
-    found = [match for name in _names(step) if (match := _LAYER_PATTERN.fullmatch(name))]
-    parts: dict[int, list[Path]] = {}
-    for match in sorted(found, key=lambda match: (int(match[1]), int(match[2]))):
-        parts.setdefault(int(match[1]), []).append(step / match[0])
-    return parts
-
-
-def optimizer_files(step: Path) -> dict[tuple[int, int], Path]:
-    """The optimizer-state files by (model rank, data rank), under the names that DeepSpeed has used."""
-    found = [match for name in _names(step) if (match := _OPTIMIZER_PATTERN.fullmatch(name))]
-    return {(int(match[2]), int(match[1])): step / match[0] for match in found}
-
-
-def optimizer_file(data_rank: int, bf16: bool, model_rank: int = 0) -> str:
-    """The name of an optimizer-state file, as DeepSpeed calls it."""
-    return f"{'bf16_' if bf16 else ''}zero_pp_rank_{data_rank}_mp_rank_{model_rank:02d}_optim_states.pt"
+def step_number(name: str) -> int | None:
+    """The step of a folder of that name, None where the name is no step folder's."""
+    match = _STEP.fullmatch(name)
+    if match is None:
+        return None
+    return int(match[1])
 
 
 def layer_file(number: int, tensor_rank: int = 0) -> str:
     """The name of a layer's weight file."""
-    return _LAYER.format(number, tensor_rank)
+    return f"layer_{number:02d}-model_{tensor_rank:02d}-model_states.pt"
 
 
-def _names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+def model_states_file(model_rank: int = 0) -> str:
+    """The name of a model rank's file of arguments and counters."""
+    return f"mp_rank_{model_rank:02d}_model_states.pt"
+
+
+def optimizer_file(data_rank: int, bf16: bool, model_rank: int = 0) -> str:
+    """The name of an optimizer-state file; DeepSpeed's bf16 optimizer marks its own."""
+    prefix = "bf16_" if bf16 else ""
+    return f"{prefix}zero_pp_rank_{data_rank}_mp_rank_{model_rank:02d}_optim_states.pt"
+
+
+def written_by_deepspeed(name: str) -> bool:
+    """Whether DeepSpeed gives a file of a step folder this name."""
+    return any(pattern.fullmatch(name) for pattern in (_LAYER, _MODEL_STATES, _OPTIMIZER))
+
+
+def layer_files(step: Path) -> dict[int, list[Path]]:
+    """The weight files by layer number, each layer's by tensor-parallel rank."""
+    matches = []
+    for name in entry_names(step):
+        if match := _LAYER.fullmatch(name):
+            matches.append((int(match[1]), int(match[2]), name))
+    paths: dict[int, list[Path]] = {}
+    for number, _, name in sorted(matches):
+        paths.setdefault(number, []).append(step / name)
+    return paths
+
+
+def optimizer_files(step: Path) -> dict[tuple[int, int], Path]:
+    """The optimizer-state files by (model rank, data rank)."""
+    paths = {}
+    for name in entry_names(step):
+        if match := _OPTIMIZER.fullmatch(name):
+            paths[int(match[2]), int(match[1])] = step / name
+    return paths
+
+
+def entry_names(folder: Path) -> list[str]:
+    """The names in a folder, sorted; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir())
 
 
 def latest(folder: Path) -> str | None:
-    """The name of the checkpoint that `latest` names, None where there is no such file or it names nothing."""
+    """The checkpoint that `latest` names, None where there is no such file or it names none."""
     try:
-        name = (folder / "latest").read_text(encoding="utf-8").strip()
+        name = (folder / LATEST).read_text(encoding="utf-8").strip()
     except (FileNotFoundError, UnicodeDecodeError):
         return None
-    return name if STEP.fullmatch(name) else None
+    if step_number(name) is None:
+        return None
+    return name

@@ -13,7 +13,10 @@ from encore.tokens.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw: `temperature` 0 takes the likeliest token; others come from the `top_k` likeliest."""
+    """How to draw `tokens` tokens at most.
+
+    temperature: 0 picks the likeliest token; otherwise one is drawn from the `top_k` likeliest.
+    """
 
     tokens: int = 100
     temperature: float = 0.8
@@ -21,45 +24,56 @@ class Sampling:
     seed: int = 1234
 
 
-def load(step: Path) -> GPT:
-    """The model of a step folder, or of the newest complete one below it, in fp32. Raises CheckpointError."""
-    checkpoint = megatron_reader.read(step)
+def load(path: Path) -> GPT:
+    """The model of a step folder, or of the newest complete one below it, in fp32.
+
+    Raises CheckpointError.
+    """
+    checkpoint = megatron_reader.read(path)
     model = GPT.empty(checkpoint.config)
     model.fill(checkpoint.weights())
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device).eval()
 
 
 def text(
     model: GPT, tokenizer: Tokenizer, prompt: str, sampling: Sampling
 ) -> tuple[str, list[int]]:
-    """The continuation of a prompt, up to the end of the document, and its token ids; deterministic by seed.
+    """The continuation of a prompt, up to the end of the document, and its token ids.
 
-    An empty prompt begins a document. Raises DataError where the tokenizer is not the model's.
+    The seed decides the text. An empty prompt begins a document. Raises DataError where the
+    tokenizer is not the model's, UsageError where it cannot begin a document.
     """
-    if tokenizer.vocabulary_size > model.config.padded_vocab_size:
+    size = tokenizer.vocabulary_size
+    if size > model.config.padded_vocab_size:
         raise DataError(
-            f"tokenizer {tokenizer.name} has {tokenizer.vocabulary_size} entries, "
-            f"the model {model.config.padded_vocab_size}",
+            f"tokenizer {tokenizer.name} has {size} entries,"
+            f" the model {model.config.padded_vocab_size}",
             "give the tokenizer that the model was trained with",
         )
-    start = tokenizer.backend.encode(prompt).ids if prompt else [tokenizer.eod]
-    if None in start:
+    if prompt:
+        start = tokenizer.backend.encode(prompt).ids
+    elif tokenizer.eod is not None:
+        start = [tokenizer.eod]
+    else:
         raise UsageError(
             f"tokenizer {tokenizer.name} has no end-of-document token to begin with",
-            "give a --prompt",
+            "add --prompt TEXT",
         )
-    drawn = _continue(model, start, tokenizer, sampling)
-    return tokenizer.backend.decode(drawn), drawn
+    continuation = _continue(model, start, tokenizer, sampling)
+    return tokenizer.backend.decode(continuation), continuation
 
 
 @torch.no_grad()
 def _continue(model: GPT, start: list[int], tokenizer: Tokenizer, sampling: Sampling) -> list[int]:
+    """The tokens after `start`; the model sees as many of the last ones as it has positions."""
     device = model.final_layernorm.weight.device
     generator = torch.Generator().manual_seed(sampling.seed)
     tokens = list(start)
     for _ in range(sampling.tokens):
-        seen = torch.tensor([tokens[-model.config.max_position_embeddings :]], device=device)
-        logits = model(seen)[0, -1, : tokenizer.vocabulary_size].float().cpu()
+        window = torch.tensor([tokens[-model.config.max_position_embeddings :]], device=device)
+        # the padding has logits, too, which nothing trained
+        logits = model(window)[0, -1, : tokenizer.vocabulary_size].float().cpu()
         token = _draw(logits, sampling, generator)
         if token == tokenizer.eod:
             break
@@ -68,8 +82,10 @@ def _continue(model: GPT, start: list[int], tokenizer: Tokenizer, sampling: Samp
 
 
 def _draw(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+    """logits (vocabulary) → a token id."""
     if sampling.temperature == 0:
         return int(logits.argmax())
     likeliest = logits.topk(min(sampling.top_k, len(logits)))
     probabilities = (likeliest.values / sampling.temperature).softmax(-1)
-    return int(likeliest.indices[torch.multinomial(probabilities, 1, generator=generator)])
+    choice = torch.multinomial(probabilities, 1, generator=generator)
+    return int(likeliest.indices[choice])

@@ -1,11 +1,11 @@
-"""A transformers GPT-2 folder: its config.json, and its weights layer by layer in Megatron's names and form.
+"""A transformers GPT-2 folder: its config.json, and its weights by layer in Megatron's form.
 
-Both sides hold the same numbers: GPT-2's Conv1D is a transposed linear map, and its fused projection has all queries,
-then all keys, then all values, where Megatron's has them head by head.
-Source: transformers 5.24 models/gpt2/modeling_gpt2.py; openai-community/gpt2 for names without "transformer.".
+Both sides hold the same numbers. GPT-2's Conv1D is a transposed linear map, and its fused
+projection has all queries, then all keys, then all values, where Megatron's has them head by head.
+source: transformers 5.24 models/gpt2/modeling_gpt2.py; openai-community/gpt2 for names without
+"transformer."
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from encore.checkpoints import layers, safetensors_shards, tensor_parallel
+from encore.checkpoints import layers, tensor_parallel
 from encore.checkpoints.layers import Layer
+from encore.checkpoints.safetensors_shards import ReadTensor, read_json, tensors
 from encore.errors import CheckpointError
-from encore.model.config import ModelConfig, layer_numbers
-
-LIVE_HEADS = (
-    "encore_live_heads"  # in config.json: heads beyond these are zero, there to make up the width
+from encore.model.config import (
+    EMBEDDING_NUMBER,
+    FIRST_BLOCK_NUMBER,
+    ModelConfig,
+    final_layernorm_number,
+    layer_numbers,
 )
-_TANH, _EXACT = ("gelu_new", "gelu_pytorch_tanh"), ("gelu",)
+
+# In config.json: heads beyond these are zero, and only make up the width.
+LIVE_HEADS = "encore_live_heads"
+
+_TANH = ("gelu_new", "gelu_pytorch_tanh")
+_EXACT = "gelu"
 _BLOCK = {
     "input_layernorm": "ln_1",
     "self_attention.query_key_value": "attn.c_attn",
@@ -30,69 +38,87 @@ _BLOCK = {
     "mlp.dense_h_to_4h": "mlp.c_fc",
     "mlp.dense_4h_to_h": "mlp.c_proj",
 }
-_OURS = {
+# What Megatron's GPT is: another value makes it another model.
+_REQUIRED = {
+    "model_type": "gpt2",
     "tie_word_embeddings": True,
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
     "add_cross_attention": False,
 }
-_HINT = "take a GPT-2 folder as transformers saves it"
+_SIZES = ("n_layer", "n_embd", "n_head", "n_positions", "vocab_size")
+_HINT = "give a GPT-2 folder that transformers' save_pretrained wrote"
 
 
 def names(model: ModelConfig, number: int) -> dict[str, str]:
     """GPT-2's name, below "transformer.", of each weight of a layer."""
-    if number == 1:
-        return {"word_embeddings.weight": "wte.weight", "position_embeddings.weight": "wpe.weight"}
-    if number == 4 + model.num_layers:
+    if number == EMBEDDING_NUMBER:
+        return {layers.WORDS: "wte.weight", layers.POSITIONS: "wpe.weight"}
+    if number == final_layernorm_number(model.num_layers):
         return {"weight": "ln_f.weight", "bias": "ln_f.bias"}
-    kinds = ("weight", "bias")
-    return {
-        f"{ours}.{kind}": f"h.{number - 3}.{theirs}.{kind}"
-        for ours, theirs in _BLOCK.items()
-        for kind in kinds
-    }
+    index = number - FIRST_BLOCK_NUMBER
+    gpt2_names = {}
+    for own_name, gpt2_name in _BLOCK.items():
+        for kind in ("weight", "bias"):
+            gpt2_names[f"{own_name}.{kind}"] = f"h.{index}.{gpt2_name}.{kind}"
+    return gpt2_names
 
 
-def heads(model: ModelConfig) -> int:
-    """How many heads GPT-2 needs: the width has to be all heads side by side, so heads of zeros make it up.
-
-    Raises CheckpointError for heads that no number of zeros makes fit.
-    """
-    width, inner = model.hidden_size, model.num_attention_heads * model.kv_channels
-    if inner > width or width % model.kv_channels:
+def check_heads(model: ModelConfig) -> None:
+    """Raises CheckpointError for heads that GPT-2 cannot hold, whatever zeros are added."""
+    width = model.hidden_size
+    if model.attention_size > width or width % model.kv_channels:
         raise CheckpointError(
-            f"the model has {model.num_attention_heads} heads of kv size {model.kv_channels} at width {width}, "
-            "which transformers' GPT2LMHeadModel cannot hold",
-            "it holds kv sizes that divide the width, in heads no wider together",
+            f"the model has {model.num_attention_heads} heads of kv size {model.kv_channels} at"
+            f" width {width}, which transformers' GPT2LMHeadModel cannot hold",
+            "it needs a kv size that divides the width, and heads that are no wider together",
         )
-    return width // model.kv_channels
 
 
-def to_gpt2(value: Tensor, ours: str, theirs: str, model: ModelConfig) -> Tensor:
-    """A weight in GPT-2's form, given both its names: contiguous, copied once at most."""
-    if ".query_key_value." in ours:
-        rows = value.reshape(model.num_attention_heads, 3, model.kv_channels, *value.shape[1:])
-        if dead := heads(model) - model.num_attention_heads:
-            rows = torch.cat([rows, rows.new_zeros(dead, *rows.shape[1:])])
-        columns = rows.movedim(1, 0).movedim(3, 0) if value.ndim == 2 else rows.movedim(1, 0)
-        return columns.reshape(*value.shape[1:], -1).contiguous()
-    if ours == "self_attention.dense.weight" and (dead := model.hidden_size - value.shape[1]):
-        value = torch.cat([value, value.new_zeros(len(value), dead)], 1)
-    return (
-        value.T.contiguous() if theirs.startswith("h.") and value.ndim == 2 else value.contiguous()
-    )
+def _head_count(model: ModelConfig) -> int:
+    """GPT-2's heads side by side are as wide as the model, so that heads of zeros fill it up."""
+    return model.hidden_size // model.kv_channels
 
 
-def from_gpt2(value: Tensor, ours: str, theirs: str, model: ModelConfig) -> Tensor:
-    """The inverse for one weight, given both its names; heads of zeros go."""
-    if theirs.startswith("h.") and value.ndim == 2:
+def to_gpt2(value: Tensor, own_name: str, gpt2_name: str, model: ModelConfig) -> Tensor:
+    """A weight in GPT-2's form: contiguous, copied once at most."""
+    if ".query_key_value." in own_name:
+        return _fused_to_gpt2(value, model)
+    if own_name == "self_attention.dense.weight" and value.shape[1] < model.hidden_size:
+        zeros = value.new_zeros(len(value), model.hidden_size - value.shape[1])
+        value = torch.cat([value, zeros], 1)
+    if _is_transposed(gpt2_name, value):
         value = value.T
-    if ".query_key_value." in ours:
+    return value.contiguous()
+
+
+def _fused_to_gpt2(value: Tensor, model: ModelConfig) -> Tensor:
+    """(head, q|k|v, channel) rows, and columns of a weight → the same, q|k|v first, as columns."""
+    rows = value.reshape(model.num_attention_heads, 3, model.kv_channels, *value.shape[1:])
+    zero_heads = _head_count(model) - model.num_attention_heads
+    if zero_heads:
+        rows = torch.cat([rows, rows.new_zeros(zero_heads, *rows.shape[1:])])
+    rows = rows.movedim(1, 0)
+    if value.ndim == 2:
+        rows = rows.movedim(3, 0)
+    return rows.reshape(*value.shape[1:], -1).contiguous()
+
+
+def from_gpt2(value: Tensor, own_name: str, gpt2_name: str, model: ModelConfig) -> Tensor:
+    """The inverse for one weight; heads of zeros are dropped."""
+    if _is_transposed(gpt2_name, value):
+        value = value.T
+    if ".query_key_value." in own_name:
         rows = value.reshape(3, -1, model.kv_channels, *value.shape[1:])
-        value = rows[:, : model.num_attention_heads].transpose(0, 1).flatten(0, 2)
-    elif ours == "self_attention.dense.weight":
-        value = value[:, : model.num_attention_heads * model.kv_channels]
+        return rows[:, : model.num_attention_heads].transpose(0, 1).flatten(0, 2)
+    if own_name == "self_attention.dense.weight":
+        return value[:, : model.attention_size]
     return value
+
+
+def _is_transposed(gpt2_name: str, value: Tensor) -> bool:
+    """Whether GPT-2 has this weight as a Conv1D: the matrices of its blocks."""
+    return gpt2_name.startswith("h.") and value.ndim == 2
 
 
 @dataclass
@@ -101,7 +127,7 @@ class Gpt2Checkpoint:
 
     path: Path
     config: ModelConfig
-    get: dict[str, Callable[[], Tensor]]
+    read_weight: dict[str, ReadTensor]
 
     @property
     def vocabulary(self) -> int:
@@ -114,21 +140,25 @@ class Gpt2Checkpoint:
         return layer_numbers(self.config.num_layers)
 
     def layer(self, number: int) -> Layer:
-        """A layer's weights. Raises CheckpointError where they are not what config.json promises."""
-        wanted, needed = names(self.config, number), layers.shapes(self.config, number)
+        """A layer's weights. Raises CheckpointError where config.json promises others."""
+        gpt2_names = names(self.config, number)
+        shapes = layers.shapes(self.config, number)
 
-        def read_one(ours: str, span: tuple[int, int] | None) -> Tensor:
+        def read_weight(own_name: str, span: tuple[int, int] | None) -> Tensor:
+            gpt2_name = gpt2_names[own_name]
+            where = f"{self.path}: {gpt2_name}"
+            stored = self.read_weight[gpt2_name]()
             try:
-                whole = from_gpt2(self.get[wanted[ours]](), ours, wanted[ours], self.config)
+                value = from_gpt2(stored, own_name, gpt2_name, self.config)
             except (RuntimeError, IndexError):  # the fused rows do not divide into heads
-                raise CheckpointError(
-                    f"{self.path}: {wanted[ours]} does not fit config.json", _HINT
-                ) from None
-            layers.check_shape(whole, needed[ours], f"{self.path}: {wanted[ours]}, as {ours},")
-            return whole if span is None else tensor_parallel.part(whole, ours, *span)
+                raise CheckpointError(f"{where} does not fit config.json", _HINT) from None
+            layers.check_shape(value, shapes[own_name], f"{where}, as {own_name},")
+            if span is None:
+                return value
+            return tensor_parallel.part(value, own_name, *span)
 
-        there = [ours for ours, theirs in wanted.items() if theirs in self.get]
-        return Layer(read_one, there, needed, f"{self.path}: layer {number}")
+        present = [own for own, gpt2_name in gpt2_names.items() if gpt2_name in self.read_weight]
+        return Layer(read_weight, present, shapes, f"{self.path}: layer {number}")
 
 
 def is_folder(path: Path) -> bool:
@@ -138,93 +168,112 @@ def is_folder(path: Path) -> bool:
 
 def read(path: Path) -> Gpt2Checkpoint:
     """A GPT-2 folder, ready to be read layer by layer. Raises CheckpointError."""
-    raw = safetensors_shards.read_json(path / "config.json")
-    found = {
-        name.removeprefix("transformer."): get
-        for name, get in safetensors_shards.tensors(path).items()
-    }
-    folder = Gpt2Checkpoint(path, _config(raw, path), found)
-    known = {name for number in folder.numbers for name in names(folder.config, number).values()}
-    foreign = [
-        name
-        for name in folder.get
-        if name not in known and not name.endswith((".attn.bias", ".masked_bias"))
-    ]
-    if foreign == ["lm_head.weight"] and torch.equal(
-        folder.get["lm_head.weight"](), folder.get["wte.weight"]()
-    ):
-        foreign = []
-    if foreign:
+    raw = read_json(path / "config.json")
+    readers = {}
+    for name, read_weight in tensors(path).items():
+        readers[name.removeprefix("transformer.")] = read_weight
+    checkpoint = Gpt2Checkpoint(path, _config(raw, path), readers)
+    _check_names(checkpoint)
+    return checkpoint
+
+
+def _check_names(checkpoint: Gpt2Checkpoint) -> None:
+    """Raises CheckpointError for weights that are no GPT-2's; causal masks do not matter.
+
+    An untied lm_head.weight is one; the hub's own GPT-2 stores a copy of the tied one.
+    """
+    expected: set[str] = set()
+    for number in checkpoint.numbers:
+        expected.update(names(checkpoint.config, number).values())
+    others = []
+    for name in checkpoint.read_weight:
+        if name not in expected and not name.endswith((".attn.bias", ".masked_bias")):
+            others.append(name)
+    if others == ["lm_head.weight"] and _is_tied(checkpoint):
+        return
+    if others:
         raise CheckpointError(
-            f"{path} has weights {', '.join(sorted(foreign)[:3])}, which are no GPT-2's", _HINT
+            f"{checkpoint.path} has weights {', '.join(sorted(others)[:3])}, which are no GPT-2's",
+            _HINT,
         )
-    return folder
+
+
+def _is_tied(checkpoint: Gpt2Checkpoint) -> bool:
+    if "wte.weight" not in checkpoint.read_weight:
+        return False
+    head = checkpoint.read_weight["lm_head.weight"]()
+    return torch.equal(head, checkpoint.read_weight["wte.weight"]())
 
 
 def _config(raw: dict[str, Any], path: Path) -> ModelConfig:
-    other = [f"{name} {raw[name]}" for name, own in _OURS.items() if raw.get(name, own) != own]
-    activation = raw.get("activation_function", "gelu_new")
-    if raw.get("model_type") != "gpt2":
-        other.append(f"model_type {raw.get('model_type')}")
-    if activation not in (*_TANH, *_EXACT):
-        other.append(f"activation_function {activation}")
-    sizes = {
-        name: raw.get(name) for name in ("n_layer", "n_embd", "n_head", "n_positions", "vocab_size")
-    }
-    other += [
-        f"{name} {size!r}" for name, size in sizes.items() if type(size) is not int or size < 1
-    ]
-    if other:
-        raise CheckpointError(
-            f"{path} has {', '.join(other)}, which Megatron's GPT cannot be", _HINT
-        )
-    arguments = {
-        "num_layers": raw["n_layer"],
-        "hidden_size": raw["n_embd"],
-        "num_attention_heads": raw["n_head"],
-        "ffn_hidden_size": raw.get("n_inner"),
-        "max_position_embeddings": raw["n_positions"],
-        "padded_vocab_size": raw["vocab_size"],
-        "layernorm_epsilon": raw.get("layer_norm_epsilon", 1e-5),
-        "init_method_std": raw.get("initializer_range", 0.02),
-        "attention_dropout": raw.get("attn_pdrop", 0.1),
-        "hidden_dropout": raw.get("resid_pdrop", 0.1),
-        "bias_gelu_fusion": activation in _TANH,
-    }
-    model = layers.config(arguments)
-    live = raw.get(LIVE_HEADS, model.num_attention_heads)
-    if type(live) is not int or not 0 < live <= model.num_attention_heads:
-        raise CheckpointError(
-            f"{path} has {LIVE_HEADS} {live!r} of {model.num_attention_heads} heads", _HINT
-        )
+    _check_config(raw, path)
+    model = ModelConfig.of(
+        {
+            "num_layers": raw["n_layer"],
+            "hidden_size": raw["n_embd"],
+            "num_attention_heads": raw["n_head"],
+            "ffn_hidden_size": raw.get("n_inner"),
+            "max_position_embeddings": raw["n_positions"],
+            "padded_vocab_size": raw["vocab_size"],
+            "layernorm_epsilon": raw.get("layer_norm_epsilon", 1e-5),
+            "init_method_std": raw.get("initializer_range", 0.02),
+            "attention_dropout": raw.get("attn_pdrop", 0.1),
+            "hidden_dropout": raw.get("resid_pdrop", 0.1),
+            "bias_gelu_fusion": raw.get("activation_function", _TANH[0]) in _TANH,
+        }
+    )
+    heads = model.num_attention_heads
+    live = raw.get(LIVE_HEADS, heads)
+    if type(live) is not int or not 0 < live <= heads:
+        raise CheckpointError(f"{path} has {LIVE_HEADS} {live!r} of {heads} heads", _HINT)
     return replace(model, num_attention_heads=live)
 
 
-def config(
-    model: ModelConfig, vocabulary: int, dtype: torch.dtype, end: int | None
+def _check_config(raw: dict[str, Any], path: Path) -> None:
+    """Raises CheckpointError where config.json describes another model than Megatron's GPT."""
+    problems = []
+    for name, required in _REQUIRED.items():
+        default = None if name == "model_type" else required
+        value = raw.get(name, default)
+        if value != required:
+            problems.append(f"{name} {value}")
+    activation = raw.get("activation_function", _TANH[0])
+    if activation not in (*_TANH, _EXACT):
+        problems.append(f"activation_function {activation}")
+    for name in _SIZES:
+        size = raw.get(name)
+        if type(size) is not int or size < 1:
+            problems.append(f"{name} {size!r}")
+    if problems:
+        raise CheckpointError(
+            f"{path} has {', '.join(problems)}, which Megatron's GPT cannot be", _HINT
+        )
+
+
+def config_json(
+    model: ModelConfig, vocabulary: int, dtype: torch.dtype, eod: int | None
 ) -> dict[str, Any]:
-    """What config.json says of a model; `end` is the id of the token that begins and ends documents."""
-    made = {
+    """What config.json says of a model; `eod` is the token that begins and ends documents."""
+    raw = {
         "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
         "vocab_size": vocabulary,
         "n_positions": model.max_position_embeddings,
         "n_embd": model.hidden_size,
         "n_layer": model.num_layers,
-        "n_head": heads(model),
+        "n_head": _head_count(model),
         "n_inner": model.ffn_hidden_size,
-        # training fuses the bias with the tanh form; "gelu" would be the exact one, another function
-        "activation_function": "gelu_new" if model.bias_gelu_fusion else "gelu",
+        # training fuses the bias with the tanh form; "gelu" would be the exact form
+        "activation_function": _TANH[0] if model.bias_gelu_fusion else _EXACT,
         "resid_pdrop": model.hidden_dropout,
         "embd_pdrop": model.hidden_dropout,
         "attn_pdrop": model.attention_dropout,
         "layer_norm_epsilon": model.layernorm_epsilon,
         "initializer_range": model.init_method_std,
-        "bos_token_id": end,
-        "eos_token_id": end,
+        "bos_token_id": eod,
+        "eos_token_id": eod,
         "torch_dtype": str(dtype).removeprefix("torch."),
-        **_OURS,
+        **_REQUIRED,
     }
-    return made | (
-        {LIVE_HEADS: model.num_attention_heads} if heads(model) != model.num_attention_heads else {}
-    )
+    if _head_count(model) != model.num_attention_heads:
+        raw[LIVE_HEADS] = model.num_attention_heads
+    return raw

@@ -1,4 +1,4 @@
-"""The tokenizer files of a transformers folder: the tokenizer's own as they are, and what transformers adds."""
+"""The tokenizer files of a transformers folder: the tokenizer's own, and what transformers adds."""
 
 import shutil
 from pathlib import Path
@@ -9,26 +9,30 @@ from encore.tokens.tokenizer import Tokenizer
 
 
 def write(tokenizer: Tokenizer, folder: Path, positions: int) -> None:
-    """Put a tokenizer into a folder: tokenizer.json, tokenizer_config.json and the files it came from.
+    """Put a tokenizer into a folder: tokenizer.json, tokenizer_config.json and its own files.
 
-    Raises DataError where transformers makes another vocabulary of it.
+    positions: the longest input of the model. Raises DataError where transformers makes another
+    vocabulary of it.
     """
     if tokenizer.megatron_type == "GPT2BPETokenizer":
-        _make(tokenizer, folder, positions)
+        _write_by_transformers(tokenizer, folder, positions)
     for path in tokenizer.paths:
         shutil.copyfile(path, folder / path.name)
     for path in folder.iterdir():
         files.fsync(path)
 
 
-def _make(tokenizer: Tokenizer, folder: Path, positions: int) -> None:
+def _write_by_transformers(tokenizer: Tokenizer, folder: Path, positions: int) -> None:
     import transformers
 
     source = tokenizer.paths[0].parent
-    made = transformers.GPT2TokenizerFast.from_pretrained(source, model_max_length=positions)
-    if len(made) != tokenizer.vocabulary_size:
+    # transformers loads this class when it is asked for, which mypy does not see
+    fast_class = getattr(transformers, "GPT2TokenizerFast")  # noqa: B009
+    converted = fast_class.from_pretrained(source, model_max_length=positions)
+    if len(converted) != tokenizer.vocabulary_size:
         raise DataError(
-            f"tokenizer {tokenizer.name} has {tokenizer.vocabulary_size} entries, transformers makes {len(made)} of it",
-            "its vocab.json needs <|endoftext|>",
+            f"tokenizer {tokenizer.name} has {tokenizer.vocabulary_size} entries,"
+            f" transformers makes {len(converted)} of it",
+            "add <|endoftext|> to its vocab.json",
         )
-    made.save_pretrained(folder)
+    converted.save_pretrained(folder)

@@ -1,46 +1,61 @@
-"""What a checkpoint is, said without running anything: step, samples, shapes, parallel degrees, what is missing."""
+"""What a checkpoint is: step, samples, shapes, parallel degrees, and what of it is missing.
+
+Nothing in it is executed.
+"""
 
 from collections.abc import Iterable
-from dataclasses import asdict
-from math import prod
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from encore.checkpoints import file_names, gpt2_reader, layers, megatron_reader, safe_load
+from encore.checkpoints import file_names, gpt2_reader, layers, megatron_reader, model_states
+from encore.checkpoints.inert_pickle import StandIn
+from encore.checkpoints.model_states import ModelStates
 from encore.errors import CheckpointError, EncoreError
-from encore.model.config import ModelConfig
+from encore.model.config import EMBEDDING_NUMBER, FIRST_BLOCK_NUMBER, ModelConfig
 
 _COUNTERS = ("iteration", "global_steps", "skipped_steps")
 _SAMPLES = ("consumed_train_samples", "consumed_valid_samples", "consumed_train_tokens")
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """What a step folder, a folder of several or a transformers folder holds. Raises CheckpointError."""
+    """What a step folder, a folder of several or a transformers folder holds, as plain values.
+
+    `missing` names absent files, `unreadable` says why weights cannot be read. Raises
+    CheckpointError where there is no checkpoint, or its states cannot be read.
+    """
     if gpt2_reader.is_folder(path):
-        return _of_transformers(path)
-    return _of_megatron(_step(path))
+        return _transformers_facts(path)
+    return _megatron_facts(_step_folder(path))
 
 
-def rows(known: dict[str, Any]) -> Iterable[tuple[str, Any]]:
-    """The same for people: one line a fact, the arguments left out."""
-    for name, value in known.items():
-        if isinstance(value, dict) and name != "arguments":
-            yield name, ", ".join(f"{key} {_text(one)}" for key, one in value.items()) or "none"
+def rows(checkpoint: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    """The facts for people: a line for each, without the arguments."""
+    for name, value in checkpoint.items():
+        if name == "arguments":
+            continue
+        if isinstance(value, dict):
+            items = [f"{key} {_cell(item)}" for key, item in value.items()]
+            yield name, ", ".join(items) or "none"
         elif isinstance(value, list):
             yield name, "; ".join(map(str, value)) or "nothing"
-        elif name != "arguments":
-            yield name, f"{value:,}" if type(value) is int else value
+        elif type(value) is int:
+            yield name, f"{value:,}"
+        else:
+            yield name, value
 
 
-def _text(value: Any) -> str:
-    return "×".join(map(str, value)) if isinstance(value, list) else str(value)
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return "×".join(map(str, value))
+    return str(value)
 
 
-def _step(path: Path) -> Path:
-    """The step folder that is meant, whole or not."""
+def _step_folder(path: Path) -> Path:
+    """The step folder that a path means: the newest complete one, else the newest."""
     if not path.is_dir():
         raise CheckpointError(
-            f"{path} is no folder", "name a global_stepN folder, or a transformers folder"
+            f"{path} is not a folder", "give a global_stepN folder, or a transformers folder"
         )
     try:
         return megatron_reader.find(path)
@@ -51,73 +66,74 @@ def _step(path: Path) -> Path:
         return steps[-1]
 
 
-def _of_transformers(path: Path) -> dict[str, Any]:
-    folder = gpt2_reader.read(path)
-    dtype = folder.layer(1)["word_embeddings.weight"].dtype
+def _transformers_facts(path: Path) -> dict[str, Any]:
+    checkpoint = gpt2_reader.read(path)
+    dtype = checkpoint.layer(EMBEDDING_NUMBER)[layers.WORDS].dtype
     return {
         "path": str(path),
         "format": "transformers GPT-2",
         "dtype": str(dtype).removeprefix("torch."),
-        "parameters": _parameters(folder.config, folder.vocabulary),
-        "vocabulary": folder.vocabulary,
-        "model": asdict(folder.config),
-        "unreadable": _unreadable(folder),
+        "parameters": checkpoint.config.parameters,
+        "vocabulary": checkpoint.vocabulary,
+        "model": asdict(checkpoint.config),
+        "unreadable": _unreadable_layers(checkpoint),
     }
 
 
-def _of_megatron(path: Path) -> dict[str, Any]:
-    states = safe_load.model_states(path, mapped=True)
-    arguments = safe_load.arguments(states)
-    model = layers.config(arguments)
-    tensor, pipeline = megatron_reader.degrees(states, arguments)
-    known: dict[str, Any] = {
-        "path": str(path),
-        "format": "Megatron-DeepSpeed",
-        **{name: states[name] for name in _COUNTERS if type(states.get(name)) is int},
-        **{name: arguments[name] for name in _SAMPLES if type(arguments.get(name)) is int},
-        "checkpoint_version": states.get("checkpoint_version", 0),
-        "tensor_parallel": tensor,
-        "pipeline_parallel": pipeline,
-        "data_parallel": states.get("dp_world_size"),
-        "weights_from": megatron_reader.weights_from(path, states),
-        "optimizer_files": len(file_names.optimizer_files(path)),
-        "model": asdict(model),
-        "layer_3": {name: list(shape) for name, shape in layers.shapes(model, 3).items()},
+def _megatron_facts(step: Path) -> dict[str, Any]:
+    states = model_states.read(step)
+    config = model_states.model_config(states.arguments)
+    vocabulary = states.vocabulary(config.padded_vocab_size)
+    record: dict[str, Any] = {"path": str(step), "format": "Megatron-DeepSpeed"}
+    for names, values in ((_COUNTERS, states.raw), (_SAMPLES, states.arguments)):
+        for name in names:
+            if type(values.get(name)) is int:
+                record[name] = values[name]
+    shapes = layers.shapes(config, FIRST_BLOCK_NUMBER)
+    record |= {
+        "checkpoint_version": states.version,
+        "tensor_parallel": states.tensor_parallel,
+        "pipeline_parallel": states.pipeline_parallel,
+        "data_parallel": states.data_ranks,
+        "weights_from": megatron_reader.weights_from(states) or None,
+        "optimizer_files": len(file_names.optimizer_files(step)),
+        "model": asdict(config),
+        f"layer_{FIRST_BLOCK_NUMBER}": {name: list(shape) for name, shape in shapes.items()},
+        "vocabulary": vocabulary,
+        "parameters": _parameters(config, vocabulary),
     }
-    missing = _missing(path, states, tensor, pipeline)
-    known["vocabulary"] = megatron_reader.vocabulary(states, arguments, model)
-    known["parameters"] = _parameters(model, known["vocabulary"])
     try:
-        step = megatron_reader.read(path)
-        known["dtype"] = str(step.layer(3)["input_layernorm.weight"].dtype).removeprefix("torch.")
-        known["unreadable"] = _unreadable(step)
+        checkpoint = megatron_reader.read(step)
+        block = checkpoint.layer(FIRST_BLOCK_NUMBER)
+        record["dtype"] = str(block["input_layernorm.weight"].dtype).removeprefix("torch.")
+        record["unreadable"] = _unreadable_layers(checkpoint)
     except EncoreError as error:
-        known["unreadable"] = [str(error)]
-    return known | {
-        "missing": missing,
-        "arguments": {name: _json(value) for name, value in sorted(arguments.items())},
-    }
+        record["unreadable"] = [str(error)]
+    record["missing"] = _missing_files(states)
+    arguments = sorted(states.arguments.items())
+    record["arguments"] = {name: _as_json(value) for name, value in arguments}
+    return record
 
 
-def _missing(path: Path, states: dict[str, Any], tensor: int, pipeline: int) -> list[str]:
-    ranks = range(tensor * pipeline)
-    missing = [
-        name
-        for rank in ranks
-        if not (path / (name := file_names.MODEL_STATES.format(rank))).is_file()
-    ]
-    found, data = file_names.optimizer_files(path), states.get("dp_world_size")
-    data = data if type(data) is int else 1
-    absent = [
-        key for key in ((rank, one) for rank in ranks for one in range(data)) if key not in found
-    ]
-    if absent:
-        missing.append(f"{len(absent)} of {tensor * pipeline * data} optimizer files")
+def _missing_files(states: ModelStates) -> list[str]:
+    """The absent mp_rank files by name; optimizer files, of which there are many, as a count."""
+    missing = []
+    for rank in range(states.model_ranks):
+        name = file_names.model_states_file(rank)
+        if not (states.step / name).is_file():
+            missing.append(name)
+    present = 0
+    for model_rank, data_rank in file_names.optimizer_files(states.step):
+        if model_rank < states.model_ranks and data_rank < states.data_ranks:
+            present += 1
+    expected = states.model_ranks * states.data_ranks
+    if present < expected:
+        missing.append(f"{expected - present} of {expected} optimizer files")
     return missing
 
 
-def _unreadable(source: layers.LayerSource) -> list[str]:
-    """Layers that cannot be read, and why; each weight is let go before the next."""
+def _unreadable_layers(source: layers.LayerSource) -> list[str]:
+    """Why layers cannot be read; each weight is let go before the next is read."""
     reasons = []
     for number in source.numbers:
         try:
@@ -129,21 +145,20 @@ def _unreadable(source: layers.LayerSource) -> list[str]:
     return reasons
 
 
-def _parameters(model: ModelConfig, vocabulary: int | None) -> int:
-    """Tied embeddings counted once, without the vocabulary's padding where its size without is known."""
-    embedding, block, final = (
-        sum(map(prod, layers.shapes(model, number).values()))
-        for number in (1, 3, 4 + model.num_layers)
-    )
-    padding = model.padded_vocab_size - (vocabulary or model.padded_vocab_size)
-    return embedding - padding * model.hidden_size + model.num_layers * block + final
+def _parameters(config: ModelConfig, vocabulary: int | None) -> int:
+    """Without the vocabulary's padding, where its size without it is known."""
+    if vocabulary is None:
+        return config.parameters
+    return replace(config, padded_vocab_size=vocabulary).parameters
 
 
-def _json(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(name): _json(one) for name, one in value.items()}
+        return {str(name): _as_json(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_json(one) for one in value]
-    if isinstance(value, safe_load.StandIn):
-        return f"{value.name}{value.values}"
-    return value if isinstance(value, bool | int | float | str | type(None)) else str(value)
+        return [_as_json(item) for item in value]
+    if isinstance(value, StandIn):
+        return f"{value.name}{value.values or ''}"
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)

@@ -1,97 +1,86 @@
-"""The layers of a Megatron GPT: what each must hold, how tensor-parallel ranks share it, what pads the vocabulary.
+"""The layers of a Megatron GPT: what each holds, in which row order, and what pads the vocabulary.
 
-Weights are keyed by Megatron-DeepSpeed's layer numbers and names, put together over ranks, in the row order of
-checkpoint version 2 and later: what `encore.model.gpt.GPT.fill` takes.
+Weights are keyed by Megatron-DeepSpeed's layer numbers and names, whole, in the row order of
+checkpoint version 2 and later: what `encore.model.gpt.GPT.fill` accepts.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from encore.checkpoints import tensor_parallel
-from encore.checkpoints.safe_load import StandIn
 from encore.errors import CheckpointError, UsageError
-from encore.model.config import ModelConfig
+from encore.model.config import (
+    EMBEDDING_NUMBER,
+    HINT,
+    ModelConfig,
+    final_layernorm_number,
+    padded_vocabulary,
+)
 
-Read = Callable[[str, tuple[int, int] | None], Tensor]
-_HINT = "take a checkpoint of a GPT"
+Shape = tuple[int, ...]
+# (name, span) → a weight, or what lies in `span` along the axis that tensor-parallel ranks divide
+ReadWeight = Callable[[str, tuple[int, int] | None], Tensor]
+
 WORDS = "word_embeddings.weight"
+POSITIONS = "position_embeddings.weight"
+
 _SLICE_ROWS = 4096
 
 
-def config(arguments: Mapping[str, Any]) -> ModelConfig:
-    """The shape of the model that was trained with these arguments.
-
-    Raises CheckpointError for a model that is not a GPT of this kind.
-    """
-    plain = dict(arguments)
-    position = plain.get("position_embedding_type")
-    if isinstance(position, StandIn):
-        plain["position_embedding_type"] = position.values[0] if position.values else None
-    return ModelConfig.of(plain)
-
-
-def _size(value: Any) -> int | None:
-    return value if type(value) is int and value > 0 else None
-
-
-def shapes(model: ModelConfig, number: int) -> dict[str, tuple[int, ...]]:
+def shapes(model: ModelConfig, number: int) -> dict[str, Shape]:
     """The names and shapes of a layer's weights, as `encore.model.gpt` has them."""
-    width, inner, wide = (
-        model.hidden_size,
-        model.num_attention_heads * model.kv_channels,
-        model.ffn_hidden_size,
-    )
-    if number == 1:
+    width = model.hidden_size
+    if number == EMBEDDING_NUMBER:
         return {
             WORDS: (model.padded_vocab_size, width),
-            "position_embeddings.weight": (model.max_position_embeddings, width),
+            POSITIONS: (model.max_position_embeddings, width),
         }
-    if number == 4 + model.num_layers:
+    if number == final_layernorm_number(model.num_layers):
         return {"weight": (width,), "bias": (width,)}
     matrices = {
-        "self_attention.query_key_value": (3 * inner, width),
-        "self_attention.dense": (width, inner),
-        "mlp.dense_h_to_4h": (wide, width),
-        "mlp.dense_4h_to_h": (width, wide),
+        "self_attention.query_key_value": (3 * model.attention_size, width),
+        "self_attention.dense": (width, model.attention_size),
+        "mlp.dense_h_to_4h": (model.ffn_hidden_size, width),
+        "mlp.dense_4h_to_h": (width, model.ffn_hidden_size),
     }
-    norms = ("input_layernorm", "post_attention_layernorm")
-    return (
-        {f"{norm}.{kind}": (width,) for norm in norms for kind in ("weight", "bias")}
-        | {f"{name}.weight": shape for name, shape in matrices.items()}
-        | {f"{name}.bias": shape[:1] for name, shape in matrices.items()}
-    )
+    block: dict[str, Shape] = {}
+    for norm in ("input_layernorm", "post_attention_layernorm"):
+        block[f"{norm}.weight"] = (width,)
+        block[f"{norm}.bias"] = (width,)
+    for name, shape in matrices.items():
+        block[f"{name}.weight"] = shape
+    for name, shape in matrices.items():
+        block[f"{name}.bias"] = shape[:1]
+    return block
 
 
 class Layer(Mapping[str, Tensor]):
-    """A layer whose weights are read one by one, when asked for, and not kept.
+    """A layer whose weights are read one by one when they are asked for, and are not kept.
 
-    `read(name, span)` gives a weight, or what lies in `span` along the axis that tensor-parallel ranks divide, then in
-    storage of its own; it checks the whole's shape. `where` names the layer to the user. Raises CheckpointError unless
-    the names are exactly a GPT's.
+    `read` checks the whole weight's shape, and gives a span of it storage of its own. `where` names
+    the layer to the user. Raises CheckpointError unless `names` are exactly those of `shapes`.
     """
 
     def __init__(
-        self, read: Read, found: Iterable[str], needed: dict[str, tuple[int, ...]], where: str
+        self, read: ReadWeight, names: Iterable[str], shapes: dict[str, Shape], where: str
     ) -> None:
         self._read = read
-        self.shapes = needed
-        there = set(found)
-        problems = [f"lacks {name}" for name in self.shapes if name not in there]
-        problems += [
-            f"has {name}, which a GPT has not" for name in sorted(there - self.shapes.keys())
-        ]
+        self.shapes = shapes
+        stored = set(names)
+        problems = [f"lacks {name}" for name in shapes if name not in stored]
+        for name in sorted(stored - shapes.keys()):
+            problems.append(f"has {name}, which is no weight of a GPT")
         if problems:
-            raise CheckpointError(f"{where} {'; '.join(problems)}", _HINT)
+            raise CheckpointError(f"{where} {'; '.join(problems)}", HINT)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._read(name, None)
 
     def part(self, name: str, start: int, stop: int) -> Tensor:
-        """From `start` to before `stop` along the divided axis, contiguous and in storage of its own."""
+        """From `start` to before `stop` along the divided axis, in storage of its own."""
         return self._read(name, (start, stop))
 
     def __iter__(self) -> Iterator[str]:
@@ -101,34 +90,42 @@ class Layer(Mapping[str, Tensor]):
         return len(self.shapes)
 
 
-def check_shape(value: Tensor, needed: tuple[int, ...], where: str) -> None:
-    """Raises CheckpointError where a weight is not of the shape that the arguments promise."""
-    if tuple(value.shape) != needed:
-        found, wanted = ("×".join(map(str, shape)) for shape in (value.shape, needed))
-        raise CheckpointError(f"{where} is {found}, not {wanted}", "its arguments are not its own")
-
-
 class LayerSource(Protocol):
     """A model that can be read layer by layer."""
 
-    path: Path
-    config: ModelConfig
-    numbers: list[int]
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of its layers."""
 
     def layer(self, number: int) -> Layer:
         """The layer of that number."""
 
 
-def in_current_order(name: str, value: Tensor, heads: int, version: float) -> Tensor:
-    """The fused projection's rows as versions 2 and later have them, (head, q|k|v, channel), for one rank's heads.
+def check_shape(value: Tensor, expected: Shape, where: str) -> None:
+    """Raises CheckpointError where a weight does not have the shape that the arguments promise."""
+    if tuple(value.shape) != expected:
+        raise CheckpointError(
+            f"{where} is {_times(value.shape)}, not {_times(expected)}",
+            "its arguments belong to another model; fetch the whole checkpoint again",
+        )
 
-    source: TurkuNLP 6732bc9 megatron/checkpointing.py, fix_query_key_value_ordering. Raises CheckpointError.
+
+def _times(shape: Shape) -> str:
+    return "×".join(map(str, shape))
+
+
+def in_current_order(name: str, value: Tensor, heads: int, version: float) -> Tensor:
+    """The fused projection's rows as versions 2 and later have them: (head, q|k|v, channel).
+
+    value: one tensor-parallel rank's part, of `heads` heads; other weights come back as they are.
+    Raises CheckpointError for an unknown version. source: TurkuNLP 6732bc9
+    megatron/checkpointing.py, fix_query_key_value_ordering
     """
     if version >= 2 or not name.endswith(("query_key_value.weight", "query_key_value.bias")):
         return value
     if version not in (0, 1):
         raise CheckpointError(
-            f"checkpoint version {version} is not known", "known: 0, 1 and from 2 to 3"
+            f"unknown checkpoint version {version}", "versions 0, 1 and 2 to 3 can be read"
         )
     rest = value.shape[1:]
     if version == 0:
@@ -136,7 +133,7 @@ def in_current_order(name: str, value: Tensor, heads: int, version: float) -> Te
     return value.reshape(heads, -1, 3, *rest).transpose(1, 2).reshape(value.shape)
 
 
-def share(layer: Layer, name: str, rank: int, ranks: int) -> Tensor:
+def rank_part(layer: Layer, name: str, rank: int, ranks: int) -> Tensor:
     """A tensor-parallel rank's part of a weight, in storage of its own."""
     axis = tensor_parallel.split_axis(name)
     if axis is None:
@@ -145,58 +142,48 @@ def share(layer: Layer, name: str, rank: int, ranks: int) -> Tensor:
     return layer.part(name, rank * size, (rank + 1) * size)
 
 
-def check_degrees(model: ModelConfig, tensor: int, pipeline: int) -> None:
-    """Raises UsageError where the model cannot be laid out over so many ranks."""
-    for name, value in (
-        ("heads", model.num_attention_heads),
-        ("feed-forward size", model.ffn_hidden_size),
-    ):
-        if tensor < 1 or value % tensor:
-            raise UsageError(
-                f"--tp {tensor} does not divide the {name}, {value}", "choose a divisor of it"
-            )
-    if not 1 <= pipeline <= model.num_layers:
-        raise UsageError(
-            f"--pp {pipeline} does not fit {model.num_layers} layers",
-            "each stage needs one at least",
-        )
-
-
 def padded_size(vocabulary: int, arguments: Mapping[str, Any], tensor: int) -> int:
-    """The vocabulary as Megatron pads it for so many tensor-parallel ranks.
+    """The rows of the word embeddings as Megatron pads them for this many tensor-parallel ranks.
 
-    source: TurkuNLP 6732bc9 megatron/tokenizer/tokenizer.py, _vocab_size_with_padding. Raises UsageError.
+    arguments: Megatron's; pad_vocab_size_to is its own word on it. Raises UsageError.
     """
-    fixed = _size(arguments.get("pad_vocab_size_to"))
-    if fixed is not None:
-        if fixed < vocabulary or fixed % tensor:
-            raise UsageError(
-                f"--tp {tensor} does not divide pad_vocab_size_to {fixed}", "choose a divisor of it"
-            )
-        return fixed
-    multiple = (_size(arguments.get("make_vocab_size_divisible_by")) or 128) * tensor
-    return -(-vocabulary // multiple) * multiple
+    fixed = arguments.get("pad_vocab_size_to")
+    if type(fixed) is not int or fixed < 1:
+        multiple = arguments.get("make_vocab_size_divisible_by")
+        if type(multiple) is not int or multiple < 1:
+            multiple = 128
+        return padded_vocabulary(vocabulary, multiple, tensor)
+    if fixed < vocabulary or fixed % tensor:
+        raise UsageError(
+            f"--tp {tensor} does not divide pad_vocab_size_to {fixed}",
+            f"choose a divisor of {fixed}",
+        )
+    return fixed
 
 
-def words_share(layer: Layer, vocabulary: int, size: int, rank: int, ranks: int) -> Tensor:
-    """A rank's rows of word embeddings padded to `size` rows: those there are, and for new padding the words' mean.
+def words_part(layer: Layer, vocabulary: int, padded: int, rank: int, ranks: int) -> Tensor:
+    """A rank's rows of the word embeddings at `padded` rows: the layer's own, then new padding.
 
-    Megatron's loss counts the padding's logits. A mean row's logit is the words' mean logit, so that by Jensen's
-    inequality each weighs no more than the average word: rows of zeros would outweigh all words of GPT-2.
+    New padding is the mean of the vocabulary's rows. Megatron's loss counts the padding's logits,
+    and a mean row's logit is the words' mean logit, so that by Jensen's inequality it weighs no
+    more than the average word. Rows of zeros would outweigh all of GPT-2's words.
     """
-    start, stop = rank * size // ranks, (rank + 1) * size // ranks
-    there, width = layer.shapes[WORDS]
-    if stop <= there:
+    start = rank * padded // ranks
+    stop = (rank + 1) * padded // ranks
+    stored, width = layer.shapes[WORDS]
+    if stop <= stored:
         return layer.part(WORDS, start, stop)
-    sums = [words.double().sum(0) for _, words in _slices(layer, 0, vocabulary)]
+    total = torch.zeros(width, dtype=torch.float64)
+    for _, words in _slices(layer, 0, vocabulary):
+        total += words.double().sum(0)
     rows = torch.empty(stop - start, width, dtype=layer.part(WORDS, 0, 1).dtype)
-    rows[:] = sum(sums) / vocabulary
-    for at, words in _slices(layer, start, there):
-        rows[at - start : at - start + len(words)] = words
+    rows[:] = total / vocabulary
+    for first, words in _slices(layer, start, stored):
+        rows[first - start : first - start + len(words)] = words
     return rows
 
 
 def _slices(layer: Layer, start: int, stop: int) -> Iterator[tuple[int, Tensor]]:
-    """Word embeddings a few at a time."""
-    for at in range(start, stop, _SLICE_ROWS):
-        yield at, layer.part(WORDS, at, min(at + _SLICE_ROWS, stop))
+    """The word embeddings a few rows at a time, each slice with its first row's number."""
+    for first in range(start, stop, _SLICE_ROWS):
+        yield first, layer.part(WORDS, first, min(first + _SLICE_ROWS, stop))

@@ -1,61 +1,77 @@
-"""A Megatron-DeepSpeed checkpoint, read layer by layer, at any tensor- and pipeline-parallel degree.
+"""A Megatron-DeepSpeed checkpoint of any parallel degrees, read layer by layer.
 
-The weights come from the layer files, else from the `module` of the mp_rank files (runs without pipeline), else from
-ZeRO's fp32 partitions in the optimizer files.
-Source: TurkuNLP 6732bc9 megatron/model/{gpt_model,language_model}.py, deepspeedai/Megatron-DeepSpeed the same.
+The weights come from the layer files, else from the `module` of the mp_rank files (runs without
+pipeline parallelism), else from ZeRO's fp32 partitions in the optimizer files.
+source: TurkuNLP 6732bc9 megatron/model/{gpt_model,language_model}.py;
+deepspeedai/Megatron-DeepSpeed has the same names
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from encore.checkpoints import file_names, layers, safe_load, step_folder, tensor_parallel, zero
+from encore.checkpoints import file_names, layers, model_states, step_folder, tensor_parallel, zero
 from encore.checkpoints.layers import Layer
-from encore.checkpoints.tensor_parallel import Weights
+from encore.checkpoints.model_states import ModelStates
+from encore.checkpoints.torch_file import Weights, load, load_weights
 from encore.errors import CheckpointError
-from encore.model.config import ModelConfig, layer_numbers
+from encore.model.config import (
+    EMBEDDING_NUMBER,
+    FIRST_BLOCK_NUMBER,
+    ModelConfig,
+    final_layernorm_number,
+    layer_numbers,
+)
 
-LAYERS, MODULES, OPTIMIZER = "layer files", "mp_rank files", "optimizer files"
+LAYERS = "layer files"
+MODULES = "mp_rank files"
+OPTIMIZER = "optimizer files"
+
 _EMBEDDING = re.compile(
     r"(?:tied_modules\.embed|embedding)\.((?:word|position)_embeddings\.weight)"
 )
 _NUMBERED = re.compile(r"(\d+)\.(.+)")
 _BLOCK = re.compile(r"(?:encoder|transformer)\.layers\.(\d+)\.(.+)")
 _FINAL = re.compile(r"(?:encoder|transformer)\.final_layernorm\.(weight|bias)")
+_DAMAGED = "it is damaged; use another step"
+_FETCH = "fetch the missing files"
 
-# (layer number, tensor-parallel rank, name) → that weight; with None for the name all, of which the names count
-PartReader = Callable[[int, int, str | None], Weights]
-_DAMAGED = "it is damaged; take another"
+
+class WeightFiles(Protocol):
+    """Where the weights of a layer are stored, by tensor-parallel rank."""
+
+    def names(self, number: int, rank: int) -> set[str]:
+        """The names of the weights in a rank's part of a layer."""
+
+    def read(self, number: int, rank: int, name: str) -> Tensor:
+        """A rank's part of one weight."""
 
 
 @dataclass
 class MegatronCheckpoint:
-    """A checkpoint that can be read: `layer(number)` gives one layer, put together.
+    """A checkpoint that can be read: `layer(number)` gives one layer, put together over ranks.
 
-    `vocabulary` is the size without padding, None where the checkpoint does not state it. `differing` gathers the
-    weights of which each tensor-parallel rank should have the same copy and has not; the first rank's are taken.
+    `weights_from` is LAYERS, MODULES or OPTIMIZER. `differing` gathers the weights of which each
+    tensor-parallel rank should have the same copy and does not; the first rank's are used.
     """
 
     path: Path
-    states: dict[str, Any]
-    arguments: dict[str, Any]
+    states: ModelStates
     config: ModelConfig
-    tensor: int
-    pipeline: int
     weights_from: str
-    part: PartReader
+    files: WeightFiles
     differing: set[str] = field(default_factory=set)
 
     @property
     def vocabulary(self) -> int | None:
-        """Entries of the tokenizer that it was trained with."""
-        return vocabulary(self.states, self.arguments, self.config)
+        """Entries of the tokenizer that it was trained with; None where it does not state them."""
+        return self.states.vocabulary(self.config.padded_vocab_size)
 
     @property
     def numbers(self) -> list[int]:
@@ -68,216 +84,224 @@ class MegatronCheckpoint:
 
     def layer(self, number: int) -> Layer:
         """A layer's weights, put together one at a time. Raises CheckpointError."""
-        ranks = [set(self.part(number, rank, None)) for rank in range(self.tensor)]
-        if any(names != ranks[0] for names in ranks):
-            raise CheckpointError(
-                f"{self.path}: the parts of layer {number} hold other weights each", _DAMAGED
-            )
+        names = self.files.names(number, 0)
+        for rank in range(1, self.states.tensor_parallel):
+            if self.files.names(number, rank) != names:
+                raise CheckpointError(
+                    f"{self.path}: the ranks' parts of layer {number} hold different weights",
+                    _DAMAGED,
+                )
         shapes = layers.shapes(self.config, number)
-        return Layer(
-            partial(self._weight, number), ranks[0], shapes, f"{self.path}: layer {number}"
-        )
+        where = f"{self.path}: layer {number}"
+        return Layer(partial(self._weight, number), names, shapes, where)
 
     def _weight(self, number: int, name: str, span: tuple[int, int] | None) -> Tensor:
+        ranks = self.states.tensor_parallel
         axis = tensor_parallel.split_axis(name)
-        if axis is not None and self.tensor > 1:
-            return self._joined(number, name, axis, span)
+        if axis is not None and ranks > 1:
+            return self._joined_weight(number, name, axis, span)
         first = self._part(number, 0, name)
-        if not all(
-            torch.equal(self._part(number, rank, name), first) for rank in range(1, self.tensor)
-        ):
-            self.differing.add(f"layer {number} {name}")
-        return first if span is None else tensor_parallel.part(first, name, *span)
+        for rank in range(1, ranks):
+            if not torch.equal(self._part(number, rank, name), first):
+                self.differing.add(f"layer {number} {name}")
+        if span is None:
+            return first
+        return tensor_parallel.part(first, name, *span)
 
-    def _joined(self, number: int, name: str, axis: int, span: tuple[int, int] | None) -> Tensor:
-        """What the ranks hold of a divided weight between the ends of `span`, of all of it with None."""
+    def _joined_weight(
+        self, number: int, name: str, axis: int, span: tuple[int, int] | None
+    ) -> Tensor:
+        """What the ranks store of a divided weight in `span`, of all of it where that is None."""
         shape = layers.shapes(self.config, number)[name]
-        size = shape[axis] // self.tensor
+        size = shape[axis] // self.states.tensor_parallel
         start, stop = span or (0, shape[axis])
-        needed = [stop - start if at == axis else length for at, length in enumerate(shape)]
-        held: Tensor | None = None
+        joined_shape = [*shape]
+        joined_shape[axis] = stop - start
+        # Whole matrices of a block are laid out by columns, as GPT-2 stores them: transposing one
+        # for transformers then copies nothing.
+        by_columns = span is None and len(shape) == 2 and number != EMBEDDING_NUMBER
+        whole: Tensor | None = None
         for rank in range(start // size, -(-stop // size)):
             part = self._part(number, rank, name)
-            if held is None:
-                # a whole one of a block by columns, as GPT-2's form has them, so that turning it over copies nothing
-                by_columns = span is None and len(shape) == 2 and number != 1
-                held = part.new_empty(needed[::-1]).T if by_columns else part.new_empty(needed)
-            begin, end = max(start, rank * size), min(stop, (rank + 1) * size)
-            held.narrow(axis, begin - start, end - begin).copy_(
-                part.narrow(axis, begin - rank * size, end - begin)
-            )
-            del part  # or the next would be read beside it
-        assert held is not None  # no span is empty
-        return held
+            if whole is None and by_columns:
+                whole = part.new_empty(joined_shape[::-1]).T
+            elif whole is None:
+                whole = part.new_empty(joined_shape)
+            begin = max(start, rank * size)
+            end = min(stop, (rank + 1) * size)
+            source = part.narrow(axis, begin - rank * size, end - begin)
+            whole.narrow(axis, begin - start, end - begin).copy_(source)
+            del part, source  # or the next part would be in memory beside it
+        assert whole is not None  # no span is empty
+        return whole
 
     def _part(self, number: int, rank: int, name: str) -> Tensor:
-        version, heads = (
-            self.states.get("checkpoint_version", 0),
-            self.config.num_attention_heads // self.tensor,
-        )
-        value, needed = (
-            self.part(number, rank, name)[name],
-            list(layers.shapes(self.config, number)[name]),
-        )
-        if (axis := tensor_parallel.split_axis(name)) is not None:
-            needed[axis] //= self.tensor
-        layers.check_shape(value, tuple(needed), f"{self.path}: layer {number} {name}")
-        return layers.in_current_order(name, value, heads, version)
+        """A rank's part of a weight in the current row order, its shape checked."""
+        ranks = self.states.tensor_parallel
+        value = self.files.read(number, rank, name)
+        shape = [*layers.shapes(self.config, number)[name]]
+        axis = tensor_parallel.split_axis(name)
+        if axis is not None:
+            shape[axis] //= ranks
+        layers.check_shape(value, tuple(shape), f"{self.path}: layer {number} {name}")
+        heads = self.config.num_attention_heads // ranks
+        return layers.in_current_order(name, value, heads, self.states.version)
 
 
 def find(path: Path) -> Path:
-    """The step folder that a path means: itself, or the newest complete one below it. Raises CheckpointError."""
+    """The step folder that a path means: itself, or the newest complete one below it.
+
+    Raises CheckpointError.
+    """
     if next(path.glob("*_states.pt"), None):
         return path
     newest = step_folder.newest(path, optimizer=False)
     if newest.step is None:
         reasons = "; ".join(newest.passed_over) or "it has no global_stepN folder"
         raise CheckpointError(
-            f"{path} is no checkpoint and holds none that is whole: {reasons}",
-            "name a global_stepN folder",
+            f"{path} is no checkpoint and holds no complete one: {reasons}",
+            "give a global_stepN folder",
         )
     return newest.step
 
 
 def read(path: Path, from_optimizer: bool = False) -> MegatronCheckpoint:
-    """A step folder, or the newest complete one of several, ready to be read layer by layer. Raises CheckpointError."""
-    path = find(path)
-    states = safe_load.model_states(path, mapped=True)
-    arguments = safe_load.arguments(states)
-    config = layers.config(arguments)
-    tensor, pipeline = degrees(states, arguments)
-    version = states.get("checkpoint_version", 0)
-    if type(version) not in (int, float):
-        raise CheckpointError(f"{path} states version {version!r}", _DAMAGED)
+    """A step folder, or the newest complete one of several, ready to be read layer by layer.
+
+    from_optimizer: whether to read ZeRO's fp32 weights in place of those that training used.
+    Raises CheckpointError.
+    """
+    step = find(path)
+    states = model_states.read(step)
+    config = model_states.model_config(states.arguments)
+    ranks = states.tensor_parallel
     for name in ("num_attention_heads", "ffn_hidden_size", "padded_vocab_size"):
-        if getattr(config, name) % tensor:
+        size = getattr(config, name)
+        if size % ranks:
             raise CheckpointError(
-                f"{path} has {name} {getattr(config, name)} in {tensor} parts", _DAMAGED
+                f"{step} states {name} {size} and {ranks} tensor-parallel ranks", _DAMAGED
             )
-    source, part = _part_of(path, states, config, tensor, pipeline, from_optimizer)
-    return MegatronCheckpoint(path, states, arguments, config, tensor, pipeline, source, part)
+    source = OPTIMIZER if from_optimizer else weights_from(states)
+    return MegatronCheckpoint(step, states, config, source, _open(source, states, config))
 
 
-def degrees(states: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[int, int]:
-    """Tensor- and pipeline-parallel degree. Raises CheckpointError."""
-    tensor = (
-        arguments.get("tensor_model_parallel_size") or arguments.get("model_parallel_size") or 1
-    )
-    pipeline = arguments.get("pipeline_model_parallel_size") or 1
-    if (
-        type(tensor) is not int
-        or type(pipeline) is not int
-        or not (0 < tensor < 10**4 and 0 < pipeline < 10**4)
-    ):
-        raise CheckpointError(
-            f"the checkpoint states parallel degrees {tensor!r} and {pipeline!r}", _DAMAGED
-        )
-    return tensor, pipeline
-
-
-def vocabulary(
-    states: Mapping[str, Any], arguments: Mapping[str, Any], model: ModelConfig
-) -> int | None:
-    """Entries without padding, None where the checkpoint does not state them."""
-    info = states.get("checkpoint_info")
-    stated = info.get("original_vocab_size") if isinstance(info, dict) else None
-    stated = stated or arguments.get("vocab_size")
-    return stated if type(stated) is int and 0 < stated <= model.padded_vocab_size else None
-
-
-def weights_from(step: Path, states: Mapping[str, Any]) -> str | None:
-    """Where a checkpoint has its weights; None where it has none."""
-    if file_names.layer_files(step):
+def weights_from(states: ModelStates) -> str:
+    """Where a checkpoint has its weights: LAYERS, MODULES or OPTIMIZER; "" where it has none."""
+    if file_names.layer_files(states.step):
         return LAYERS
-    if isinstance(states.get("module"), dict) and states["module"]:
+    if states.holds_weights:
         return MODULES
-    return OPTIMIZER if file_names.optimizer_files(step) else None
+    if file_names.optimizer_files(states.step):
+        return OPTIMIZER
+    return ""
 
 
-def _part_of(
-    step: Path,
-    states: dict[str, Any],
-    config: ModelConfig,
-    tensor: int,
-    pipeline: int,
-    from_optimizer: bool,
-) -> tuple[str, PartReader]:
-    source = OPTIMIZER if from_optimizer else weights_from(step, states)
+def _open(source: str, states: ModelStates, config: ModelConfig) -> WeightFiles:
     if source == LAYERS:
-        return LAYERS, _of_layer_files(step, config, tensor)
+        return _LayerFiles(_paths_by_layer(states))
     if source == MODULES:
-        return MODULES, _of_modules(step, config, tensor)
+        return _ModuleFiles(states.step, config)
     if source == OPTIMIZER:
-        return OPTIMIZER, _of_optimizer(step, config, tensor, pipeline)
+        return _OptimizerFiles(states, config)
     raise CheckpointError(
-        f"{step} has neither layer files nor weights in mp_rank or optimizer files", "take another"
+        f"{states.step} has neither layer files nor weights in mp_rank or optimizer files", _FETCH
     )
 
 
-def _of_layer_files(step: Path, config: ModelConfig, tensor: int) -> PartReader:
-    found = file_names.layer_files(step)
-    numbers = layer_numbers(config.num_layers)
-    if len(found) != len(numbers):
+@dataclass(frozen=True)
+class _LayerFiles:
+    """One file per layer and tensor-parallel rank, in `paths[number][rank]`."""
+
+    paths: dict[int, list[Path]]
+
+    def names(self, number: int, rank: int) -> set[str]:
+        return set(load_weights(self.paths[number][rank]))
+
+    def read(self, number: int, rank: int, name: str) -> Tensor:
+        return load_weights(self.paths[number][rank])[name]
+
+
+def _paths_by_layer(states: ModelStates) -> dict[int, list[Path]]:
+    """The layer files under this kit's layer numbers. Raises CheckpointError where one is missing.
+
+    Forks that change the data's form elsewhere between layers number their layers otherwise, in
+    the same order.
+    """
+    step = states.step
+    ranks = states.tensor_parallel
+    stored = file_names.layer_files(step)
+    numbers = layer_numbers(states.num_layers)
+    if len(stored) != len(numbers):
+        missing = [file_names.layer_file(n) for n in numbers if n not in stored]
+        problem = "it has too many"
+        if missing:
+            problem = f"{', '.join(missing[:3])} is missing"
         raise CheckpointError(
-            f"{step} has files of {len(found)} layers, its model {len(numbers)}: {_gap(found, numbers)}",
-            "fetch the missing files",
+            f"{step} has files of {len(stored)} layers, its model {len(numbers)}: {problem}", _FETCH
         )
-    # forks that change the data's form otherwise between layers number them otherwise, in the same order
-    paths = dict(zip(numbers, found.values(), strict=True))
-    for number, ranks in zip(found, paths.values(), strict=True):
-        wanted = [step / file_names.layer_file(number, rank) for rank in range(tensor)]
-        missing = [path.name for path in wanted if path not in ranks]
-        if missing or len(ranks) != tensor:
-            what = (
-                f"{', '.join(missing)} is missing"
-                if missing
-                else f"layer {number} has {len(ranks)} parts"
-            )
-            raise CheckpointError(
-                f"{step}: {what}, tensor-parallel degree {tensor}", "fetch the missing files"
-            )
-    return lambda number, rank, name: _weights(
-        safe_load.load(paths[number][rank], mapped=True), paths[number][rank]
-    )
+    for number, paths in stored.items():
+        expected = [step / file_names.layer_file(number, rank) for rank in range(ranks)]
+        if paths != expected:
+            missing = [path.name for path in expected if path not in paths]
+            problem = f"layer {number} has {len(paths)} parts"
+            if missing:
+                problem = f"{', '.join(missing)} is missing"
+            raise CheckpointError(f"{step}: {problem}, tensor-parallel degree {ranks}", _FETCH)
+    return dict(zip(numbers, stored.values(), strict=True))
 
 
-def _gap(found: Mapping[int, Any], numbers: list[int]) -> str:
-    missing = [file_names.layer_file(number) for number in numbers if number not in found]
-    return f"{', '.join(missing[:3])} is missing" if missing else "it has too many"
+@dataclass(frozen=True)
+class _ModuleFiles:
+    """All layers of a tensor-parallel rank in its mp_rank file."""
+
+    step: Path
+    config: ModelConfig
+
+    def names(self, number: int, rank: int) -> set[str]:
+        return set(_names_in_layer(self._weights(rank), number, self.config).values())
+
+    def read(self, number: int, rank: int, name: str) -> Tensor:
+        weights = self._weights(rank)
+        for full_name, own_name in _names_in_layer(weights, number, self.config).items():
+            if own_name == name:
+                return weights[full_name]
+        raise KeyError(name)
+
+    def _weights(self, rank: int) -> Weights:
+        states = load(self.step / file_names.model_states_file(rank), mapped=True)
+        module = states.get("module") if isinstance(states, dict) else None
+        if not isinstance(module, dict):
+            return {}
+        return dict(_flattened(module))
 
 
-def _of_modules(step: Path, config: ModelConfig, tensor: int) -> PartReader:
-    def part(number: int, rank: int, name: str | None) -> Weights:
-        module = safe_load.model_states(step, rank, mapped=True).get("module")
-        flat = dict(_flattened(module if isinstance(module, dict) else {}))
-        return {own: flat[full] for full, own in _named(flat, number, config).items()}
+class _OptimizerFiles:
+    """ZeRO's partitions, by model rank: the pipeline stages of each tensor-parallel rank."""
 
-    return part
+    def __init__(self, states: ModelStates, config: ModelConfig) -> None:
+        self.config = config
+        self.tensor_parallel = states.tensor_parallel
+        self.partitions = []
+        for model_rank in range(states.tensor_parallel * states.pipeline_parallel):
+            shapes = model_states.read(states.step, model_rank).raw.get("param_shapes")
+            self.partitions.append(zero.partitions(states.step, model_rank, shapes))
 
+    def names(self, number: int, rank: int) -> set[str]:
+        names: set[str] = set()
+        for stage in self._stages(rank):
+            names |= set(_names_in_layer(stage.shapes, number, self.config).values())
+        return names
 
-def _of_optimizer(step: Path, config: ModelConfig, tensor: int, pipeline: int) -> PartReader:
-    ranks = []
-    for model_rank in range(tensor * pipeline):
-        shapes = safe_load.model_states(step, model_rank, mapped=True).get("param_shapes")
-        ranks.append(zero.partitions(step, model_rank, shapes))
+    def read(self, number: int, rank: int, name: str) -> Tensor:
+        # the first stage comes first; the last has a copy of the tied embedding
+        for stage in self._stages(rank):
+            for full_name, own_name in _names_in_layer(stage.shapes, number, self.config).items():
+                if own_name == name:
+                    return stage.read(full_name)
+        raise KeyError(name)
 
-    def part(number: int, rank: int, name: str | None) -> Weights:
-        found: Weights = {}
-        for stage in ranks[
-            rank::tensor
-        ]:  # the last has a copy of the tied embedding, the first comes first
-            for full, own in _named(stage.shapes, number, config).items():
-                if own not in found and name in (None, own):
-                    found[own] = stage.read(full) if name else torch.empty(0)
-        return found
-
-    return part
-
-
-def _weights(held: Any, path: Path) -> Weights:
-    if not isinstance(held, dict) or not all(isinstance(value, Tensor) for value in held.values()):
-        raise CheckpointError(f"{path} holds more than weights by name", "take another checkpoint")
-    return held
+    def _stages(self, rank: int) -> list[zero.Partitions]:
+        return self.partitions[rank :: self.tensor_parallel]
 
 
 def _flattened(module: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -288,27 +312,33 @@ def _flattened(module: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{name}", value
 
 
-def _named(names: Iterable[str], number: int, config: ModelConfig) -> dict[str, str]:
-    """Those of a module's weights that belong to a layer, and what its file would call them. Raises CheckpointError."""
-    found: dict[str, str] = {}
-    for full in names:
-        layer, name = _place(full.removeprefix("module.").removeprefix("language_model."), config)
+def _names_in_layer(names: Iterable[str], number: int, config: ModelConfig) -> dict[str, str]:
+    """The names that belong to a layer, each with what the layer's file would call it.
+
+    Raises CheckpointError for a weight that a GPT does not have.
+    """
+    own_names: dict[str, str] = {}
+    for full_name in names:
+        name = full_name.removeprefix("module.").removeprefix("language_model.")
+        layer, own_name = _layer_and_name(name, config)
         if layer == number:
-            found[full] = name
-    return found
+            own_names[full_name] = own_name
+    return own_names
 
 
-def _place(name: str, config: ModelConfig) -> tuple[int | None, str]:
+def _layer_and_name(name: str, config: ModelConfig) -> tuple[int | None, str]:
     if match := _EMBEDDING.fullmatch(name):
-        return 1, match[1]
+        return EMBEDDING_NUMBER, match[1]
     if match := _BLOCK.fullmatch(name):
-        return 3 + int(match[1]), re.sub(r"^attention\.", "self_attention.", match[2])
+        own_name = re.sub(r"^attention\.", "self_attention.", match[2])
+        return FIRST_BLOCK_NUMBER + int(match[1]), own_name
     if match := _FINAL.fullmatch(name):
-        return 4 + config.num_layers, match[1]
+        return final_layernorm_number(config.num_layers), match[1]
     if match := _NUMBERED.fullmatch(name):
         return int(match[1]), match[2]
     if name.startswith("word_embeddings_for_head."):  # the last stage's copy of the tied embedding
         return None, name
     raise CheckpointError(
-        f"the checkpoint has a weight {name}, which a GPT has not", "take one of a GPT"
+        f"the checkpoint has a weight {name}, which is no weight of a GPT",
+        "only a GPT with learned positions and GELU can be read",
     )

@@ -1,10 +1,14 @@
-"""Writing a checkpoint as Megatron-DeepSpeed loads it, at a chosen tensor- and pipeline-parallel degree.
+"""Writing a checkpoint as Megatron-DeepSpeed loads it, at chosen parallel degrees.
 
-    OUT/latest, OUT/global_stepN/layer_NN-model_TT-model_states.pt, OUT/global_stepN/mp_rank_RR_model_states.pt
+    OUT/latest
+    OUT/global_stepN/layer_NN-model_TT-model_states.pt
+    OUT/global_stepN/mp_rank_RR_model_states.pt
 
-Weights alone: the optimizer's partitions and the random states belong to the layout and the ranks that wrote them, so
-training goes on with --no-load-optim --no-load-rng, and --override-lr-scheduler where there was no schedule.
-Source: TurkuNLP 6732bc9 megatron/checkpointing.py, DeepSpeed 0.19.8 runtime/{engine,pipe/module,pipe/topology}.py.
+Weights alone: the optimizer's partitions and the random states belong to the layout and the ranks
+that wrote them. Training resumes with --no-load-optim --no-load-rng, and with
+--override-lr-scheduler where there was no schedule.
+source: TurkuNLP 6732bc9 megatron/checkpointing.py, DeepSpeed 0.19.8
+runtime/{engine,pipe/module,pipe/topology}.py
 """
 
 import contextlib
@@ -13,20 +17,21 @@ import sys
 import types
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from encore.checkpoints import file_names, layers, safe_load, step_folder
-from encore.model.config import ModelConfig
+from encore.checkpoints import file_names, layers, tensor_parallel, torch_file
+from encore.checkpoints.model_states import ModelStates
+from encore.model.config import EMBEDDING_NUMBER, ModelConfig
 
-_PLAIN = (bool, int, float, str, type(None), torch.dtype)
+_PLAIN = (bool, int, float, str, type(None))
 _VERSION = 3.0
 _COUNTERS = ("global_steps", "global_samples", "skipped_steps", "iteration", "tokens")
-# AnnealingLR's keys; what it has of its own replaces these with --override-lr-scheduler
+# The keys of Megatron's AnnealingLR; its own values replace these with --override-lr-scheduler.
 _NO_SCHEDULE = {
     "max_lr": 0.0,
     "min_lr": 0.0,
@@ -37,142 +42,164 @@ _NO_SCHEDULE = {
     "decay_style": "cosine",
     "decay_steps": 0,
 }
+# What Megatron's loader and its model want to know and a transformers folder does not say.
+_DEFAULT_ARGUMENTS: dict[str, Any] = {
+    "make_vocab_size_divisible_by": 128,
+    "pad_vocab_size_to": None,
+    "tokenizer_type": "GPT2BPETokenizer",
+    "apply_residual_connection_post_layernorm": False,
+    "embed_layernorm": False,
+    "glu_activation": None,
+    "openai_gelu": False,
+    "consumed_train_samples": 0,
+    "consumed_valid_samples": 0,
+    "consumed_train_tokens": 0,
+    "iteration": 0,
+}
 
 
 @dataclass(frozen=True)
 class MegatronLayout:
-    """A layout and the model that goes into it; `model.padded_vocab_size` is padded for `tensor` ranks."""
+    """A model and the parallel degrees at which it is written.
+
+    `model.padded_vocab_size` is padded for `tensor` ranks; `vocabulary` is the size without it.
+    """
 
     model: ModelConfig
     vocabulary: int
     tensor: int
     pipeline: int
 
+    @classmethod
+    def of(
+        cls,
+        model: ModelConfig,
+        vocabulary: int,
+        arguments: Mapping[str, Any],
+        tensor: int,
+        pipeline: int,
+    ) -> "MegatronLayout":
+        """A model's layout; `arguments` are Megatron's, of the run that it comes from.
 
-def target(
-    model: ModelConfig, vocabulary: int, arguments: Mapping[str, Any], tensor: int, pipeline: int
-) -> MegatronLayout:
-    """The layout of a model over so many ranks. Raises UsageError where it cannot be."""
-    layers.check_degrees(model, tensor, pipeline)
-    sizes = {field.name: getattr(model, field.name) for field in fields(model)}
-    sizes["padded_vocab_size"] = layers.padded_size(vocabulary, arguments, tensor)
-    return MegatronLayout(ModelConfig(**sizes), vocabulary, tensor, pipeline)
+        Raises UsageError where the model does not fit the degrees.
+        """
+        tensor_parallel.check_degrees(model, tensor, pipeline)
+        padded = layers.padded_size(vocabulary, arguments, tensor)
+        return cls(replace(model, padded_vocab_size=padded), vocabulary, tensor, pipeline)
+
+    @property
+    def model_ranks(self) -> int:
+        """How many mp_rank files it has."""
+        return self.tensor * self.pipeline
 
 
-def write_layers(step: Path, into: MegatronLayout, source: layers.LayerSource) -> torch.dtype:
-    """Write the layer files, one in memory at a time; the words' type comes back."""
+def write_layers(step: Path, layout: MegatronLayout, source: layers.LayerSource) -> torch.dtype:
+    """Write the layer files, one in memory at a time; returns the embeddings' type."""
     for number in source.numbers:
         layer = source.layer(number)
-        for rank in range(into.tensor):
-            path = step / file_names.layer_file(
-                number, rank
-            )  # a part is let go as soon as it is written
-            step_folder.put(path, {name: _share(layer, name, into, rank) for name in layer})
-    return source.layer(1)["position_embeddings.weight"].dtype
+        for rank in range(layout.tensor):
+            path = step / file_names.layer_file(number, rank)
+            # no name for the parts: they are freed as soon as they are written
+            torch_file.save(path, {name: _part(layer, name, layout, rank) for name in layer})
+    return source.layer(EMBEDDING_NUMBER)[layers.POSITIONS].dtype
 
 
-def _share(layer: layers.Layer, name: str, into: MegatronLayout, rank: int) -> Tensor:
+def _part(layer: layers.Layer, name: str, layout: MegatronLayout, rank: int) -> Tensor:
     if name == layers.WORDS:
-        size = into.model.padded_vocab_size
-        return layers.words_share(layer, into.vocabulary, size, rank, into.tensor)
-    return layers.share(layer, name, rank, into.tensor)
+        padded = layout.model.padded_vocab_size
+        return layers.words_part(layer, layout.vocabulary, padded, rank, layout.tensor)
+    return layers.rank_part(layer, name, rank, layout.tensor)
 
 
 def write_states(
-    step: Path, into: MegatronLayout, dtype: torch.dtype, before: Mapping[str, Any]
+    step: Path, layout: MegatronLayout, dtype: torch.dtype, before: ModelStates | None
 ) -> None:
-    """Write a file of arguments and counters per model rank; `before` holds those of the checkpoint it comes from."""
-    arguments = _arguments(
-        into, dtype, safe_load.arguments(dict(before)) if "args" in before else {}
-    )
-    schedule = _plain(before.get("lr_scheduler"))
-    states = {
+    """Write a file of arguments and counters per model rank.
+
+    dtype: the weights'. before: the states of the checkpoint that the weights come from, if any.
+    """
+    raw: Mapping[str, Any] = before.raw if before else {}
+    arguments = _arguments(layout, dtype, before.arguments if before else {})
+    states: dict[str, Any] = {
         "module": None,
         "optimizer": None,
-        "lr_scheduler": schedule if schedule else dict(_NO_SCHEDULE),
+        "lr_scheduler": _plain(raw.get("lr_scheduler")) or dict(_NO_SCHEDULE),
         "sparse_tensor_module_names": [],
         "dp_world_size": 1,
-        "mp_world_size": into.tensor * into.pipeline,
+        "mp_world_size": layout.model_ranks,
         "checkpoint_version": _VERSION,
         "checkpoint_info": {
-            "padded_vocab_size": into.model.padded_vocab_size,
-            "original_vocab_size": into.vocabulary,
+            "padded_vocab_size": layout.model.padded_vocab_size,
+            "original_vocab_size": layout.vocabulary,
         },
-        **{name: before[name] if type(before.get(name)) is int else 0 for name in _COUNTERS},
     }
-    for model_rank in range(into.tensor * into.pipeline):
-        with _megatrons_names() as absolute:
-            places = {
+    for name in _COUNTERS:
+        states[name] = raw[name] if type(raw.get(name)) is int else 0
+    for model_rank in range(layout.model_ranks):
+        with _position_embedding_type() as absolute:
+            arguments |= {
                 "rank": model_rank,
                 "local_rank": model_rank,
                 "position_embedding_type": absolute,
             }
-            held = states | {"args": Namespace(**(arguments | places))}
-            step_folder.put(step / file_names.MODEL_STATES.format(model_rank), held)
+            path = step / file_names.model_states_file(model_rank)
+            torch_file.save(path, states | {"args": Namespace(**arguments)})
 
 
 def _arguments(
-    into: MegatronLayout, dtype: torch.dtype, before: Mapping[str, Any]
+    layout: MegatronLayout, dtype: torch.dtype, before: Mapping[str, Any]
 ) -> dict[str, Any]:
-    model = into.model
-    own = {
-        "seq_length": model.max_position_embeddings,
-        "encoder_seq_length": model.max_position_embeddings,
-        "make_vocab_size_divisible_by": 128,
-        "pad_vocab_size_to": None,
-        "tokenizer_type": "GPT2BPETokenizer",
-        "apply_residual_connection_post_layernorm": False,
-        "embed_layernorm": False,
-        "glu_activation": None,
-        "openai_gelu": False,
-        "consumed_train_samples": 0,
-        "consumed_valid_samples": 0,
-        "consumed_train_tokens": 0,
-        "iteration": 0,
-    }
-    kept = {
-        name: plain
-        for name, value in before.items()
-        if (plain := _plain(value)) is not None or value is None
-    }
-    sizes = {field.name: getattr(model, field.name) for field in fields(model)}
-    layout = {
-        "tensor_model_parallel_size": into.tensor,
-        "pipeline_model_parallel_size": into.pipeline,
-        "world_size": into.tensor * into.pipeline,
+    """Defaults, then the plain ones of the run before, then what the model and the layout say."""
+    arguments = dict(_DEFAULT_ARGUMENTS)
+    arguments["seq_length"] = layout.model.max_position_embeddings
+    arguments["encoder_seq_length"] = layout.model.max_position_embeddings
+    for name, value in before.items():
+        plain = _plain(value)
+        if plain is not None or value is None:
+            arguments[name] = plain
+    arguments |= asdict(layout.model)
+    arguments |= {
+        "tensor_model_parallel_size": layout.tensor,
+        "pipeline_model_parallel_size": layout.pipeline,
+        "world_size": layout.model_ranks,
         "data_parallel_size": 1,
         "fp16": dtype == torch.float16,
         "bf16": dtype == torch.bfloat16,
         "params_dtype": dtype,
     }
-    return own | kept | sizes | layout
+    return arguments
 
 
 def _plain(value: Any) -> Any:
-    """A value without the objects of other programs, which stand-ins are all that is left of; None for those."""
+    """A value without the stand-ins for other programs' objects; None for one itself."""
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items() if isinstance(name, str)}
+        return {name: _plain(item) for name, item in value.items() if isinstance(name, str)}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value if isinstance(value, _PLAIN) else None
+        return [_plain(item) for item in value]
+    if isinstance(value, _PLAIN):
+        return value
+    return None
 
 
 @contextlib.contextmanager
-def _megatrons_names() -> Iterator[Any]:
-    """Megatron's PositionEmbeddingType.absolute, to be pickled by the name under which its loader finds its own.
+def _position_embedding_type() -> Iterator[Any]:
+    """Megatron's PositionEmbeddingType.absolute, pickled under the name that its loader knows.
 
-    Megatron compares the checkpoint's value with its enum's; source: TurkuNLP 6732bc9 megatron/enums.py.
+    Megatron compares the checkpoint's value with its enum's, so that the pickle has to name its
+    class, which is not installed here: modules of these names stand in for it meanwhile.
+    source: TurkuNLP 6732bc9 megatron/enums.py
     """
     module = types.ModuleType("megatron.enums")
     values = {"rotary": 1, "absolute": 2, "alibi": 3}
+    # mypy wants the functional Enum's values spelled out in the call
     kind = enum.Enum("PositionEmbeddingType", values, module=module.__name__)  # type: ignore[misc]
-    module.PositionEmbeddingType = kind  # type: ignore[attr-defined]
-    ours = {"megatron": types.ModuleType("megatron"), module.__name__: module}
-    theirs = {name: sys.modules[name] for name in ours if name in sys.modules}
-    sys.modules.update(ours)
+    vars(module)["PositionEmbeddingType"] = kind
+    stand_ins = {"megatron": types.ModuleType("megatron"), module.__name__: module}
+    installed = {name: sys.modules[name] for name in stand_ins if name in sys.modules}
+    sys.modules.update(stand_ins)
     try:
         yield kind["absolute"]
     finally:
-        for name in ours:
+        for name in stand_ins:
             del sys.modules[name]
-        sys.modules.update(theirs)
+        sys.modules.update(installed)

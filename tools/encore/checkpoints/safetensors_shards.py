@@ -1,13 +1,15 @@
-"""The weight files of a transformers folder: read weight by weight, and written in shards of bounded size.
+"""The weight files of a transformers folder: read by weight, written in shards of bounded size.
 
     model.safetensors, or model-00001-of-00003.safetensors … with model.safetensors.index.json
 
-A pytorch_model.bin is read through the safe loader. Source: transformers 5.24 for the names.
+A pytorch_model.bin is read without executing anything in it. source: transformers 5.24 for the
+names
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,125 +18,130 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from encore import files
-from encore.checkpoints import safe_load
-from encore.checkpoints.tensor_parallel import Weights
+from encore.checkpoints.torch_file import Weights, load_weights
 from encore.errors import CheckpointError, OutputError
 
-_HINT = "take a folder as transformers saves it"
+_WHOLE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_PICKLED = "pytorch_model.bin"
+_HINT = "give a folder that transformers' save_pretrained wrote"
+
+ReadTensor = Callable[[], Tensor]
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises CheckpointError."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist", _HINT) from None
     except ValueError as error:
         raise CheckpointError(f"{path} cannot be read: {error}", _HINT) from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise CheckpointError(f"{path} is not a JSON object", _HINT)
-    return found
+    return value
 
 
-def tensors(path: Path) -> dict[str, Callable[[], Tensor]]:
+def tensors(folder: Path) -> dict[str, ReadTensor]:
     """How to read each weight, by name; nothing is read yet. Raises CheckpointError."""
-    if (path / "model.safetensors.index.json").is_file():
-        mapped = read_json(path / "model.safetensors.index.json").get("weight_map")
-        shards = sorted(set(mapped.values())) if isinstance(mapped, dict) else []
-        if not shards or any(
-            not isinstance(name, str) or Path(name).name != name for name in shards
-        ):
-            raise CheckpointError(f"{path}: the index names no files of its own folder", _HINT)
-    elif (path / "model.safetensors").is_file():
-        shards = ["model.safetensors"]
-    elif (path / "pytorch_model.bin").is_file():
-        return _pickled(path / "pytorch_model.bin")
+    if (folder / _INDEX).is_file():
+        names = _shard_names(folder)
+    elif (folder / _WHOLE).is_file():
+        names = [_WHOLE]
+    elif (folder / _PICKLED).is_file():
+        weights = load_weights(folder / _PICKLED)
+        return {name: partial(weights.__getitem__, name) for name in weights}
     else:
-        raise CheckpointError(f"{path} has no model.safetensors and no index of several", _HINT)
-    found: dict[str, Callable[[], Tensor]] = {}
-    for name in shards:
-        found |= _shard(path / name)
-    return found
+        raise CheckpointError(f"{folder} has neither {_WHOLE} nor {_INDEX}", _HINT)
+    readers: dict[str, ReadTensor] = {}
+    for name in names:
+        for weight in _weight_names(folder / name):
+            readers[weight] = partial(_read_tensor, folder / name, weight)
+    return readers
 
 
-def _shard(path: Path) -> dict[str, Callable[[], Tensor]]:
-    def reader(name: str) -> Callable[[], Tensor]:
-        def read_one() -> Tensor:
-            with safe_open(path, "pt") as opened:
-                return opened.get_tensor(name)
+def _shard_names(folder: Path) -> list[str]:
+    """The files that the index names. Raises CheckpointError where one is not in the folder."""
+    weight_map = read_json(folder / _INDEX).get("weight_map")
+    names = set(weight_map.values()) if isinstance(weight_map, dict) else set()
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointError(f"{folder}: the index names no files of its own folder", _HINT)
+    if not names:
+        raise CheckpointError(f"{folder}: the index names no files", _HINT)
+    return sorted(names)
 
-        return read_one
 
+def _weight_names(path: Path) -> list[str]:
     try:
-        with safe_open(path, "pt") as opened:
-            return {name: reader(name) for name in opened.keys()}  # noqa: SIM118
+        with safe_open(path, "pt") as handle:
+            return list(handle.keys())
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}", "fetch it again") from None
 
 
-def _pickled(path: Path) -> dict[str, Callable[[], Tensor]]:
-    held = safe_load.load(path, mapped=True)
-    if not isinstance(held, dict) or not all(isinstance(value, Tensor) for value in held.values()):
-        raise CheckpointError(f"{path} holds more than weights by name", _HINT)
-    return {name: lambda value=value: value for name, value in held.items()}
+def _read_tensor(path: Path, name: str) -> Tensor:
+    with safe_open(path, "pt") as handle:
+        value: Tensor = handle.get_tensor(name)
+        return value
 
 
 @dataclass
 class ShardWriter:
-    """Writes weights in shards of at most `shard_bytes`, in the order given; one shard is in memory at a time."""
+    """Writes weights in the order given, in shards of `shard_bytes` at most.
+
+    One shard is in memory at a time. A weight that is larger gets a shard of its own.
+    """
 
     folder: Path
     shard_bytes: int
-    _held: Weights = field(default_factory=dict)
-    _shards: list[list[str]] = field(default_factory=list)
+    _shard: Weights = field(default_factory=dict)
+    _written_shards: list[list[str]] = field(default_factory=list)
     _total: int = 0
 
     def make_room(self, size: int) -> None:
-        """Write the shard in memory if it would become too large with a weight of so many bytes."""
-        if (
-            self._held
-            and sum(value.nbytes for value in self._held.values()) + size > self.shard_bytes
-        ):
+        """Write the shard in memory if a weight of this many bytes would make it too large."""
+        used = sum(value.nbytes for value in self._shard.values())
+        if used and used + size > self.shard_bytes:
             self._write()
 
     def add(self, name: str, value: Tensor) -> None:
-        """Take one weight."""
+        """Add one weight."""
         self.make_room(value.nbytes)
-        self._held[name] = value
+        self._shard[name] = value
         self._total += value.nbytes
 
     def finish(self) -> None:
-        """Write what is left, give the shards their names, and write the index where there are several."""
+        """Write the last shard, give all their names, and write the index if there are several."""
         self._write()
-        count = len(self._shards)
+        count = len(self._written_shards)
         if count == 1:
-            (self.folder / "0").rename(self.folder / "model.safetensors")
+            (self.folder / "0").rename(self.folder / _WHOLE)
             return
-        mapped = {}
-        for index, names_in in enumerate(self._shards):
-            target = f"model-{index + 1:05d}-of-{count:05d}.safetensors"
-            (self.folder / str(index)).rename(self.folder / target)
-            mapped |= dict.fromkeys(names_in, target)
-        index_of = {
-            "metadata": {"total_size": self._total},
-            "weight_map": dict(sorted(mapped.items())),
-        }
-        write_json(self.folder / "model.safetensors.index.json", index_of)
+        weight_map: dict[str, str] = {}
+        for index, names in enumerate(self._written_shards):
+            shard = f"model-{index + 1:05d}-of-{count:05d}.safetensors"
+            (self.folder / str(index)).rename(self.folder / shard)
+            weight_map |= dict.fromkeys(names, shard)
+        metadata = {"total_size": self._total}
+        index_json = {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}
+        write_json(self.folder / _INDEX, index_json)
 
     def _write(self) -> None:
-        path = self.folder / str(len(self._shards))
+        """Under the shard's number: its name says how many there are, which is not known yet."""
+        path = self.folder / str(len(self._written_shards))
         try:
-            save_file(self._held, path, metadata={"format": "pt"})
-            path.chmod(
-                self.folder.stat().st_mode & 0o666
-            )  # the library writes for the owner's eyes alone
+            save_file(self._shard, path, metadata={"format": "pt"})
+            # the library makes files that only their owner can read
+            path.chmod(self.folder.stat().st_mode & 0o666)
             files.fsync(path)
         except (OSError, SafetensorError) as error:
             raise OutputError(
-                f"{self.folder} could not be written: {error}", "free disk space and try again"
+                f"{self.folder} could not be written: {error}",
+                "free disk space and run the same command again",
             ) from None
-        self._shards.append(list(self._held))
-        self._held = {}
+        self._written_shards.append(list(self._shard))
+        self._shard = {}
 
 
 def write_json(path: Path, value: Any) -> None:

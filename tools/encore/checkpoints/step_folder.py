@@ -1,59 +1,53 @@
-"""Checkpoints in Megatron-DeepSpeed's layout: safe reading, and writing that a kill cannot tear.
+"""Folders of checkpoints: the newest one, whether one is complete, and writing one. No torch here.
 
-    FOLDER/latest                                        the name of the newest, "global_step20"
-    FOLDER/global_step20/layer_01-model_00-model_states.pt   weights, one file per layer and tensor-parallel rank
-                         mp_rank_00_model_states.pt          arguments, counters, learning-rate schedule
-                         zero_pp_rank_0_mp_rank_00_optim_states.pt   optimizer state, one file per data-parallel rank
-
-Nothing in a file is executed: torch's weights-only unpickler builds tensors and plain values, and the few other things
-that Megatron-DeepSpeed stores (an argparse namespace, enums, DeepSpeed's records, numpy's random state) become inert
-stand-ins. A file that holds anything else is refused by the name of what it holds.
-Source of the layout: TurkuNLP 6732bc9 megatron/checkpointing.py and DeepSpeed 0.19.8 runtime/{engine,pipe/module}.py.
+A checkpoint is written under a name that no reader takes for one (see encore.files) and renamed
+when all of it is on disk; then `latest` is pointed at it. A kill at any moment leaves the one
+before.
 """
 
-import shutil
+import io
+import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from encore import files
-from encore.checkpoints.file_names import (
-    MODEL_STATES,
-    STEP,
-    _names,
-    latest,
-    layer_file,
-    optimizer_file,
-)
-from encore.checkpoints.safe_load import arguments, model_states
-from encore.errors import CheckpointError, OutputError
+from encore.checkpoints import file_names, model_states
+from encore.checkpoints.model_states import ModelStates
+from encore.errors import CheckpointError
 from encore.model.config import layer_numbers
+
+# torch before 1.6 wrote no zip files
+_OLD_FORMAT = b"\x80\x02"
+# a zip file's directory ends within this many bytes of its end, the longest comment included
+_DIRECTORY_BYTES = 1 << 17
 
 
 @dataclass(frozen=True)
 class NewestCheckpoint:
-    """The newest complete checkpoint of a folder, if any, and why newer or named ones were passed over."""
+    """The newest complete checkpoint, None where there is none, and why others were passed over."""
 
     step: Path | None
     passed_over: tuple[str, ...]
 
 
 def newest(folder: Path, optimizer: bool = True) -> NewestCheckpoint:
-    """The checkpoint to go on from: the one `latest` names when it is complete, else the newest complete one.
+    """The checkpoint to resume from: the one `latest` names if it is complete, else the newest.
 
-    optimizer: whether a complete one has its optimizer states.
+    optimizer: whether a complete one needs its optimizer states.
     """
-    numbers = {int(m[1]): name for name in _names(folder) if (m := STEP.fullmatch(name))}
-    ordered = [numbers[number] for number in sorted(numbers, reverse=True)]
-    named = latest(folder)
+    steps = {}
+    for name in file_names.entry_names(folder):
+        number = file_names.step_number(name)
+        if number is not None:
+            steps[number] = name
+    names = [steps[number] for number in sorted(steps, reverse=True)]
+    named = file_names.latest(folder)
     if named is not None:
-        ordered = [named, *(name for name in ordered if name != named)]
-    passed_over = []
-    for name in ordered:
+        names = [named, *(name for name in names if name != named)]
+    passed_over: list[str] = []
+    for name in names:
         problem = incomplete(folder / name, optimizer)
         if problem is None:
             return NewestCheckpoint(folder / name, tuple(passed_over))
@@ -62,75 +56,85 @@ def newest(folder: Path, optimizer: bool = True) -> NewestCheckpoint:
 
 
 def incomplete(step: Path, optimizer: bool = True) -> str | None:
-    """What a checkpoint lacks, None when it is whole."""
+    """What a checkpoint lacks, None when it is complete."""
     if not step.is_dir():
         return "it does not exist"
     try:
-        states = model_states(step)
+        return missing_file(model_states.read(step), optimizer)
     except CheckpointError as error:
         return str(error)
-    for name in _expected(states, optimizer):
-        if not (step / name).is_file():
+    except OSError as error:
+        return f"{error.filename} cannot be read: {error.strerror}"
+
+
+def missing_file(states: ModelStates, optimizer: bool = True) -> str | None:
+    """The first file of a checkpoint that is missing or torn, None when all are there.
+
+    Raises CheckpointError where the states do not say which files there should be, or a file is in
+    a format that is not known, and OSError where one cannot be read.
+    """
+    for name in _expected_files(states, optimizer):
+        path = states.step / name
+        if not path.is_file():
             return f"{name} is missing"
-        if not zipfile.is_zipfile(step / name):  # the directory of such a file is at its end
+        if is_torn(path):
             return f"{name} is torn"
     return None
 
 
-def _expected(states: dict[str, Any], optimizer: bool) -> Iterator[str]:
-    """The files that ranks wrote: layers once per tensor-parallel rank, states also per pipeline stage.
+def is_torn(path: Path) -> bool:
+    """Whether a file of torch.save lacks its end, where its directory stands.
 
-    Source: DeepSpeed 0.19.8 runtime/pipe: topology.py get_model_parallel_world_size, module.py ckpt_layer_path.
+    Raises CheckpointError for torch's old format, which does not tell, and OSError.
     """
-    saved = arguments(states)
-    for model_rank in range(states.get("mp_world_size", 1)):
-        yield MODEL_STATES.format(model_rank)
-        for data_rank in range(states.get("dp_world_size", 1) if optimizer else 0):
-            yield optimizer_file(data_rank, bool(saved.get("bf16")), model_rank)
-    for tensor_rank in range(
-        saved.get("tensor_model_parallel_size") or states.get("mp_world_size", 1)
-    ):
-        for number in layer_numbers(saved["num_layers"]):
-            yield layer_file(number, tensor_rank)
+    with open(path, "rb") as handle:
+        if handle.read(len(_OLD_FORMAT)) == _OLD_FORMAT:
+            raise CheckpointError(
+                f"{path.name} is in torch's old format", "save it again with a torch from 1.6 on"
+            )
+        # is_zipfile says no where a file system fails; reading the same bytes says that it fails
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(max(0, size - _DIRECTORY_BYTES))
+        handle.read()
+        handle.seek(0, io.SEEK_SET)
+        return not zipfile.is_zipfile(handle)
+
+
+def _expected_files(states: ModelStates, optimizer: bool) -> Iterator[str]:
+    """The files that ranks wrote: layers once per tensor rank, states also per pipeline stage.
+
+    source: DeepSpeed 0.19.8 runtime/pipe/module.py, ckpt_layer_path
+    """
+    for model_rank in range(states.model_ranks):
+        yield file_names.model_states_file(model_rank)
+        if optimizer:
+            for data_rank in range(states.data_ranks):
+                yield file_names.optimizer_file(data_rank, states.bf16, model_rank)
+    for tensor_rank in range(states.tensor_parallel):
+        for number in layer_numbers(states.num_layers):
+            yield file_names.layer_file(number, tensor_rank)
+
+
+def begin(folder: Path, iteration: int) -> Path:
+    """Make the folder in which a checkpoint is written, and clear what killed runs left behind.
+
+    An older version that a killed write had moved aside, and did not replace, gets its name back.
+    """
+    for name in file_names.entry_names(folder):
+        leftover = files.leftover(name)
+        if leftover is not None and file_names.step_number(leftover[0]) is not None:
+            files.clear_leftovers(folder / leftover[0])
+    return files.begin_folder(folder / file_names.step_folder_name(iteration))
 
 
 def unfinished(folder: Path, iteration: int) -> Path:
-    """The folder in which a checkpoint is written, under a name that no reader takes for one."""
-    return folder / f".global_step{iteration}.unfinished"
-
-
-def begin(folder: Path, iteration: int) -> None:
-    """Make that folder, and clear away what killed runs left behind."""
-    for left in (*folder.glob(".global_step*.unfinished"), *folder.glob(".global_step*.replaced")):
-        shutil.rmtree(left)
-    unfinished(folder, iteration).mkdir(parents=True)
-
-
-def put(path: Path, value: Any) -> None:
-    """Write one file of a checkpoint and force it to disk."""
-    try:
-        torch.save(value, path)
-        files.fsync(path)
-    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
-        reason = str(error).strip().partition("\n")[0]
-        raise OutputError(
-            f"{path.parent} could not be written: {reason}",
-            "free disk space and start again from the last checkpoint",
-        ) from None
+    """The folder that `begin` makes, for the processes that did not call it."""
+    return files.unfinished_folder(folder / file_names.step_folder_name(iteration))
 
 
 def finish(folder: Path, iteration: int) -> Path:
-    """Give the checkpoint its name, then point `latest` at it; a checkpoint of that name is replaced."""
-    step, replaced = (
-        folder / f"global_step{iteration}",
-        folder / f".global_step{iteration}.replaced",
-    )
-    files.fsync(unfinished(folder, iteration))
-    if step.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        step.rename(replaced)
-    unfinished(folder, iteration).rename(step)
-    files.fsync(folder)
-    files.write_text(folder / "latest", step.name)
-    shutil.rmtree(replaced, ignore_errors=True)
+    """Give the checkpoint its name, then point `latest` at it; one of that name is replaced."""
+    step = folder / file_names.step_folder_name(iteration)
+    files.finish_folder(step)
+    files.write_text(folder / file_names.LATEST, step.name)
     return step

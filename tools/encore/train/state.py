@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from encore.checkpoints import file_names, megatron_reader, safe_load, step_folder
+from encore.checkpoints import file_names, megatron_reader, model_states, step_folder, torch_file
 from encore.errors import CheckpointError, DataError, UsageError
 from encore.model.config import ModelConfig
 from encore.model.gpt import GPT
@@ -68,7 +68,7 @@ def start(
 
 
 def _check_same_model(step: Path, args: argparse.Namespace) -> None:
-    saved = safe_load.arguments(safe_load.model_states(step))
+    saved = model_states.read(step).arguments
     wrong = [
         f"--{name.replace('_', '-')} {saved.get(name)} (now {getattr(args, name)})"
         for name in _SAME_MODEL
@@ -82,18 +82,18 @@ def _check_same_model(step: Path, args: argparse.Namespace) -> None:
 
 def _go_on(run: Run, step: Path) -> None:
     """Take up the counters, the schedule and, unless --no-load-optim declines it, the optimizer's state."""
-    args, states = run.args, safe_load.model_states(step)
-    saved = safe_load.arguments(states)
+    args, states = run.args, model_states.read(step)
+    saved = states.arguments
     run.progress = Progress(
-        states["iteration"], saved["consumed_train_samples"], saved["consumed_valid_samples"]
+        states.raw["iteration"], saved["consumed_train_samples"], saved["consumed_valid_samples"]
     )
     run.schedule = run.schedule.reconciled(
-        states["lr_scheduler"], args.override_lr_scheduler, args.use_checkpoint_lr_scheduler
+        states.raw["lr_scheduler"], args.override_lr_scheduler, args.use_checkpoint_lr_scheduler
     )
     if not args.no_load_optim:
         rank = run.world.rank if run.engine.partitions > 1 else 0
-        path = step / file_names.optimizer_file(rank, bool(saved["bf16"]))
-        run.engine.restore(_fitting(path, run.engine, states["dp_world_size"]))
+        path = step / file_names.optimizer_file(rank, states.bf16)
+        run.engine.restore(_fitting(path, run.engine, states.data_ranks))
 
 
 def _engine(
@@ -109,7 +109,7 @@ def _engine(
 
 
 def _fitting(path: Path, engine: Engine, partitions: int) -> dict[str, Any]:
-    saved = safe_load.load(path)
+    saved = torch_file.load(path)
     kind = saved.get("engine", "another trainer")
     if kind != engine.name or partitions != engine.partitions:
         raise CheckpointError(
@@ -129,19 +129,19 @@ def save(run: Run) -> Path:
     unfinished = step_folder.unfinished(args.save, iteration)
     if rank < run.engine.partitions:
         state = {"optimizer_state_dict": run.engine.state(), "engine": run.engine.name}
-        step_folder.put(unfinished / file_names.optimizer_file(rank, args.bf16), state)
+        torch_file.save(unfinished / file_names.optimizer_file(rank, args.bf16), state)
     if rank == 0:
         for number, module in run.model.layer_modules().items():
             weights = {
                 name: value.detach().cpu().clone() for name, value in module.state_dict().items()
             }
-            step_folder.put(unfinished / file_names.layer_file(number), weights)
-        step_folder.put(unfinished / file_names.MODEL_STATES.format(0), _model_states(run))
+            torch_file.save(unfinished / file_names.layer_file(number), weights)
+        torch_file.save(unfinished / file_names.model_states_file(), _model_states(run))
     run.world.barrier()
     if rank == 0:
         step_folder.finish(args.save, iteration)
     run.world.barrier()
-    return args.save / f"global_step{iteration}"
+    return args.save / file_names.step_folder_name(iteration)
 
 
 def _model_states(run: Run) -> dict[str, Any]:
