@@ -115,7 +115,7 @@ def _transformers_model(checkpoint: Gpt2Checkpoint) -> Any:
     raw = safetensors_shards.read_json(checkpoint.path / "config.json")
     config = transformers.GPT2Config(**raw | {"attn_implementation": "eager"})
     with torch.device("meta"):
-        model = transformers.GPT2LMHeadModel(config)
+        model: Any = transformers.GPT2LMHeadModel(config)
     model.to_empty(device="cpu")
     for name, parameter in model.transformer.named_parameters():
         parameter.data.copy_(checkpoint.read_weight[name]())
