@@ -140,14 +140,14 @@ def test_the_script_of_the_daemons_is_clean_shell(local_slurm: LocalSlurm) -> No
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"state": "gone"}, "give -e state=present or -e state=absent"),
-        ({"slurm_profile": "lumo"}, "clusters/lumo.yml; set slurm_profile"),
+        ({"state": "gone"}, "set -e state=present or -e state=absent"),
+        ({"slurm_profile": "lumo"}, "clusters/lumo.yml does not exist; set slurm_profile"),
         ({"slurm_profile": "local"}, "local has no Slurm"),
-        ({"slurm_nodes": "nid1"}, "slurm_nodes, slurm_accounts and slurm_users are lists"),
-        ({"slurm_first_node_port": "17001"}, "are whole numbers"),
-        ({"ordinary_user_name": "root"}, "give the name of a user without rights"),
+        ({"slurm_nodes": "nid1"}, "slurm_nodes, slurm_accounts and slurm_users must be lists"),
+        ({"slurm_first_node_port": "17001"}, "the ports whole numbers"),
+        ({"ordinary_user_name": "root"}, "the name of an unprivileged user"),
         ({"base_image_file": "base.sif"}, "base_image_file an absolute path"),
-        ({"apptainer_mirror": "mirror.example"}, "give the address of a Debian mirror"),
+        ({"apptainer_mirror": "mirror.example"}, "set it to the URL of a Debian mirror"),
     ],
 )
 def test_a_wrong_variable_of_the_local_set_up_is_a_clear_line(

@@ -182,37 +182,37 @@ def test_setup_cuda_with_pyxis_takes_a_squashfs_image(site: Site) -> None:
     [
         (
             {"site_cluster": "lumo"},
-            'no profile "lumo"; set site_cluster to one of cuda, cuda-pyxis',
+            'unknown cluster profile "lumo"; set site_cluster to one of cuda, cuda-pyxis',
         ),
-        ({"site_cluster": "local"}, "local has no Slurm or no containers"),
-        ({"site_cluster": "lumi"}, "this Slurm is lumi-local, the profile lumi is for lumi"),
+        ({"site_cluster": "local"}, "the profile local has no Slurm or no containers"),
+        ({"site_cluster": "lumi"}, "this Slurm is lumi-local, but the profile lumi is for lumi"),
         (
             {"site_account": "project_400000000"},
-            '"project_400000000" is not an account of yours; set site_account to one',
+            '"project_400000000" is not one of your accounts; set site_account to one',
         ),
-        ({"site_account": "x; ls"}, "is not an account of yours"),
-        ({"site_folders": {"pictures": "/tmp"}}, "the kinds are data, tokenizers, images"),
-        ({"site_folders": "/tmp"}, "maps a kind of file to a folder"),
-        ({"site_workspace": "/not-mounted/encore"}, "cannot be made or written"),
-        ({"site_workspace": "/tmp/a folder"}, "cannot stand in a job script"),
+        ({"site_account": "x; ls"}, "is not one of your accounts"),
+        ({"site_folders": {"pictures": "/tmp"}}, "for the kinds data, tokenizers, images"),
+        ({"site_folders": "/tmp"}, "must map kinds of files to folders"),
+        ({"site_workspace": "/not-mounted/encore"}, "cannot be created or written"),
+        ({"site_workspace": "/tmp/a folder"}, "cannot be used in a job script"),
         ({"site_least_free_gib": 10**9}, "1000000000 GiB and 10000 files are needed"),
-        ({"site_least_free_gib": "50"}, "from the command line they arrive as text"),
-        ({"kit_python": "/bin/true-not"}, "/bin/true-not is no Python from 3.10 to 3.13"),
+        ({"site_least_free_gib": "50"}, "-e name=value passes text"),
+        ({"kit_python": "/bin/true-not"}, "/bin/true-not is not a Python from 3.10 to 3.13"),
         ({"kit_extras": "hub"}, "kit_extras a list of extras"),
-        ({"image_name": "gpu"}, "there is no image gpu; set image_name to one of rocm, cuda, cpu"),
-        ({"image_source": "given.sif"}, "is an absolute path, an address or build"),
+        ({"image_name": "gpu"}, "unknown image gpu; set image_name to one of rocm, cuda, cpu"),
+        ({"image_source": "given.sif"}, "must be an absolute path, a URL or build"),
         ({"image_digest": "sha256:12"}, "64 hexadecimal digits"),
         (
             {"fork_trainer": "turku"},
-            "there is no trainer turku; set fork_trainer to one of turkunlp",
+            "unknown trainer turku; set fork_trainer to one of turkunlp",
         ),
-        ({"fork_objectives": ["t5"]}, "it is a list of turkunlp's objectives"),
+        ({"fork_objectives": ["t5"]}, "it must be a list of turkunlp's objectives"),
         ({"fork_commits": {"causal": "main"}}, "give all 40 digits"),
         ({"tokenizer_names": ["gpt3"]}, "tokenizer gpt3 has no hashes"),
-        ({"tokenizer_sources": {"gpt2": "/tmp"}}, "or no address in tokenizer_sources"),
-        ({"hub_login_required": "yes"}, "hub_login_required is yes"),
-        ({"user_config_file": "config.yml"}, "give an absolute path that ends in .yml"),
-        ({"doctor_skip": "hub"}, "doctor_skip and doctor_options are lists"),
+        ({"tokenizer_sources": {"gpt2": "/tmp"}}, "or no URL in tokenizer_sources"),
+        ({"hub_login_required": "yes"}, "hub_login_required is yes, not true or false"),
+        ({"user_config_file": "config.yml"}, "set it to an absolute path that ends in .yml"),
+        ({"doctor_skip": "hub"}, "doctor_skip and doctor_options must be lists"),
     ],
 )
 def test_a_wrong_variable_of_a_site_is_a_clear_line(
@@ -238,7 +238,7 @@ def test_an_image_that_is_nowhere_is_a_clear_line(site: Site) -> None:
     missing = site.play("setup_lumi.yml", image_source="")
     assert (
         missing.returncode != 0
-        and "set image_source to a file, to an address to pull from, or to build"
+        and "set image_source to a file, to a URL to pull from, or to build"
         in " ".join(missing.output.split())
     )
 

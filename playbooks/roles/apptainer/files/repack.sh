@@ -1,6 +1,6 @@
 #!/bin/bash
-# repack.sh MIRROR SUITE FOLDER: makes FOLDER/apptainer.deb from the package of another Debian suite and the libraries
-# that it was built against. The machine's package lists and libraries are not touched. Run as root.
+# repack.sh MIRROR SUITE FOLDER: builds FOLDER/apptainer.deb from the package of another Debian suite and the libraries
+# that it was built against. The machine's own package lists and libraries stay unchanged. Run as root.
 set -euo pipefail
 mirror=$1 suite=$2 folder=$3
 own=/opt/apptainer-libs
@@ -24,11 +24,11 @@ for library in libc6 libseccomp2 libsqlite3-0; do
 done
 libs=$own/usr/lib/x86_64-linux-gnu
 for program in usr/bin/apptainer usr/lib/x86_64-linux-gnu/apptainer/bin/starter; do
-  # DT_RPATH, not RUNPATH: the libraries' own needs are then looked up there too
+  # DT_RPATH, not RUNPATH: it also applies to what the libraries themselves need
   patchelf --set-interpreter "$libs/ld-linux-x86-64.so.2" --force-rpath --set-rpath "$libs:/lib/x86_64-linux-gnu" \
     "package/$program"
 done
-# what is in the package now is no longer a dependency; `Built-Using` lines and checksums describe the original
+# bundled libraries are no longer dependencies; `Built-Using` lines and checksums describe the original package
 sed -i -e '/^Built-Using:/d' -e '/^Static-Built-Using:/d' \
   -e 's/^Version: .*/&+encore1/' \
   -e '/^Depends:/s/, lib\(c6\|seccomp2\|sqlite3-0\) ([^)]*)//g' package/DEBIAN/control

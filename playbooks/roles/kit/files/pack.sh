@@ -1,5 +1,5 @@
 #!/bin/sh
-# pack.sh CHECKOUT [FILE]: prints the commit that is checked out; with FILE, packs it there as a tar.
+# pack.sh CHECKOUT [FILE]: prints the checked-out commit; with FILE, also archives it there as a tar file.
 set -eu
 git -C "$1" rev-parse HEAD
 if [ -n "${2:-}" ]; then
