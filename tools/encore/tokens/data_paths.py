@@ -1,12 +1,14 @@
-"""Data-path files: which corpora a run reads, in what mix, and which part of each.
+"""Data-path files: the corpora that a run reads, their weights, and the range of each.
 
-A file is one line of quoted groups, as Megatron-DeepSpeed's --train/valid/test-weighted-split-paths-path read it:
+A file is one line of quoted groups, the form that Megatron-DeepSpeed's
+--train/valid/test-weighted-split-paths-path reads:
 
     "train: 0.9 0:1 /data/c4_text_document, 0.1 0:0.95 /data/python_content_document"
-    "validation: 1.0 0:1 /data/c4val_text_document" "python: 1.0 0.95:1 /data/python_content_document"
+    "valid: 1.0 0:1 /data/c4val_text_document" "python: 1.0 0.95:1 /data/python_content_document"
 
-Each part is a weight, a range of the documents as fractions, and the prefix of a .bin/.idx pair. What
-Megatron-DeepSpeed refuses is refused here too, so that a file that works on one machine works on the cluster.
+Each entry is a weight, a range of the documents as fractions, and the prefix of a .bin/.idx pair.
+What Megatron-DeepSpeed refuses is refused here too, so that a file that works on one machine works
+on the cluster.
 Source of the grammar: TurkuNLP 6732bc9 megatron/arguments.py (parse_data_paths, parse_data_paths_path).
 """
 
@@ -23,7 +25,10 @@ _GROUP = '"NAME: WEIGHT START:END PREFIX, WEIGHT START:END PREFIX"'
 
 @dataclass(frozen=True)
 class WeightedPrefix:
-    """One corpus of a group: its weight in the mix, and the fractions of its documents to read, 0 ≤ start < end ≤ 1."""
+    """One corpus of a group: its weight in the mix, and the range of its documents to read.
+
+    start, end: fractions of the documents, 0 <= start < end <= 1.
+    """
 
     weight: float
     start: float
@@ -33,14 +38,20 @@ class WeightedPrefix:
 
 @dataclass(frozen=True)
 class Group:
-    """A named dataset: one corpus, or several blended by weight. The order of the parts decides ties in the blend."""
+    """A named dataset: one corpus, or several blended by weight.
+
+    The order of `parts` matters: it decides ties in the blend.
+    """
 
     name: str
     parts: tuple[WeightedPrefix, ...]
 
 
 def read(path: Path, one_group: bool = False) -> tuple[Group, ...]:
-    """The groups of a data-path file; `one_group` (training) refuses more than one. Raises DataError."""
+    """The groups of a data-path file. Raises DataError, for `one_group` also where there are several.
+
+    Training reads one group, validation any number.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -54,7 +65,7 @@ def read(path: Path, one_group: bool = False) -> tuple[Group, ...]:
         names = ", ".join(group.name for group in groups)
         raise DataError(
             f"{path} holds {len(groups)} groups ({names}), but training reads one",
-            "blend them: one name, then the parts separated by commas",
+            "blend them: one name, then the corpora separated by commas",
         )
     return groups
 
@@ -75,7 +86,7 @@ def parse(text: str, where: str) -> tuple[Group, ...]:
         raise DataError(
             f"{where}: {line!r} does not begin and end with a double quote", f"write {_GROUP}"
         )
-    groups = tuple(_group(quoted, where) for quoted in line[1:-1].split('" "'))
+    groups = tuple(_parse_group(quoted, where) for quoted in line[1:-1].split('" "'))
     name, times = Counter(group.name for group in groups).most_common(1)[0]
     if times > 1:
         raise DataError(
@@ -85,21 +96,28 @@ def parse(text: str, where: str) -> tuple[Group, ...]:
 
 
 def render(groups: Sequence[Group]) -> str:
-    """The text of a data-path file, one line with its newline; raises DataError on what the format cannot hold."""
-    quoted = (f'"{group.name}: {", ".join(map(_part_text, group.parts))}"' for group in groups)
-    text = " ".join(quoted) + "\n"
+    """The text of a data-path file; raises DataError for names and prefixes that the format cannot hold."""
+    rendered = []
+    for group in groups:
+        parts = ", ".join(map(_render_part, group.parts))
+        rendered.append(f'"{group.name}: {parts}"')
+    text = " ".join(rendered) + "\n"
+    # what was rendered must read back as itself
     if parse(text, "the data paths") != tuple(groups):
-        hint = "rename what holds a quote, a comma or a blank"
-        raise DataError(f"these data paths cannot be written: {text.strip()}", hint)
+        raise DataError(
+            f"these data paths cannot be written: {text.strip()}",
+            "rename files and groups whose names hold a quote, a comma or a blank",
+        )
     return text
 
 
-def _part_text(part: WeightedPrefix) -> str:
-    start, end = (repr(float(fraction)).removesuffix(".0") for fraction in (part.start, part.end))
+def _render_part(part: WeightedPrefix) -> str:
+    start = repr(float(part.start)).removesuffix(".0")
+    end = repr(float(part.end)).removesuffix(".0")
     return f"{float(part.weight)!r} {start}:{end} {part.prefix}"
 
 
-def _group(text: str, where: str) -> Group:
+def _parse_group(text: str, where: str) -> Group:
     if '"' in text:
         raise DataError(
             f"{where}: {text!r} holds a double quote",
@@ -110,19 +128,21 @@ def _group(text: str, where: str) -> Group:
         raise DataError(
             f"{where}: {text!r} does not begin with a name and a colon", f"write {_GROUP}"
         )
-    parts = tuple(_part(part, name, where) for part in rest.split(","))
+    parts = tuple(_parse_part(part, name, where) for part in rest.split(","))
     if sum(part.weight for part in parts) <= 0:
         raise DataError(
             f"{where}: the weights of {name!r} are all zero",
-            "give at least one part a positive weight",
+            "give at least one corpus a positive weight",
         )
     return Group(name, parts)
 
 
-def _part(text: str, name: str, where: str) -> WeightedPrefix:
+def _parse_part(text: str, name: str, where: str) -> WeightedPrefix:
     fields = text.split()
     if len(fields) != 3:
-        hint = f'write "{name}: 1.0 0:1 {fields[0]}"' if len(fields) == 1 else f"write {_GROUP}"
+        hint = f"write {_GROUP}"
+        if len(fields) == 1:
+            hint = f'write "{name}: 1.0 0:1 {fields[0]}"'
         raise DataError(
             f"{where}: {text.strip()!r} in group {name!r} is not WEIGHT START:END PREFIX", hint
         )
@@ -136,14 +156,15 @@ def _part(text: str, name: str, where: str) -> WeightedPrefix:
     part = WeightedPrefix(weight, _number(start), _number(end), fields[2])
     if not 0 <= part.start < part.end <= 1:
         raise DataError(
-            f"{where}: {fields[1]!r} in group {name!r} is not a range START:END with 0 <= START < END <= 1",
+            f"{where}: {fields[1]!r} in group {name!r} is not a range START:END with"
+            " 0 <= START < END <= 1",
             "write 0:1 for all documents, 0.95:1 for the last twentieth",
         )
     return part
 
 
 def _number(text: str) -> float:
-    """The number that `text` spells; not-a-number when it spells none, which no range check lets pass."""
+    """The number that `text` spells, else NaN, which fails every range check."""
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A .bin/.idx pair as people ask about it: how much it holds, and what document n says."""
+"""What a .bin/.idx pair holds, and what document n says."""
 
 from pathlib import Path
 from typing import Any
@@ -7,20 +7,33 @@ import numpy as np
 import numpy.typing as npt
 
 from encore.errors import DataError, UsageError
-from encore.tokens.indexed import REPLACE_PAIR, Index, IndexedDataset, Tokens, bin_path, idx_path
+from encore.tokens.indexed import (
+    REPLACE_PAIR,
+    Index,
+    IndexedDataset,
+    Tokens,
+    bin_path,
+    idx_path,
+)
 from encore.tokens.tokenizer import Tokenizer
 
 _PERCENTILES = {"p10": 10, "median": 50, "p90": 90, "p99": 99}
 
 
 def document_lengths(index: Index) -> npt.NDArray[np.int64]:
-    """Tokens of each document (d - 1,), which may be of several sequences (Megatron's --split-sentences)."""
+    """Tokens of each document (d - 1,).
+
+    A document is of several sequences where Megatron wrote the pair with --split-sentences.
+    """
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(index.sizes, dtype=np.int64)])
     return np.diff(ends[index.doc_idx])
 
 
 def describe(prefix: Path) -> dict[str, Any]:
-    """Documents, tokens, dtype, bytes and how long documents are (in tokens; None of each when there are none)."""
+    """Documents, sequences, tokens, dtype, bytes of both files, and the lengths of documents.
+
+    document_tokens: lengths in tokens, each None where there are no documents.
+    """
     dataset = IndexedDataset(prefix)
     dataset.check()
     lengths = document_lengths(dataset)
@@ -39,18 +52,18 @@ def describe(prefix: Path) -> dict[str, Any]:
 def _distribution(lengths: npt.NDArray[np.int64]) -> dict[str, float | None]:
     if not len(lengths):
         return dict.fromkeys(("shortest", *_PERCENTILES, "longest", "mean"))
-    places = np.percentile(lengths, list(_PERCENTILES.values()), method="inverted_cdf")
-    middle = dict(zip(_PERCENTILES, map(int, places), strict=True))
+    # "inverted_cdf" gives lengths that documents have, not interpolated ones
+    lengths_at = np.percentile(lengths, list(_PERCENTILES.values()), method="inverted_cdf")
     return {
         "shortest": int(lengths.min()),
-        **middle,
+        **dict(zip(_PERCENTILES, map(int, lengths_at), strict=True)),
         "longest": int(lengths.max()),
         "mean": float(lengths.mean()),
     }
 
 
 def document(prefix: Path, number: int) -> Tokens:
-    """The ids of document `number`, counted from 0. Raises UsageError when there is none."""
+    """The ids of document `number`, counted from 0. Raises UsageError where there is none."""
     dataset = IndexedDataset(prefix)
     documents = dataset.document_count
     if not 0 <= number < documents:
@@ -61,15 +74,19 @@ def document(prefix: Path, number: int) -> Tokens:
     first, end = map(int, dataset.doc_idx[number : number + 2])
     if not 0 <= first <= end <= len(dataset):
         raise DataError(f"{idx_path(prefix)} is wrong about document {number:,}", REPLACE_PAIR)
-    return np.concatenate([dataset.get(i) for i in range(first, end)] or [dataset.tokens[:0]])
+    sequences = [dataset.get(i) for i in range(first, end)]
+    if not sequences:
+        return dataset.tokens[:0]
+    return np.concatenate(sequences)
 
 
 def text(ids: Tokens, tokenizer: Tokenizer) -> str:
-    """What the ids say, special tokens included. Raises DataError for one that the tokenizer does not have."""
-    strange = [int(token) for token in ids if tokenizer.backend.id_to_token(int(token)) is None]
-    if strange:
-        raise DataError(
-            f"id {strange[0]} is not in tokenizer {tokenizer.name}, of {tokenizer.vocabulary_size:,} entries",
-            "give the tokenizer that the data was made with",
-        )
+    """What the ids say, special tokens included. Raises DataError for an id that the tokenizer lacks."""
+    for token in ids.tolist():
+        if tokenizer.backend.id_to_token(token) is None:
+            raise DataError(
+                f"id {token} is not in tokenizer {tokenizer.name}, which has"
+                f" {tokenizer.vocabulary_size:,} entries",
+                "give the tokenizer that the data was made with: --tokenizer NAME|FOLDER",
+            )
     return tokenizer.backend.decode(ids.tolist(), skip_special_tokens=False)

@@ -1,7 +1,8 @@
-"""Several .bin/.idx pairs put end to end into one, byte for byte as Megatron's own merge, but safe at any size.
+"""Several .bin/.idx pairs put end to end into one, at any size.
 
-Megatron-LM's merge let byte offsets overflow (its issue 1672, above 40B tokens) and once lost the document index (its
-issue 81). The result is what TurkuNLP 6732bc9 tools/merge_preprocessed_data.py writes.
+The result is byte for byte what TurkuNLP 6732bc9 tools/merge_preprocessed_data.py writes, without
+the faults of Megatron-LM's merge: it let byte offsets overflow above 40B tokens (its issue 1672) and
+once lost the document index (its issue 81).
 """
 
 from collections.abc import Sequence
@@ -18,18 +19,23 @@ from encore.tokens.manifest import Manifest
 def merge(prefixes: Sequence[Path], output: Path, progress: Progress = no_progress) -> Index:
     """Write the documents of all prefixes, in their order, to `output`; returns its index.
 
-    Raises DataError for a pair that is not whole or has another dtype: widening ids would only hide that they come from
-    another tokenizer. Raises UsageError when `output` is one of the inputs.
+    Raises DataError for a pair that is damaged or of another dtype, UsageError when `output` is one
+    of the inputs. Ids are not widened to a common dtype: another dtype means another tokenizer.
     """
-    inputs = [_checked(prefix) for prefix in prefixes]
-    for prefix, each in zip(prefixes, inputs, strict=True):
-        if each.dtype != inputs[0].dtype:
+    inputs = []
+    for prefix in prefixes:
+        dataset = IndexedDataset(prefix)
+        dataset.check()
+        inputs.append(dataset)
+        if dataset.dtype != inputs[0].dtype:
             raise DataError(
-                f"{prefix} holds {each.dtype.name}, {prefixes[0]} {inputs[0].dtype.name}",
-                "tokenize both with one tokenizer",
+                f"{prefix} holds {dataset.dtype.name}, {prefixes[0]} {inputs[0].dtype.name}",
+                "tokenize both with one tokenizer: tools/prepare_corpus.py tokenize --tokenizer T",
             )
         if bin_path(output).exists() and bin_path(output).samefile(bin_path(prefix)):
-            raise UsageError(f"{output} is both an input and the output", "choose another output")
+            raise UsageError(
+                f"{output} is both an input and the output", "give another --output-prefix"
+            )
     with files.exclusive(bin_path(output)), new_pair(output) as (tokens, idx):
         _concatenate(prefixes, tokens, progress)
         write_index(idx, inputs)
@@ -39,17 +45,12 @@ def merge(prefixes: Sequence[Path], output: Path, progress: Progress = no_progre
     return Index(output)
 
 
-def _checked(prefix: Path) -> IndexedDataset:
-    dataset = IndexedDataset(prefix)
-    dataset.check()
-    return dataset
-
-
 def _concatenate(prefixes: Sequence[Path], target: Path, progress: Progress) -> None:
-    at = 0
+    position = 0
+    # with inputs that are all empty, nothing else would create the file
     target.write_bytes(b"")
     for prefix in prefixes:
         source = bin_path(prefix)
         count = source.stat().st_size
-        hashed_copy.copy(source, 0, count, target, at, progress)
-        at += count
+        hashed_copy.copy(source, 0, count, target, position, progress)
+        position += count
