@@ -212,7 +212,7 @@ def test_parts_of_an_older_bin_are_not_taken_for_its_own(pair: Path) -> None:
 
 def test_removing_parts_beside_a_finished_whole_is_refused(pair: Path) -> None:
     split_join.split(pair, 10)
-    with pytest.raises(OutputError, match="is there, and so are its parts"):
+    with pytest.raises(OutputError, match="exists, and so do its parts"):
         split_join.join(pair, remove_parts=True)
 
 

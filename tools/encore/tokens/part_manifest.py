@@ -1,11 +1,11 @@
-"""The parts of a large .bin: their names, which are GNU split's, and the manifest of their sizes and hashes.
+"""The parts of a large .bin: their names, which are GNU split's, and the manifest of the parts.
 
     PREFIX.bin.aa, PREFIX.bin.ab, …     the parts, in the order of their names
-    PREFIX.parts.json                   what they are; parts made by `split` itself have none
+    PREFIX.parts.json                   their sizes and hashes; GNU split writes none
 
-`split --number` makes every suffix as long as the last one needs; `split --bytes` and `--lines` start with two letters
-and grow: yz is followed by zaaa, zyzz by zzaaaa. With -d there are digits instead.
-Source: GNU coreutils 9.1, split.c; the tests compare with the program.
+`split --number` makes every suffix as long as the last one needs; `split --bytes` and `--lines`
+start with two letters and grow: yz is followed by zaaa, zyzz by zzaaaa. With -d, digits take the
+place of letters. Source: GNU coreutils 9.1, split.c; the tests compare with the program.
 """
 
 import itertools
@@ -28,7 +28,7 @@ _HASH = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class BinPart:
-    """A part by its file name, size in bytes, and XXH3 as hex, where that is known."""
+    """A part: its file name, its size, and its XXH3 as hex, where known."""
 
     name: str
     bytes: int
@@ -36,12 +36,13 @@ class BinPart:
 
 
 def manifest_path(prefix: Path) -> Path:
-    """Where the manifest of the parts of `prefix` lies; not among PREFIX.bin.*, which people pass to cat."""
+    """The path of the manifest of parts."""
+    # not PREFIX.bin.json: people pass PREFIX.bin.* to cat
     return Path(f"{prefix}.parts.json")
 
 
 def names(prefix: Path, count: int) -> list[str]:
-    """The names that `split --number=count` gives its files."""
+    """The names that `split --number=count` gives to its files."""
     width = 2
     while len(string.ascii_lowercase) ** width < count:
         width += 1
@@ -50,67 +51,91 @@ def names(prefix: Path, count: int) -> list[str]:
 
 
 def _suffixes(alphabet: str, width: int, growing: bool) -> Iterator[str]:
-    """All suffixes in split's order, of one width or growing from there on."""
+    """All suffixes in split's order: of one width, or growing from it."""
     last = alphabet[-1]
-    for level in itertools.count() if growing else range(1):
+    levels: Iterable[int] = range(1)
+    if growing:
+        levels = itertools.count()
+    for level in levels:
         for letters in itertools.product(alphabet, repeat=width + level):
+            # suffixes that begin with the last letter belong to the next level, which is longer
             if growing and letters[0] == last:
-                break  # the next level's, which are longer
+                break
             yield last * level + "".join(letters)
 
 
 def find(prefix: Path) -> list[BinPart]:
-    """The parts that lie beside `prefix`, in order. Raises DataError when the first or one in between is missing."""
+    """The parts beside `prefix`, in order. Raises DataError for a missing first or inner part."""
     target = bin_path(prefix)
-    present = _present(target)
-    sets = [
-        (alphabet, len(s)) for alphabet in _ALPHABETS for s in present if not s.strip(alphabet[0])
-    ]
-    if not sets:
+    suffixes = _suffixes_beside(target)
+    alphabet, width = _first_suffix(target, suffixes)
+    # only a growing suffix reaches zaaa, and only from two letters
+    growing = width == 2 and alphabet[-1] + alphabet[0] * 3 in suffixes
+    expected = _suffixes(alphabet, width, growing)
+    ordered = []
+    for suffix in expected:
+        if suffix not in suffixes:
+            missing = suffix
+            break
+        ordered.append(suffix)
+    else:
+        # every suffix of that width exists, so that none can follow
+        missing = ""
+    beyond = []
+    for suffix in suffixes:
+        same_set = suffix[0] in alphabet and (growing or len(suffix) == width)
+        if same_set and suffix > ordered[-1]:
+            beyond.append(suffix)
+    if beyond:
+        raise DataError(
+            f"{target}.{missing} does not exist, {target.name}.{min(beyond)} does",
+            f"fetch {target.name}.{missing}",
+        )
+    parts = []
+    for suffix in ordered:
+        path = target.with_name(f"{target.name}.{suffix}")
+        parts.append(BinPart(path.name, path.stat().st_size))
+    return parts
+
+
+def _first_suffix(target: Path, suffixes: set[str]) -> tuple[str, int]:
+    """Alphabet and width of the one set of parts: each set begins with aa…a or 00…0."""
+    firsts = []
+    for alphabet in _ALPHABETS:
+        for suffix in suffixes:
+            if not suffix.strip(alphabet[0]):
+                firsts.append((alphabet, len(suffix)))
+    if not firsts:
         raise DataError(
             f"{target}.aa does not exist",
             "give the prefix that the parts' names have before .bin.aa",
         )
-    if len(sets) > 1:
-        firsts = " and ".join(
-            sorted(f"{target.name}.{alphabet[0] * width}" for alphabet, width in sets)
-        )
+    if len(firsts) > 1:
+        names = sorted(f"{target.name}.{alphabet[0] * width}" for alphabet, width in firsts)
         raise DataError(
-            f"{target.parent} holds two sets of parts, from {firsts} on", "move one of them away"
+            f"{target.parent} holds two sets of parts, from {' and '.join(names)} on",
+            "move one of the sets to another folder",
         )
-    ((alphabet, width),) = sets
-    growing = width == 2 and alphabet[-1] + alphabet[0] * 3 in present
-    ordered = list(itertools.takewhile(present.__contains__, _suffixes(alphabet, width, growing)))
-    beyond = sorted(
-        s for s in present if s > ordered[-1] and s[0] in alphabet and (growing or len(s) == width)
-    )
-    if beyond:
-        missing = next(itertools.islice(_suffixes(alphabet, width, growing), len(ordered), None))
-        raise DataError(
-            f"{target}.{missing} does not exist, {target.name}.{beyond[0]} does",
-            "fetch the missing part",
-        )
-    return [
-        BinPart(f"{target.name}.{suffix}", Path(f"{target}.{suffix}").stat().st_size)
-        for suffix in ordered
-    ]
+    return firsts[0]
 
 
-def _present(target: Path) -> set[str]:
-    """The suffixes of what could be parts of `target`."""
+def _suffixes_beside(target: Path) -> set[str]:
+    """The suffixes of the files that could be parts of `target`."""
+    if not target.parent.is_dir():
+        return set()
     pattern = re.compile(re.escape(target.name) + _SUFFIX)
-    entries = target.parent.iterdir() if target.parent.is_dir() else ()
-    return {
-        match[1]
-        for entry in entries
-        if (match := pattern.fullmatch(entry.name)) and entry.is_file()
-    }
+    suffixes = set()
+    for entry in target.parent.iterdir():
+        match = pattern.fullmatch(entry.name)
+        if match is not None and entry.is_file():
+            suffixes.add(match[1])
+    return suffixes
 
 
 def present(prefix: Path) -> set[str]:
     """The names of all files that could be parts of `prefix`."""
     target = bin_path(prefix)
-    return {f"{target.name}.{suffix}" for suffix in _present(target)}
+    return {f"{target.name}.{suffix}" for suffix in _suffixes_beside(target)}
 
 
 def write_manifest(prefix: Path, parts: Iterable[BinPart]) -> None:
@@ -119,44 +144,48 @@ def write_manifest(prefix: Path, parts: Iterable[BinPart]) -> None:
 
 
 def read_manifest(prefix: Path) -> list[BinPart] | None:
-    """What PREFIX.parts.json says, None where there is none. Raises DataError when it cannot be right."""
+    """The parts that PREFIX.parts.json lists, None where there is no file.
+
+    Raises DataError for a file that cannot be read or that `write_manifest` cannot have written.
+    """
     path = manifest_path(prefix)
+    hint = f"fetch {path.name} again, or remove it to join unchecked"
     try:
-        return _read(json.loads(path.read_text(encoding="utf-8")), prefix)
+        return _parse(json.loads(path.read_text(encoding="utf-8")), prefix)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError):
-        raise DataError(
-            f"{path} is not a list of parts", "fetch it again, or take it away to join unchecked"
-        ) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", hint) from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise DataError(f"{path} is not a list of parts", hint) from None
 
 
-def write_journal(path: Path, parts: Iterable[BinPart], done: int) -> None:
-    """Note which parts are worked on, and how many are done."""
-    _write(path, {"done": done}, parts)
+def write_journal(path: Path, parts: Iterable[BinPart], finished: int) -> None:
+    """Record which parts a run works on, and how many of them are finished."""
+    _write(path, {"done": finished}, parts)
 
 
 def read_journal(path: Path, prefix: Path) -> tuple[list[BinPart], int]:
-    """The note that a killed run left; no parts where there is none."""
+    """The journal of a killed run: its parts, none where there is no journal, and how many are finished."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return _read(found, prefix), int(found["done"])
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return _parse(raw, prefix), int(raw["done"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         return [], 0
 
 
 def _write(path: Path, head: dict[str, Any], parts: Iterable[BinPart]) -> None:
-    files.write_text(
-        path, json.dumps(head | {"parts": [asdict(part) for part in parts]}, indent=2) + "\n"
-    )
+    content = head | {"parts": [asdict(part) for part in parts]}
+    files.write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def _read(found: Any, prefix: Path) -> list[BinPart]:
-    """JSON's list of parts; raises ValueError, TypeError or KeyError for anything else."""
-    parts = [BinPart(one["name"], one["bytes"], one["xxh3_128"]) for one in found["parts"]]
+def _parse(raw: Any, prefix: Path) -> list[BinPart]:
+    """The parts in a JSON object; raises ValueError, TypeError or KeyError for anything else."""
+    parts = [BinPart(item["name"], item["bytes"], item["xxh3_128"]) for item in raw["parts"]]
     pattern = re.compile(re.escape(bin_path(prefix).name) + _SUFFIX)
     for part in parts:
-        if not pattern.fullmatch(part.name):  # it could lead out of the folder
+        # another name could lead out of the folder
+        if not pattern.fullmatch(part.name):
             raise ValueError(part.name)
         if type(part.bytes) is not int or part.bytes < 0:
             raise ValueError(part.bytes)

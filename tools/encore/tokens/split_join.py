@@ -1,6 +1,7 @@
-"""A .bin cut into parts, and put together again: checked by hashes on the way, and resumed where a kill came.
+"""A .bin cut into parts and joined again: checked by hashes while it is copied, resumed after a kill.
 
-`join` takes the kit's own parts and those of GNU split (huggingface/datablations cut its with `split --number=l/40`).
+`join` accepts the kit's own parts and those of GNU split; huggingface/datablations cut its .bin files
+with `split --number=l/40`.
 """
 
 import contextlib
@@ -20,14 +21,15 @@ from encore.tokens.hashed_copy import COPIERS
 from encore.tokens.indexed import Index, IndexedDataset, bin_path, idx_path
 from encore.tokens.part_manifest import BinPart
 
-_COMMIT_BYTES = 1 << 30  # that a kill may cost; each commit waits for the disk
+# What a kill may cost. Each commit waits for the disk.
+_COMMIT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class Joined:
-    """What was joined, and what it was compared with: "hashes", "index" (its size alone) or "nothing".
+    """A joined .bin: its parts, 0 where an earlier run had joined them, and how it was checked.
 
-    parts: how many there were; 0 when the whole was there already.
+    checked: against "hashes" of the parts, the "index" (the size alone), or "nothing".
     """
 
     path: Path
@@ -37,24 +39,25 @@ class Joined:
 
 
 def join(prefix: Path, remove_parts: bool = False, progress: Progress = no_progress) -> Joined:
-    """Put PREFIX.bin together from PREFIX.bin.aa, .ab and so on, which stay unless `remove_parts`.
+    """Join PREFIX.bin.aa, .ab and so on to PREFIX.bin; the parts stay unless `remove_parts`.
 
-    Before anything is written the parts are checked to be complete, by PREFIX.parts.json and PREFIX.idx as far as these
-    are there. With `remove_parts` each part goes as soon as it is safe in the whole, so that there has to be free disk
-    for three of them alone. Called again after a kill it goes on with the first part that was not safe yet.
-    Raises DataError for a missing or damaged part, OutputError for a disk too small or a PREFIX.bin that differs.
+    Before anything is written the parts are checked to be complete, against PREFIX.parts.json and
+    PREFIX.idx where these exist. With `remove_parts` each part is deleted once its copy is on the
+    disk, so that space for three parts is enough. After a kill, the next call resumes with the first
+    part that was not yet on the disk. Raises DataError for a missing or damaged part, OutputError
+    where the disk is too small or another PREFIX.bin exists.
     """
     prefix = Path(prefix)
     target = bin_path(prefix)
     if not target.parent.is_dir():
-        raise DataError(f"{target.parent} does not exist", "check the path")
+        raise DataError(f"{target.parent} does not exist", "give the prefix of a .bin's parts")
     with files.exclusive(target):
         if target.exists():
-            return _joined_before(prefix, remove_parts)
-        parts, done = _planned(prefix)
-        checked = _check(prefix, parts, done)
-        _check_disk(target, parts[done:], remove_parts)
-        _append(prefix, parts, done, remove_parts, progress)
+            return _joined_earlier(prefix, remove_parts)
+        parts, finished = _plan_join(prefix)
+        checked = _check_parts(prefix, parts, finished)
+        _check_disk(target, parts[finished:], remove_parts)
+        _append(prefix, parts, finished, remove_parts, progress)
         os.replace(_unfinished(target), target)
         files.fsync(target.parent)
         _journal(target).unlink()
@@ -73,93 +76,111 @@ def _total(parts: Sequence[BinPart]) -> int:
     return sum(part.bytes for part in parts)
 
 
-def _planned(prefix: Path) -> tuple[list[BinPart], int]:
-    """The parts, and how many of them are in the unfinished whole already."""
+def _size(path: Path) -> int:
+    """The size of a file, -1 where there is none."""
+    if not path.is_file():
+        return -1
+    return path.stat().st_size
+
+
+def _have_their_sizes(parts: Iterable[BinPart], folder: Path) -> bool:
+    return all(_size(folder / part.name) == part.bytes for part in parts)
+
+
+def _plan_join(prefix: Path) -> tuple[list[BinPart], int]:
+    """The parts, and how many of them the unfinished .bin of a killed run holds already."""
     target = bin_path(prefix)
-    parts, done = part_manifest.read_journal(_journal(target), prefix)
-    left = all(_size(target.with_name(part.name)) == part.bytes for part in parts[done:])
-    if parts and left and _size(_unfinished(target)) >= _total(parts[:done]):
-        return parts, done
+    parts, finished = part_manifest.read_journal(_journal(target), prefix)
+    # A journal is of no use once its parts were replaced by others, or its .bin was removed.
+    same_parts = _have_their_sizes(parts[finished:], target.parent)
+    if parts and same_parts and _size(_unfinished(target)) >= _total(parts[:finished]):
+        return parts, finished
     return part_manifest.read_manifest(prefix) or part_manifest.find(prefix), 0
 
 
-def _size(path: Path) -> int:
-    """-1 where there is no such file."""
-    return path.stat().st_size if path.is_file() else -1
-
-
-def _check(prefix: Path, parts: Sequence[BinPart], done: int) -> str:
-    """Raise DataError unless all parts are there in full; returns what they can be compared with."""
-    for part in parts[done:]:
-        path = bin_path(prefix).with_name(part.name)
-        if (found := _size(path)) != part.bytes:
-            wrong = (
-                f"has {found:,} bytes, the manifest says {part.bytes:,}"
-                if found >= 0
-                else "does not exist"
+def _check_parts(prefix: Path, parts: Sequence[BinPart], finished: int) -> str:
+    """What the copied bytes will be checked against; raises DataError unless all parts are complete."""
+    target = bin_path(prefix)
+    for part in parts[finished:]:
+        path = target.with_name(part.name)
+        size = _size(path)
+        if size < 0:
+            raise DataError(f"{path} does not exist", f"fetch {path.name}")
+        if size != part.bytes:
+            raise DataError(
+                f"{path} has {size:,} bytes, the manifest says {part.bytes:,}",
+                f"fetch {path.name} again",
             )
-            raise DataError(f"{path} {wrong}", "fetch it again")
-    if idx_path(prefix).exists() and _total(parts) != (told := Index(prefix).bin_bytes):
-        raise DataError(
-            f"the {len(parts)} parts of {bin_path(prefix)} have {_total(parts):,} bytes, its .idx says {told:,}",
-            "fetch the parts that are missing or not whole",
-        )
+    has_index = idx_path(prefix).exists()
+    if has_index:
+        stated = Index(prefix).bin_bytes
+        if _total(parts) != stated:
+            raise DataError(
+                f"the {len(parts)} parts of {target} have {_total(parts):,} bytes, its .idx says"
+                f" {stated:,}",
+                "fetch the parts that are missing or incomplete",
+            )
     if all(part.xxh3_128 for part in parts):
         return "hashes"
-    return "index" if idx_path(prefix).exists() else "nothing"
+    if has_index:
+        return "index"
+    return "nothing"
 
 
 def _check_disk(target: Path, parts: Sequence[BinPart], remove_parts: bool) -> None:
-    """Raise OutputError when the whole, or what is under way at a time where parts are removed, has no room."""
+    """Raise OutputError where the disk has no room for the .bin, or for what removal leaves of it."""
     sizes = [part.bytes for part in parts]
-    under_way = max((sum(sizes[i : i + COPIERS + 1]) for i in range(len(sizes))), default=0)
-    needed, free = under_way if remove_parts else sum(sizes), shutil.disk_usage(target.parent).free
-    if needed > free:
-        hint = (
-            ""
-            if remove_parts
-            else f", or remove the parts on the way: {under_way:,} are enough then"
-        )
-        raise OutputError(
-            f"{target} needs {needed:,} bytes of disk, {free:,} are free", f"free some disk{hint}"
-        )
+    # with `remove_parts`: the copies under way, and one that waits for its commit
+    largest_window = 0
+    for first in range(len(sizes)):
+        largest_window = max(largest_window, sum(sizes[first : first + COPIERS + 1]))
+    required = sum(sizes)
+    hint = f"free disk space, or add --remove-parts: {largest_window:,} are enough then"
+    if remove_parts:
+        required = largest_window
+        hint = "free disk space"
+    free = shutil.disk_usage(target.parent).free
+    if required > free:
+        raise OutputError(f"{target} needs {required:,} bytes of disk, {free:,} are free", hint)
 
 
 def _append(
-    prefix: Path, parts: Sequence[BinPart], done: int, remove_parts: bool, progress: Progress
+    prefix: Path, parts: Sequence[BinPart], finished: int, remove_parts: bool, progress: Progress
 ) -> None:
-    """Write the parts from number `done` on behind what the unfinished whole holds of those before."""
+    """Append the parts to the unfinished .bin, which holds the first `finished` of them."""
     target = bin_path(prefix)
     paths = [target.with_name(part.name) for part in parts]
-    ends = list(accumulate((part.bytes for part in parts), initial=0))
+    starts = list(accumulate((part.bytes for part in parts), initial=0))
 
-    def write(number: int) -> None:
-        found = hashed_copy.copy(
-            paths[number], 0, parts[number].bytes, _unfinished(target), ends[number], progress
-        )
-        if parts[number].xxh3_128 not in (None, found):
+    def append(i: int) -> None:
+        part = parts[i]
+        digest = hashed_copy.copy(paths[i], 0, part.bytes, _unfinished(target), starts[i], progress)
+        if part.xxh3_128 not in (None, digest):
             raise DataError(
-                f"{paths[number]} is damaged: its XXH3 is not the manifest's", "fetch it again"
+                f"{paths[i]} is damaged: its XXH3 is not the manifest's",
+                f"fetch {part.name} again",
             )
 
-    safe = done
-    with open(_unfinished(target), "r+b" if done else "wb") as whole:
-        whole.truncate(ends[done])
-        progress(ends[done])
-        _unlink(
-            paths[:done] if remove_parts else []
-        )  # the kill came between their commit and their removal
-        with contextlib.closing(mapped(write, range(done, len(parts)), COPIERS)) as written:
-            for number, _ in enumerate(written, done + 1):
-                if (
-                    remove_parts
-                    or ends[number] - ends[safe] >= _COMMIT_BYTES
-                    or number == len(parts)
-                ):
-                    os.fsync(whole.fileno())
-                    part_manifest.write_journal(_journal(target), parts, number)
-                    _unlink(paths[safe:number] if remove_parts else [])
-                    safe = number
+    committed = finished
+    mode = "r+b" if finished else "wb"
+    with open(_unfinished(target), mode) as unfinished:
+        unfinished.truncate(starts[finished])
+        progress(starts[finished])
+        if remove_parts:
+            # the kill may have come between the commit of these and their removal
+            _unlink(paths[:finished])
+        appended = mapped(append, range(finished, len(parts)), COPIERS)
+        with contextlib.closing(appended):
+            for count, _ in enumerate(appended, finished + 1):
+                uncommitted_bytes = starts[count] - starts[committed]
+                is_last = count == len(parts)
+                if remove_parts or uncommitted_bytes >= _COMMIT_BYTES or is_last:
+                    # the order matters: no journal before its bytes, no removal before its journal
+                    os.fsync(unfinished.fileno())
+                    part_manifest.write_journal(_journal(target), parts, count)
+                    if remove_parts:
+                        _unlink(paths[committed:count])
+                    committed = count
 
 
 def _unlink(paths: Iterable[Path]) -> None:
@@ -167,27 +188,35 @@ def _unlink(paths: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _joined_before(prefix: Path, remove_parts: bool) -> Joined:
-    """What a finished join left; raises OutputError when the .bin there is not what its parts would make."""
+def _joined_earlier(prefix: Path, remove_parts: bool) -> Joined:
+    """The .bin of an earlier join; raises OutputError for one that these parts do not make."""
     target = bin_path(prefix)
-    found, there = _size(target), part_manifest.present(prefix)
+    size = _size(target)
+    has_parts = bool(part_manifest.present(prefix))
+    stated = size
+    checked = "nothing"
     if idx_path(prefix).exists():
-        told, checked = Index(prefix).bin_bytes, "index"
+        stated = Index(prefix).bin_bytes
+        checked = "index"
     else:
-        parts = part_manifest.read_manifest(prefix) or (part_manifest.find(prefix) if there else [])
-        told, checked = _total(parts) if parts else found, "nothing"
-    if found != told:
+        parts = part_manifest.read_manifest(prefix)
+        if parts is None and has_parts:
+            parts = part_manifest.find(prefix)
+        if parts:
+            stated = _total(parts)
+    if size != stated:
         raise OutputError(
-            f"{target} exists, with {found:,} bytes instead of {told:,}", "move it away"
+            f"{target} exists, with {size:,} bytes instead of {stated:,}",
+            f"remove or rename {target.name} and run the same command again",
         )
-    if remove_parts and there:
+    if remove_parts and has_parts:
         raise OutputError(
-            f"{target} is there, and so are its parts",
-            "remove one of the two; the .bin to join again",
+            f"{target} exists, and so do its parts",
+            f"remove the parts; or remove {target.name}, to join them again",
         )
-    for left in (_unfinished(target), _journal(target)):
-        left.unlink(missing_ok=True)
-    return Joined(target, told, 0, checked)
+    # a kill between the last rename of a join and this removal leaves the journal
+    _unlink([_unfinished(target), _journal(target)])
+    return Joined(target, stated, 0, checked)
 
 
 def split(
@@ -196,103 +225,119 @@ def split(
     part_bytes: int | None = None,
     progress: Progress = no_progress,
 ) -> list[BinPart]:
-    """Cut PREFIX.bin, which stays, into `count` parts of nearly one size, or into parts of at most `part_bytes`.
+    """Cut PREFIX.bin into `count` parts of nearly equal size, or into parts of at most `part_bytes`.
 
-    No token is cut. PREFIX.parts.json is written last. A killed call is done over by the next one.
-    Raises UsageError for parts that cannot be, OutputError when there are others already.
+    PREFIX.bin stays, no token is cut, and PREFIX.parts.json is written last. After a kill, the next
+    call starts over. Raises UsageError for an impossible number or size of parts, OutputError where
+    other parts exist.
     """
     prefix = Path(prefix)
-    plan = _cut(IndexedDataset(prefix), prefix, count, part_bytes)
+    plan = _plan_split(IndexedDataset(prefix), prefix, count, part_bytes)
     target = bin_path(prefix)
     with files.exclusive(target):
-        marker = target.with_name(f".{target.name}.splitting.json")
-        if (manifest := _split_before(prefix, plan)) is not None:
-            marker.unlink(missing_ok=True)
+        journal = target.with_name(f".{target.name}.splitting.json")
+        manifest = _split_earlier(prefix, plan)
+        if manifest is not None:
+            journal.unlink(missing_ok=True)
             return manifest
-        _make_room(prefix, plan, marker)
+        _make_room(prefix, plan, journal)
         try:
             parts = _write_parts(target, plan, progress)
             part_manifest.write_manifest(prefix, parts)
         except BaseException:
-            _remove(target, plan)
+            _remove_parts(target, plan)
             raise
         finally:
-            marker.unlink()
+            journal.unlink()
     return parts
 
 
-def _cut(
+def _plan_split(
     dataset: IndexedDataset, prefix: Path, count: int | None, part_bytes: int | None
 ) -> list[BinPart]:
-    tokens, width = len(dataset.tokens), dataset.dtype.itemsize
+    """The parts to write, without their hashes."""
+    tokens = len(dataset.tokens)
+    itemsize = dataset.dtype.itemsize
+    lengths = []
     if part_bytes is not None:
-        if part_bytes < width:
+        if part_bytes < itemsize:
             raise UsageError(
-                f"parts of {part_bytes} bytes cannot hold a token of {width}", "give a larger size"
+                f"parts of {part_bytes} bytes cannot hold a token of {itemsize}",
+                f"give --size {itemsize} or more",
             )
-        most = part_bytes // width
-        lengths = [min(most, tokens - first) for first in range(0, tokens, most)] or [0]
+        part_tokens = part_bytes // itemsize
+        for first in range(0, tokens, part_tokens):
+            lengths.append(min(part_tokens, tokens - first))
+        # an empty .bin has one part, which is empty
+        lengths = lengths or [0]
     else:
         if count is None or not 1 <= count <= max(tokens, 1):
             raise UsageError(
                 f"{tokens:,} tokens cannot be cut into {count} parts",
-                f"give 1 to {max(tokens, 1):,}",
+                f"give --parts 1 to {max(tokens, 1):,}",
             )
-        lengths = [tokens // count + (number < tokens % count) for number in range(count)]
-    names = part_manifest.names(prefix, len(lengths))
-    return [BinPart(name, length * width) for name, length in zip(names, lengths, strict=True)]
+        quotient, remainder = divmod(tokens, count)
+        lengths = [quotient + 1] * remainder + [quotient] * (count - remainder)
+    parts = []
+    for name, length in zip(part_manifest.names(prefix, len(lengths)), lengths, strict=True):
+        parts.append(BinPart(name, length * itemsize))
+    return parts
 
 
-def _split_before(prefix: Path, plan: Sequence[BinPart]) -> list[BinPart] | None:
-    """The manifest, where these very parts are there, and the .bin has not been written to since."""
-    target, manifest = bin_path(prefix), part_manifest.read_manifest(prefix)
-    if manifest is None or [replace(part, xxh3_128=None) for part in manifest] != list(plan):
+def _split_earlier(prefix: Path, plan: Sequence[BinPart]) -> list[BinPart] | None:
+    """The manifest of these very parts, None where they do not exist or the .bin is newer."""
+    manifest = part_manifest.read_manifest(prefix)
+    if manifest is None:
         return None
-    there = all(_size(target.with_name(part.name)) == part.bytes for part in plan)
-    newer = target.stat().st_mtime_ns > part_manifest.manifest_path(prefix).stat().st_mtime_ns
-    return manifest if there and not newer else None
+    target = bin_path(prefix)
+    planned = [replace(part, xxh3_128=None) for part in manifest]
+    if planned != list(plan) or not _have_their_sizes(plan, target.parent):
+        return None
+    manifest_ns = part_manifest.manifest_path(prefix).stat().st_mtime_ns
+    if target.stat().st_mtime_ns > manifest_ns:
+        return None
+    return manifest
 
 
-def _make_room(prefix: Path, plan: Sequence[BinPart], marker: Path) -> None:
-    """Clear what a killed split left, refuse what others did, and mark the parts as being written."""
-    left, _ = part_manifest.read_journal(marker, prefix)
-    others = part_manifest.present(prefix) - {part.name for part in left}
+def _make_room(prefix: Path, plan: Sequence[BinPart], journal: Path) -> None:
+    """Remove the parts of a killed split, refuse to touch any others, and write the journal."""
+    leftovers, _ = part_manifest.read_journal(journal, prefix)
+    others = part_manifest.present(prefix) - {part.name for part in leftovers}
     if others:
         raise OutputError(
             f"{prefix} has parts already, {min(others)} among them",
-            "move them away, with their .parts.json if any",
+            "move them to another folder, with their .parts.json if they have one",
         )
-    _remove(bin_path(prefix), left)
-    part_manifest.write_journal(marker, plan, 0)
+    _remove_parts(bin_path(prefix), leftovers)
+    part_manifest.write_journal(journal, plan, 0)
     part_manifest.manifest_path(prefix).unlink(missing_ok=True)
 
 
-def _remove(target: Path, parts: Sequence[BinPart]) -> None:
-    _unlink(target.with_name(name) for part in parts for name in (part.name, f".{part.name}.tmp"))
+def _temporary(target: Path, part: BinPart) -> Path:
+    return target.with_name(f".{part.name}.tmp")
+
+
+def _remove_parts(target: Path, parts: Sequence[BinPart]) -> None:
+    for part in parts:
+        _unlink([target.with_name(part.name), _temporary(target, part)])
 
 
 def _write_parts(target: Path, plan: Sequence[BinPart], progress: Progress) -> list[BinPart]:
-    written = [
-        (target.with_name(f".{part.name}.tmp"), target.with_name(part.name)) for part in plan
-    ]
+    """Copy the ranges of the .bin to the planned parts; returns these with their hashes."""
     starts = list(accumulate((part.bytes for part in plan), initial=0))
 
-    def write(number: int) -> BinPart:
-        part = plan[number]
-        return replace(
-            part,
-            xxh3_128=hashed_copy.copy(
-                target, starts[number], part.bytes, written[number][0], 0, progress
-            ),
+    def write(i: int) -> BinPart:
+        part = plan[i]
+        digest = hashed_copy.copy(
+            target, starts[i], part.bytes, _temporary(target, part), 0, progress
         )
+        return replace(part, xxh3_128=digest)
 
     parts = list(mapped(write, range(len(plan)), COPIERS))
-    for (
-        temporary,
-        _,
-    ) in written:  # all of them first: a rename between would make each fsync wait for it
-        files.fsync(temporary)
-    for temporary, path in written:
-        os.replace(temporary, path)
+    # All are synced before any is renamed: each fsync after a rename would wait for that as well.
+    for part in parts:
+        files.fsync(_temporary(target, part))
+    for part in parts:
+        os.replace(_temporary(target, part), target.with_name(part.name))
     files.fsync(target.parent)
     return parts
