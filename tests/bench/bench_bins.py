@@ -1,10 +1,11 @@
-"""Throughput of `bins.py split` and `cat`, which verify, against `split` and `cat`, which do not, in one run.
+"""Throughput of `bins.py split` and `cat`, which verify, against `split` and `cat`, which do not.
 
-Aim: at least 0.8 of theirs. Each is a whole process, timed until its output is on the disk: ours syncs by itself,
-theirs is synced with `sync`. What is read is in the page cache in every case. On a disk ours can be the faster one, for
-it lets the disk begin while it copies; on a tmpfs (--folder /dev/shm), where no disk is waited for, hashing costs most.
-Rates are GB/s of the .bin; each figure is the median of the rounds, and so is each ratio, since a busy machine slows
-the parts of a round alike. Three times --gb of disk are needed, and more memory than that.
+The aim is at least 0.8 of theirs. Each is a whole process, timed until its output is on the disk:
+ours syncs by itself, theirs is followed by `sync`. Inputs are in the page cache in every case. On a
+disk ours can be faster, since it starts writing back while it copies; on a tmpfs (--folder
+/dev/shm), where nothing waits for a disk, hashing costs most. Rates are GB/s of the .bin. Each
+figure is the median over the rounds, and so is each ratio, since a busy machine slows both sides of
+a round alike. Needs three times --gb of disk, and more memory than that.
 
     python tests/bench/bench_bins.py                                  2 GB in 40 parts, six rounds
     python tests/bench/bench_bins.py --gb 8 --folder /scratch/me
@@ -42,7 +43,7 @@ def write_pair(prefix: Path, gigabytes: float) -> None:
 
 
 def timed(command: str, cwd: Path) -> float:
-    """Seconds that a shell command takes, with nothing left to be written from before."""
+    """Seconds that a shell command takes, once earlier writes are on the disk."""
     os.sync()
     time.sleep(_REST_S)
     start = time.perf_counter()
@@ -51,9 +52,10 @@ def timed(command: str, cwd: Path) -> float:
 
 
 def remove(folder: Path, *patterns: str) -> None:
-    """Take away what is not needed any more; after both were timed, for a disk goes on with that for a while."""
-    for path in [path for pattern in patterns for path in folder.glob(pattern)]:
-        path.unlink()
+    """Remove files, only once both sides were timed: a disk is busy with that for a while."""
+    for pattern in patterns:
+        for path in list(folder.glob(pattern)):
+            path.unlink()
 
 
 def one_round(folder: Path, turn: int) -> dict[str, float]:
@@ -96,7 +98,8 @@ def main() -> None:
         }
         ratio = statistics.median(each[plain] / each[ours] for each in rounds)
         print(
-            f"{plain:5} {rates[plain]:5.2f} GB/s    {ours:13} {rates[ours]:5.2f} GB/s    ratio {ratio:.2f}"
+            f"{plain:5} {rates[plain]:5.2f} GB/s    {ours:13} {rates[ours]:5.2f} GB/s"
+            f"    ratio {ratio:.2f}"
         )
 
 

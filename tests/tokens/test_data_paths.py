@@ -1,4 +1,4 @@
-"""Data-path files are read as Megatron-DeepSpeed reads them, and what is malformed says what to write instead."""
+"""Data-path files are read as Megatron-DeepSpeed reads them; errors say what to write instead."""
 
 import csv
 from pathlib import Path
@@ -66,7 +66,8 @@ def test_files_that_megatron_ran_with_are_read(run):
 def test_every_published_group_survives_a_round_trip():
     with open(PUBLISHED, newline="") as handle:
         for row in csv.DictReader(handle):
-            text = f'"{row["split"]}: {row["weight"]} {row["range"]} /{row["path_dir"]}/{row["path_basename"]}"\n'
+            prefix = f"/{row['path_dir']}/{row['path_basename']}"
+            text = f'"{row["split"]}: {row["weight"]} {row["range"]} {prefix}"\n'
             assert render(parse(text, row["file"])) == text
 
 

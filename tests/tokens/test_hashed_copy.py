@@ -1,4 +1,4 @@
-"""Copies: the bytes and their hash, whatever the chunk and wherever it starts; a source that ends early is an error."""
+"""Copies: the bytes and their hash, at any chunk and offset; an early end is an error."""
 
 import os
 from pathlib import Path

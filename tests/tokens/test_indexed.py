@@ -33,7 +33,7 @@ def write(prefix: Path, documents: list[list[int]], dtype: str = "<u2") -> Path:
 
 
 def expected_index(sizes: list[int], dtype: str) -> bytes:
-    """The .idx by Megatron's own recipe: sizes, an exclusive scan of their bytes, the document index."""
+    """An .idx by Megatron's recipe: sizes, the exclusive scan of bytes, the document index."""
     code = {"u1": 1, "i1": 2, "<i2": 3, "<i4": 4, "<i8": 5, "<u2": 8}[dtype]
     pointers = np.cumsum([0, *sizes], dtype=np.int64)[:-1] * np.dtype(dtype).itemsize
     head = b"MMIDIDX\0\0" + struct.pack("<QBQQ", 1, code, len(sizes), len(sizes) + 1)

@@ -1,4 +1,4 @@
-"""Manifests read back as they were written; whatever else bears the name is refused with a reason."""
+"""Manifests read back as written; whatever else bears the name is refused with a reason."""
 
 import dataclasses
 import json

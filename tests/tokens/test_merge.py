@@ -21,7 +21,7 @@ GENUINE = [
 
 
 def megatrons_merge(prefixes: list[Path], output: Path) -> None:
-    """What MMapIndexedDatasetBuilder.merge_file_ and finalize do, in plain Python (TurkuNLP 6732bc9)."""
+    """MMapIndexedDatasetBuilder.merge_file_ and finalize in plain Python (TurkuNLP 6732bc9)."""
     sizes: list[int] = []
     ends = [0]
     code = 0
@@ -104,7 +104,7 @@ def test_any_pairs_give_megatrons_bytes(
 
 
 class Huge(Index):
-    """An index of `count` documents of as many tokens as an .idx can say, without the .bin that this would be."""
+    """An index of `count` documents of as many tokens as an .idx can state, without a .bin."""
 
     def __init__(self, count: int) -> None:
         self.prefix, self.dtype = "huge", np.dtype("<u2")

@@ -11,7 +11,7 @@ from encore.tokens.part_manifest import BinPart
 
 
 def gnu_split(folder: Path, size: int, *options: str) -> list[str]:
-    """What split makes of `size` bytes, which it then no longer needs; the names in its own order of writing."""
+    """The names of the parts that `split` makes of `size` bytes, in the order it writes them."""
     (folder / "whole").write_bytes(bytes(i % 251 for i in range(size)))
     command = ["split", "--verbose", *options, "whole", "x.bin."]
     said = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout

@@ -1,4 +1,4 @@
-"""Splitting and joining: the same bytes come back, whatever is cut where and whenever the process is killed."""
+"""Splitting and joining: the same bytes come back, at any cut and after any kill."""
 
 import itertools
 import os
@@ -32,7 +32,7 @@ def restore(folder: Path, files: dict[str, bytes]) -> None:
 
 @pytest.fixture(autouse=True)
 def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that is killed, unlike a machine, loses nothing that it has written; and syncing takes its time."""
+    """A killed process, unlike a killed machine, loses nothing it wrote; syncing is slow."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 

@@ -1,4 +1,4 @@
-"""Tokenizers as Megatron would load them: from a folder, a file or the hub's cache, and refused with a clear line."""
+"""Tokenizers as Megatron would load them, from a folder, a file or the Hub's cache, or refused."""
 
 import json
 import os
@@ -103,6 +103,18 @@ def test_a_broken_configuration_is_refused(tmp_path: Path, content: str) -> None
         load(str(tmp_path / "w"))
 
 
+@pytest.mark.parametrize("token", [7, ["</s>"], {"content": 7}])
+def test_an_end_that_is_no_string_is_refused(tmp_path: Path, token: Any) -> None:
+    folder = words(tmp_path / "w", {"[UNK]": 0}, {"eos_token": token})
+    with pytest.raises(DataError, match=r"tokenizer_config\.json: eos_token .* is not a string"):
+        load(folder)
+
+
+def test_an_end_without_a_content_is_gpt2s(tmp_path: Path) -> None:
+    folder = words(tmp_path / "w", {"[UNK]": 0, "<|endoftext|>": 1}, {"eos_token": {}})
+    assert load(folder).eod == 1
+
+
 def test_broken_gpt2_files_are_refused(tmp_path: Path) -> None:
     shutil.copytree(GPT2, tmp_path / "x")
     vocabulary = json.loads((GPT2 / "vocab.json").read_text())
@@ -146,5 +158,6 @@ def test_a_name_is_found_in_the_hubs_cache(tmp_path: Path) -> None:
 def test_a_name_that_is_nowhere_is_one_clear_line(tmp_path: Path, name: str) -> None:
     last = offline(f"load({name!r})", tmp_path).stderr.splitlines()[-1]
     assert last.startswith(
-        f"encore.errors.HubError: tokenizer {name} is not a local folder, and {name}/tokenizer.json: "
+        f"encore.errors.HubError: tokenizer {name} is not a local folder,"
+        f" and {name}/tokenizer.json: "
     )

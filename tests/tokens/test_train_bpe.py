@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from encore.tokens import train_bpe
+from encore.tokens.tokenizer import END_OF_TEXT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import ByteLevelBPETokenizer
@@ -23,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_ids_are_dense_and_the_end_of_document_is_the_last(folder: Path) -> None:
     vocabulary = json.loads((folder / "made" / "vocab.json").read_text())
     assert sorted(vocabulary.values()) == list(range(400))
-    assert vocabulary[train_bpe.END_OF_DOCUMENT] == 399
+    assert vocabulary[END_OF_TEXT] == 399
 
 
 def test_training_again_gives_the_same_files(folder: Path) -> None:

@@ -9,7 +9,8 @@ A file is one line of quoted groups, the form that Megatron-DeepSpeed's
 Each entry is a weight, a range of the documents as fractions, and the prefix of a .bin/.idx pair.
 What Megatron-DeepSpeed refuses is refused here too, so that a file that works on one machine works
 on the cluster.
-Source of the grammar: TurkuNLP 6732bc9 megatron/arguments.py (parse_data_paths, parse_data_paths_path).
+Source of the grammar: TurkuNLP 6732bc9 megatron/arguments.py, parse_data_paths and
+parse_data_paths_path.
 """
 
 import math
@@ -48,9 +49,9 @@ class Group:
 
 
 def read(path: Path, one_group: bool = False) -> tuple[Group, ...]:
-    """The groups of a data-path file. Raises DataError, for `one_group` also where there are several.
+    """The groups of a data-path file; raises DataError.
 
-    Training reads one group, validation any number.
+    one_group: refuse several, since training reads one. Validation reads any number.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -96,7 +97,7 @@ def parse(text: str, where: str) -> tuple[Group, ...]:
 
 
 def render(groups: Sequence[Group]) -> str:
-    """The text of a data-path file; raises DataError for names and prefixes that the format cannot hold."""
+    """The text of a data-path file; raises DataError for a name that the format cannot hold."""
     rendered = []
     for group in groups:
         parts = ", ".join(map(_render_part, group.parts))

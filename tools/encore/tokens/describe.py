@@ -81,7 +81,7 @@ def document(prefix: Path, number: int) -> Tokens:
 
 
 def text(ids: Tokens, tokenizer: Tokenizer) -> str:
-    """What the ids say, special tokens included. Raises DataError for an id that the tokenizer lacks."""
+    """What the ids say, special tokens included; raises DataError for an unknown id."""
     for token in ids.tolist():
         if tokenizer.backend.id_to_token(token) is None:
             raise DataError(

@@ -28,7 +28,7 @@ _BATCHES_PER_SAMPLE = 8
 _RENEWED_AFTER_BYTES = 256 << 20
 # An Encoding of `tokenizers` needs a hundred times the memory of its ids, so that few are held.
 _REFERENCE_DOCUMENTS = 64
-# What encoders differ on: blanks, contractions, digits, normal forms, bidi marks, controls, long runs.
+# What encoders differ on: blanks, contractions, digits, normal forms, bidi marks, long runs.
 _PROBES = (
     "\r\n\r\n\ttabs  and   runs of    blanks \n",
     "can't we've I'LL 1234567890 3.14e-10 ½²³ Ⅻ",
@@ -101,7 +101,7 @@ class _NotEquivalentError(Exception):
 def with_fastest_encoder(tokenizer: Tokenizer, append_eod: bool, work: Callable[[Encode], T]) -> T:
     """The result of `work`, given the fastest encoder whose ids are those of the reference.
 
-    `work` is called a second time, with the reference, where the encoder turns out to differ halfway.
+    `work` is called again, with the reference, where the encoder turns out to differ halfway.
     Raises DataError for `append_eod` with a tokenizer that has no end-of-document token.
     """
     end: tuple[int, ...] = ()
@@ -121,7 +121,7 @@ def with_fastest_encoder(tokenizer: Tokenizer, append_eod: bool, work: Callable[
 
 
 class _ReferenceEncoder:
-    """Hugging Face's tokenizers, with the special tokens of the template, as transformers adds them."""
+    """Hugging Face's tokenizers, with the special tokens that transformers would add."""
 
     def __init__(self, tokenizer: Tokenizer, end: tuple[int, ...]) -> None:
         self.version = f"tokenizers {tokenizers.__version__}"

@@ -1,9 +1,9 @@
-"""Megatron's indexed token datasets: `PREFIX.bin` holds token ids, `PREFIX.idx` locates each document.
+"""Megatron's indexed token datasets: PREFIX.bin holds token ids, PREFIX.idx locates each document.
 
 The .idx is little-endian: magic `MMIDIDX\\0\\0`, version 1 (u64), dtype code (u8), number of
 sequences n (u64), length d of the document index (u64); then sizes int32[n] in tokens, pointers
-int64[n] in bytes, doc_idx int64[d]. The kit writes a sequence per document, as Megatron does without
---split-sentences, so doc_idx is 0..n. Every fork that the kit trains with reads this form.
+int64[n] in bytes, doc_idx int64[d]. The kit writes a sequence per document, as Megatron does
+without --split-sentences, so doc_idx is 0..n. Every fork that the kit trains with reads this form.
 Source: TurkuNLP 6732bc9 megatron/data/indexed_dataset.py, MMapIndexedDataset.
 """
 
@@ -47,11 +47,12 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 def smallest_dtype(vocabulary_size: int) -> np.dtype[np.integer]:
-    """The dtype in which Megatron stores ids of a vocabulary: uint16 below 65,500 entries, else int32.
+    """The dtype in which Megatron stores ids: uint16 below 65,500 vocabulary entries, else int32.
 
-    Megatron's preprocess_data.py decides by the tokenizer's own size, preprocess_data_many_cores.py
-    by the padded size, so that the two differ from 65,409 to 65,499 entries. The kit follows the first.
-    Source: TurkuNLP 6732bc9 megatron/data/indexed_dataset.py, best_fitting_dtype; other forks agree.
+    Megatron's preprocess_data.py decides by the tokenizer's own size, which the kit follows;
+    preprocess_data_many_cores.py by the padded size, so that the two differ from 65,409 to 65,499
+    entries. Source: TurkuNLP 6732bc9 megatron/data/indexed_dataset.py, best_fitting_dtype; the
+    other forks agree.
     """
     if vocabulary_size < _UINT16_BELOW_VOCABULARY:
         return np.dtype("<u2")
@@ -69,7 +70,7 @@ def idx_path(prefix: str | os.PathLike[str]) -> Path:
 
 
 class Index:
-    """A memory-mapped, read-only .idx; raises DataError when its size is not what its header states.
+    """A memory-mapped .idx; raises DataError unless its size is what its header states.
 
     sizes: int32 (n,), tokens of each sequence. pointers: int64 (n,), byte offset of each.
     doc_idx: int64 (d,), first sequence of each document, then n.
@@ -171,7 +172,7 @@ class IndexedDataset(Index):
 
 
 class IndexedWriter:
-    """Streams documents into PREFIX.bin/.idx, which appear, the .idx last, if the `with` block succeeds.
+    """Streams documents into PREFIX.bin/.idx, which appear only if the `with` block succeeds.
 
     documents, tokens: how many were added so far. Memory does not grow with them: sizes go straight
     to the temporary .idx, and pointers are derived from them at the end.
@@ -221,9 +222,9 @@ class IndexedWriter:
         self.add_batch(flat, np.array([flat.size]))
 
     def add_batch(self, flat_tokens: npt.ArrayLike, lengths: npt.ArrayLike) -> None:
-        """Append documents that lie end to end in `flat_tokens` (total,), of `lengths` (n,) tokens each.
+        """Append documents that lie end to end in `flat_tokens` (total,), of `lengths` (n,) each.
 
-        The ids are cast to the dtype unchecked. Raises DataError for a document beyond int32 tokens.
+        The ids are cast to the dtype unchecked. Raises DataError for more tokens than int32 counts.
         """
         sizes = np.asarray(lengths, dtype=np.int64)
         if sizes.size and int(sizes.max()) > _INT32_MAX:
@@ -264,18 +265,18 @@ class IndexedWriter:
 
 @contextlib.contextmanager
 def new_pair(prefix: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
-    """Temporary paths for a .bin and its .idx, which get their names, the .idx last, if the block succeeds."""
+    """Temporary paths for a .bin and its .idx, which get their names if the block succeeds."""
     idx = idx_path(prefix)
     with files.atomic(idx) as idx_temporary, files.atomic(bin_path(prefix)) as bin_temporary:
         yield bin_temporary, idx_temporary
         files.fsync(idx_temporary)
         files.fsync(bin_temporary)
-        # between the two renames a kill must not leave an older index beside the new tokens
+        # The .idx is renamed last: a kill must not leave an older index beside the new tokens.
         idx.unlink(missing_ok=True)
 
 
 def write_index(path: Path, indices: Sequence[Index]) -> None:
-    """Write the .idx of a .bin that holds those of `indices` end to end; all of one dtype, at least one."""
+    """Write the .idx of the .bin files of `indices`, at least one, end to end; all of one dtype."""
     dtype = indices[0].dtype
     sequences = sum(map(len, indices))
     documents = sum(index.document_count for index in indices)
@@ -313,7 +314,7 @@ def _pointers(
 
 
 def _read_header(path: Path) -> tuple[np.dtype[np.integer], int]:
-    """dtype and number of sequences; raises DataError unless the file has the size that they imply."""
+    """dtype and number of sequences; raises DataError unless the file is as large as they imply."""
     size = _size(path)
     with open(path, "rb") as handle:
         head = handle.read(_HEADER.size)

@@ -1,7 +1,7 @@
-"""PREFIX.json, the manifest beside a tokenized .bin/.idx pair: what it holds and what it was made from.
+"""PREFIX.json, the manifest of a tokenized .bin/.idx pair: what it holds, what it was made from.
 
-`prepare_corpus.py tokenize` writes it last, so that a manifest vouches for a whole pair. `bins.py verify` and the
-doctor compare pairs with it. Nothing here needs numpy, which the doctor does without.
+`prepare_corpus.py tokenize` writes it last, so that a manifest vouches for a whole pair. `bins.py
+verify` and the doctor compare pairs with it. Nothing here needs numpy: the doctor runs without.
 """
 
 import json
@@ -29,10 +29,12 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 class Manifest:
     """The contents of PREFIX.json.
 
-    kit: the version that wrote it. encoder: the library that encoded, and its version. tokenizer: name, files'
-    SHA-256 and more, as `Tokenizer.describe` gives them. inputs: name, bytes and SHA-256 of each input, as
-    `corpus.batches.InputDigest` holds them. skipped: how many documents were left out, by reason. sha256: by file name,
-    of the .bin and the .idx.
+    kit: the version that wrote it.
+    encoder: the library that encoded, and its version.
+    tokenizer: name, SHA-256 of its files and more, as `Tokenizer.describe` gives them.
+    inputs: name, bytes and SHA-256 of each input, as `corpus.batches.InputDigest` holds them.
+    skipped: how many documents were left out, by reason.
+    sha256: of the .bin and the .idx, by file name.
     """
 
     kit: str
@@ -89,7 +91,7 @@ class Manifest:
     def mismatch(self, index: "Index", sha256: Mapping[str, str] | None = None) -> str | None:
         """How a pair differs from its manifest, in words; None where it does not.
 
-        sha256: by file name, as computed from the pair; files that it does not name are not compared.
+        sha256: by file name, as computed from the pair; other files are not compared.
         """
         differences = []
         pair = {

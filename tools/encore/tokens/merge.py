@@ -1,8 +1,8 @@
 """Several .bin/.idx pairs put end to end into one, at any size.
 
 The result is byte for byte what TurkuNLP 6732bc9 tools/merge_preprocessed_data.py writes, without
-the faults of Megatron-LM's merge: it let byte offsets overflow above 40B tokens (its issue 1672) and
-once lost the document index (its issue 81).
+the faults of Megatron-LM's merge: it let byte offsets overflow above 40B tokens (its issue 1672)
+and once lost the document index (its issue 81).
 """
 
 from collections.abc import Sequence

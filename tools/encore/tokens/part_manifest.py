@@ -166,7 +166,7 @@ def write_journal(path: Path, parts: Iterable[BinPart], finished: int) -> None:
 
 
 def read_journal(path: Path, prefix: Path) -> tuple[list[BinPart], int]:
-    """The journal of a killed run: its parts, none where there is no journal, and how many are finished."""
+    """The parts in the journal of a killed run, and how many are finished; none without one."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         return _parse(raw, prefix), int(raw["done"])

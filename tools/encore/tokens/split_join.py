@@ -1,7 +1,7 @@
-"""A .bin cut into parts and joined again: checked by hashes while it is copied, resumed after a kill.
+"""A .bin cut into parts and joined again: checked by hashes on the way, resumed after a kill.
 
-`join` accepts the kit's own parts and those of GNU split; huggingface/datablations cut its .bin files
-with `split --number=l/40`.
+`join` accepts the kit's own parts and those of GNU split; huggingface/datablations cut its .bin
+files with `split --number=l/40`.
 """
 
 import contextlib
@@ -43,9 +43,9 @@ def join(prefix: Path, remove_parts: bool = False, progress: Progress = no_progr
 
     Before anything is written the parts are checked to be complete, against PREFIX.parts.json and
     PREFIX.idx where these exist. With `remove_parts` each part is deleted once its copy is on the
-    disk, so that space for three parts is enough. After a kill, the next call resumes with the first
-    part that was not yet on the disk. Raises DataError for a missing or damaged part, OutputError
-    where the disk is too small or another PREFIX.bin exists.
+    disk, so that space for three parts is enough. After a kill, the next call resumes with the
+    first part that was not yet on the disk. Raises DataError for a missing or damaged part,
+    OutputError where the disk is too small or another PREFIX.bin exists.
     """
     prefix = Path(prefix)
     target = bin_path(prefix)
@@ -99,7 +99,7 @@ def _plan_join(prefix: Path) -> tuple[list[BinPart], int]:
 
 
 def _check_parts(prefix: Path, parts: Sequence[BinPart], finished: int) -> str:
-    """What the copied bytes will be checked against; raises DataError unless all parts are complete."""
+    """What the copy will be checked against; raises DataError unless all parts are complete."""
     target = bin_path(prefix)
     for part in parts[finished:]:
         path = target.with_name(part.name)
@@ -128,7 +128,7 @@ def _check_parts(prefix: Path, parts: Sequence[BinPart], finished: int) -> str:
 
 
 def _check_disk(target: Path, parts: Sequence[BinPart], remove_parts: bool) -> None:
-    """Raise OutputError where the disk has no room for the .bin, or for what removal leaves of it."""
+    """Raise OutputError where the disk lacks room for what the join needs at once."""
     sizes = [part.bytes for part in parts]
     # with `remove_parts`: the copies under way, and one that waits for its commit
     largest_window = 0
@@ -225,7 +225,7 @@ def split(
     part_bytes: int | None = None,
     progress: Progress = no_progress,
 ) -> list[BinPart]:
-    """Cut PREFIX.bin into `count` parts of nearly equal size, or into parts of at most `part_bytes`.
+    """Cut PREFIX.bin into `count` parts of nearly equal size, or of at most `part_bytes` each.
 
     PREFIX.bin stays, no token is cut, and PREFIX.parts.json is written last. After a kill, the next
     call starts over. Raises UsageError for an impossible number or size of parts, OutputError where

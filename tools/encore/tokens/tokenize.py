@@ -1,8 +1,8 @@
 """Documents to Megatron's .bin/.idx, byte for byte as its tools/preprocess_data.py, and a manifest.
 
-A document without tokens is dropped; the end-of-document id follows what the tokenizer's own template
-adds. deepspeedai 4efb479 is not followed: it writes that id into the .bin but leaves it out of the
-sizes, so that its own .idx does not fit.
+A document without tokens is dropped; the end-of-document id follows what the tokenizer's own
+template adds. deepspeedai 4efb479 is not followed: it writes that id into the .bin but leaves it
+out of the sizes, so that its own .idx does not fit.
 Source: TurkuNLP 6732bc9 tools/preprocess_data.py.
 """
 
@@ -119,7 +119,7 @@ def _write(
 
 
 def _threads(workers: int | None) -> int:
-    """How many threads encode: `workers`, or a core each but the reader's, and at most the useful ones."""
+    """How many threads encode: `workers`, by default one for each core but the reader's."""
     if workers is None:
         workers = _cores() - 1
     return max(1, min(workers, _MOST_USEFUL_THREADS))

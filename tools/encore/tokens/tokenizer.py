@@ -1,7 +1,7 @@
-"""A tokenizer as Megatron would load it: from a folder, a tokenizer.json, or the hub.
+"""A tokenizer as Megatron would load it: from a folder, a tokenizer.json, or the Hugging Face Hub.
 
-Source: TurkuNLP 6732bc9 megatron/tokenizer/tokenizer.py. Only JSON and text are read; nothing that comes with a
-tokenizer is executed.
+Only JSON and text are read; code that comes with a tokenizer is never executed.
+Source: TurkuNLP 6732bc9 megatron/tokenizer/tokenizer.py.
 """
 
 import functools
@@ -17,15 +17,17 @@ from encore import files, hub_library
 from encore.errors import DataError, HubError
 from encore.tokens.indexed import smallest_dtype
 
-_END_OF_TEXT = "<|endoftext|>"
+END_OF_TEXT = "<|endoftext|>"
+_CONFIGS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer and the files it came from.
+    """A tokenizer, the files it was read from, and the id of its end-of-document token, if any.
 
-    `megatron_type` is what Megatron's --tokenizer-type calls it: GPT2BPETokenizer (vocab.json and merges.txt, to which
-    a text's own "<|endoftext|>" is ordinary text) or PretrainedFromHF (tokenizer.json, where it is one token).
+    megatron_type: its name for Megatron's --tokenizer-type. A "<|endoftext|>" within a text is
+    ordinary text to a GPT2BPETokenizer (vocab.json and merges.txt), and one token to a
+    PretrainedFromHF (tokenizer.json).
     """
 
     name: str
@@ -36,24 +38,25 @@ class Tokenizer:
 
     @property
     def vocabulary_size(self) -> int:
-        """Entries with added tokens, unpadded."""
+        """Number of entries, with added tokens, without Megatron's padding."""
         return self.backend.get_vocab_size(with_added_tokens=True)
 
     @functools.cached_property
-    def dtype(self) -> np.dtype:
-        """What Megatron would store the ids in; raises DataError where they would overflow it."""
-        chosen = smallest_dtype(self.vocabulary_size)
+    def dtype(self) -> np.dtype[np.integer]:
+        """The dtype in which Megatron stores the ids; raises DataError where an id overflows it."""
+        dtype = smallest_dtype(self.vocabulary_size)
+        # Megatron goes by the number of entries; where ids have gaps, the largest id exceeds it
         largest = max(self.backend.get_vocab(with_added_tokens=True).values(), default=0)
-        if largest > np.iinfo(chosen).max:
+        if largest > np.iinfo(dtype).max:
             raise DataError(
-                f"tokenizer {self.name} has id {largest}, which {chosen.name} cannot hold, and Megatron stores "
-                f"a vocabulary of {self.vocabulary_size} entries as {chosen.name}",
+                f"tokenizer {self.name} has id {largest}, which {dtype.name} cannot hold, and"
+                f" Megatron stores a vocabulary of {self.vocabulary_size} entries as {dtype.name}",
                 "renumber its ids without gaps",
             )
-        return chosen
+        return dtype
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest says of it: enough to tell whether two runs had the same."""
+        """Its entry in a manifest: enough to tell whether two runs used the same tokenizer."""
         return {
             "name": self.name,
             "megatron_type": self.megatron_type,
@@ -64,9 +67,9 @@ class Tokenizer:
 
 
 def load(name: str) -> Tokenizer:
-    """The tokenizer in a folder or tokenizer.json, or of that name on the Hub.
+    """The tokenizer of a folder or tokenizer.json, or of a name on the Hub.
 
-    Raises DataError for files that are not a tokenizer's, HubError.
+    Raises DataError for files that are not a tokenizer's, HubError for a failed download.
     """
     path = Path(name)
     if path.is_file():
@@ -90,57 +93,64 @@ def _from_gpt2_files(name: str, vocabulary: Path, merges: Path) -> Tokenizer:
         )
     except Exception as error:  # tokenizers raises nothing narrower
         raise DataError(
-            f"tokenizer {name} cannot be read: {error}", "fetch its files again"
+            f"tokenizer {name} cannot be read: {error}",
+            f"fetch {vocabulary.name} and {merges.name} again",
         ) from None
     backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = tokenizers.decoders.ByteLevel()
-    missing = [
-        c for c in tokenizers.pre_tokenizers.ByteLevel.alphabet() if backend.token_to_id(c) is None
-    ]
+    missing = 0
+    for byte in tokenizers.pre_tokenizers.ByteLevel.alphabet():
+        if backend.token_to_id(byte) is None:
+            missing += 1
     if missing:
         raise DataError(
-            f"{vocabulary} lacks {len(missing)} of the 256 bytes, so that text would be lost"
+            f"{vocabulary} lacks {missing} of the 256 bytes, so that text would be lost",
+            f"fetch {vocabulary.name} again",
         )
-    eod = backend.token_to_id(_END_OF_TEXT)
+    eod = backend.token_to_id(END_OF_TEXT)
     return Tokenizer(name, "GPT2BPETokenizer", (vocabulary, merges), backend, eod)
 
 
 def _from_json(name: str, path: Path, folder: Path) -> Tokenizer:
     try:
         backend = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # as above
+    except Exception as error:  # tokenizers raises nothing narrower
         raise DataError(
-            f"tokenizer {name} cannot be read: {error}", "fetch its files again"
+            f"tokenizer {name} cannot be read: {error}", f"fetch {path.name} again"
         ) from None
+    # a saved tokenizer may cut or pad texts to the context of a model
     backend.no_truncation()
     backend.no_padding()
-    extra = [
-        p
-        for n in ("tokenizer_config.json", "special_tokens_map.json")
-        if (p := folder / n).is_file()
-    ]
-    return Tokenizer(
-        name, "PretrainedFromHF", (path, *extra), backend, _declared_eod(backend, extra)
-    )
+    configs = [folder / config for config in _CONFIGS if (folder / config).is_file()]
+    eod = _declared_eod(backend, configs)
+    return Tokenizer(name, "PretrainedFromHF", (path, *configs), backend, eod)
 
 
 def _declared_eod(backend: tokenizers.Tokenizer, configs: list[Path]) -> int | None:
-    """The id of eos_token; where no file declares one, GPT-2's own, which transformers knows by its class."""
+    """The id of the first eos_token that a file declares, else of GPT-2's.
+
+    GPT-2's own files may declare none: transformers knows the token by the tokenizer's class.
+    """
     for path in configs:
+        hint = f"fetch {path.name} again"
         try:
-            token = json.loads(path.read_text(encoding="utf-8")).get("eos_token")
-        except (ValueError, AttributeError):
-            raise DataError(f"{path} is not a JSON object", "fetch it again") from None
+            config = json.loads(path.read_text(encoding="utf-8"))
+            token = config.get("eos_token")
+        except (ValueError, AttributeError, RecursionError):
+            raise DataError(f"{path} is not a JSON object", hint) from None
+        if isinstance(token, dict):
+            # an AddedToken, as transformers saves it
+            token = token.get("content")
+        if token and not isinstance(token, str):
+            raise DataError(f"{path}: eos_token {token!r} is not a string", hint)
         if token:
-            return backend.token_to_id(token["content"] if isinstance(token, dict) else token)
-    return backend.token_to_id(_END_OF_TEXT)
+            return backend.token_to_id(token)
+    return backend.token_to_id(END_OF_TEXT)
 
 
 def _from_hub(name: str) -> Tokenizer:
     try:
-        paths = hub_library.cached_files(
-            name, "tokenizer.json", ("tokenizer_config.json", "special_tokens_map.json")
-        )
+        paths = hub_library.cached_files(name, "tokenizer.json", _CONFIGS)
     except HubError as error:
         raise type(error)(
             f"tokenizer {name} is not a local folder, and {error}",

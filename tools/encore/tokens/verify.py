@@ -1,7 +1,7 @@
 """Checks of a .bin/.idx pair, or of the parts of its .bin, against index, manifests and vocabulary.
 
-PREFIX.json         written by prepare_corpus.py tokenize: documents, tokens, dtype, SHA-256 of both files
-PREFIX.parts.json   written by bins.py split: bytes and XXH3 of each part of the .bin
+PREFIX.json         by prepare_corpus.py tokenize: documents, tokens, dtype, SHA-256 of both files
+PREFIX.parts.json   by bins.py split: bytes and XXH3 of each part of the .bin
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _NO_VOCABULARY = 2**63
 
 @dataclass(frozen=True)
 class _Extent:
-    """A range of the .bin: the file that holds it, where it starts there, its bytes, its XXH3 if known."""
+    """A range of the .bin: the file that holds it, its start there, its bytes, its XXH3."""
 
     name: str
     path: Path
@@ -40,8 +40,9 @@ class _Extent:
 def verify(
     prefix: Path, vocabulary: int | None = None, progress: Progress = no_progress
 ) -> list[Finding]:
-    """Check all that can be checked of PREFIX; whether ids are below `vocabulary` only if it is given.
+    """Check all that can be checked of PREFIX.
 
+    vocabulary: all ids must be below it; by default, only negative ids are wrong.
     Every token is read once, from the parts of the .bin where there is no .bin.
     """
     try:
@@ -77,7 +78,7 @@ def verify(
 
 
 def _extents(prefix: Path) -> list[_Extent]:
-    """The ranges of the .bin, or its parts; raises DataError when neither the .bin nor a part exists."""
+    """The ranges of the .bin, or its parts; raises DataError when neither exists."""
     target = bin_path(prefix)
     parts = part_manifest.read_manifest(prefix)
     extents = []
@@ -150,7 +151,7 @@ def _read_once(
     consumers: Sequence[Callable[[bytes], None]],
     progress: Progress,
 ) -> list[_Extent]:
-    """Hand every byte to all consumers, in parallel; returns the extents whose XXH3 is not the stated one."""
+    """Hand every byte to all consumers, in parallel; returns the extents with another XXH3."""
     damaged = []
     with ThreadPoolExecutor(len(consumers) + 1) as pool:
         for extent in extents:
