@@ -1,36 +1,42 @@
 #!/usr/bin/env python3
-"""Render the job script of a run, ready for sbatch (or for bash on a machine without Slurm).
+"""Render the job script of a run, ready for sbatch, or for bash on a machine without Slurm.
 
-The script goes to stdout; the plan and its warnings go to stderr. A run's name gives parameters, training tokens and
-unique tokens: 146m14b400m is 146M parameters, 14B tokens, 400M of them unique.
+The script goes to stdout, the plan and its warnings to stderr. A run's name states parameters,
+training tokens and unique tokens: 146m14b400m has 146M parameters and trains 14B tokens, 400M of
+them unique. Without --set every number comes from the registry; --set help lists what it accepts.
 
 examples:
-  tools/render_sbatch.py 500k500k100k --cluster local | bash        on this machine, without Slurm or a container
-  tools/render_sbatch.py 146m14b400m --dry-run                      the whole plan as a table, nothing rendered
+  tools/render_sbatch.py 500k500k100k --cluster local | bash        here, without Slurm or containers
+  tools/render_sbatch.py 146m14b400m --dry-run                      the plan as a table, no script
   tools/render_sbatch.py 146m14b400m --cluster lumi --account project_465000000 | sbatch
   tools/render_sbatch.py 2b855b11bc4 --nodes 16 --set lr=1.0e-4 save_interval=500 --out job.sh
-  tools/render_sbatch.py 146m14b400m --cluster lumi --out job.sh --check     exit 1 when job.sh is not up to date
+  tools/render_sbatch.py 146m14b400m --set help                     each key, its value and origin
+  tools/render_sbatch.py 146m14b400m --cluster lumi --out job.sh --check     is job.sh up to date?
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from encore import cli, files
 from encore.jobs import render
-from encore.plan import options, report, resolve, user_config
+from encore.plan import options, report, resolve, settings, user_config
+from encore.plan.records import Plan, Request
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = cli.parser(__doc__)
     options.add_request_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, not a script")
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the plan to stdout instead of a script"
+        "--json", action="store_true", help="with --dry-run or --set help: print JSON"
     )
-    parser.add_argument("--json", action="store_true", help="with --dry-run: the plan as JSON")
-    parser.add_argument("--out", type=Path, help="write the script to this file")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the script to this file")
     parser.add_argument(
-        "--check", action="store_true", help="with --out: write nothing, exit 1 if the file differs"
+        "--check",
+        action="store_true",
+        help="with --out: write nothing; exit 1 if the file is not the script",
     )
     parser.add_argument("--quiet", action="store_true", help="do not print the plan on stderr")
     return parser
@@ -40,34 +46,62 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    list_settings = settings.HELP in args.set
     if args.check and not args.out:
-        parser.error("--check compares with a file: give --out FILE")
-    if args.json and not args.dry_run:
-        parser.error("--json is the plan's form: give --dry-run with it")
+        parser.error("--check compares the script with a file: add --out FILE")
+    if args.json and not (args.dry_run or list_settings):
+        parser.error("--json prints the plan, not a script: add --dry-run or --set help")
+    args.set = [assignment for assignment in args.set if assignment != settings.HELP]
     config = user_config.load()
-    plan = resolve.resolve(options.request(args, config), config)
+    request = options.request(args, config)
+    plan = resolve.resolve(request, config)
     for warning in plan.warnings:
         cli.warn(warning)
+    if list_settings:
+        print_settings(plan, request, args.json)
+        return 0
     if args.dry_run:
-        cli.print_json(report.as_json(plan)) if args.json else print(report.as_table(plan))
+        print_plan(plan, args.json)
         return 0
     if not args.quiet:
         cli.say(report.as_table(plan))
-    if plan.cluster.scheduler == "slurm" and not Path(plan.paths.logs).is_dir():
-        # Slurm opens the log before the script runs, and a job whose log cannot be opened dies without a word
-        cli.warn(
-            f"{plan.paths.logs} is not there on this machine; on the cluster: mkdir -p {plan.paths.logs}"
-        )
+    logs = Path(plan.paths.logs)
+    if plan.cluster.scheduler == "slurm" and not logs.is_dir():
+        # Slurm opens the log before the script runs; where it cannot, the job dies silently.
+        cli.warn(f"{logs} does not exist on this machine; on the cluster: mkdir -p {logs}")
     script = render.train_script(plan)
     if args.check:
-        same = args.out.is_file() and args.out.read_text(encoding="utf-8") == script
-        cli.say(f"{args.out} is {'up to date' if same else 'not up to date'}")
-        return 0 if same else 1
+        return check(args.out, script)
     if args.out:
         files.write_text(args.out, script)
     else:
         print(script, end="")
     return 0
+
+
+def print_settings(plan: Plan, request: Request, as_json: bool) -> None:
+    """Every key of --set with its value in this plan and that value's origin."""
+    if as_json:
+        cli.print_json([dataclasses.asdict(row) for row in settings.rows(plan, request)])
+    else:
+        print(settings.as_table(plan, request))
+
+
+def print_plan(plan: Plan, as_json: bool) -> None:
+    """The plan, as a table or as JSON."""
+    if as_json:
+        cli.print_json(report.as_json(plan))
+    else:
+        print(report.as_table(plan))
+
+
+def check(file: Path, script: str) -> int:
+    """0 if the file is the script, else 1."""
+    if file.is_file() and file.read_text(encoding="utf-8") == script:
+        cli.say(f"{file} is up to date")
+        return 0
+    cli.say(f"{file} is not up to date")
+    return 1
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def script(reference: Reference) -> str:
     request = Request(
         reference.name,
         reference.cluster,
-        nodes=1 if asked.gpus_per_node else 2,
+        nodes=1 if "gpus_per_node" in asked.values else 2,
         account="project_465000000" if cluster.account_required else None,
         workspace="/srv/encore",
         trainer=reference.trainer,

@@ -45,6 +45,19 @@ def test_dry_run_json_has_the_promised_keys() -> None:
     )
 
 
+def test_set_help_lists_the_keys_on_stdout_as_a_table_and_as_json() -> None:
+    listed = render("146m14b400m", "--cluster", "lumi", "--set", "help", "lr=1.0e-3")
+    assert listed.returncode == 0
+    (line,) = [line for line in listed.stdout.splitlines() if line.startswith("lr ")]
+    assert line.split()[:5] == ["lr", "0.001", "number", ">", "0"] and "--set" in line
+    document = render("146m14b400m", "--cluster", "lumi", "--set", "help", "--json")
+    assert document.returncode == 0
+    rows = {row["key"]: row for row in json.loads(document.stdout)}
+    assert rows["eval_interval"]["value"] == 1000 and rows["eval_interval"]["unit"] == "steps"
+    assert "#!/bin/bash" not in listed.stdout + document.stdout
+    assert "--set help" in render("--help").stdout
+
+
 def test_the_same_command_gives_the_same_bytes() -> None:
     assert (
         render("146m14b400m", "--cluster", "cuda").stdout

@@ -5,9 +5,8 @@ import dataclasses
 import pytest
 from encore.errors import UsageError
 from encore.model.config import ModelConfig, padded_vocabulary
-from encore.plan import layout as layouts
-from encore.plan import sizing
-from encore.plan.settings import Settings
+from encore.plan import layout, sizing
+from encore.plan.overrides import Overrides
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -15,14 +14,14 @@ SMALL = ModelConfig(15, 768, 12, 64, 3072, 2048, 0)
 LARGE = ModelConfig(42, 4096, 32, 128, 16384, 2048, 0)
 
 
-def at_degree(model: ModelConfig) -> layouts.ModelAt:
+def at_degree(model: ModelConfig) -> layout.ModelAt:
     return lambda degree: dataclasses.replace(
         model, padded_vocab_size=padded_vocabulary(50257, tensor_parallel=degree)
     )
 
 
-def devices(count: int, memory_gib: float | None = 64.0, largest: int = 16) -> layouts.Devices:
-    return layouts.Devices(count, min(count, 8), memory_gib, True, largest)
+def devices(count: int, memory_gib: float | None = 64.0, largest: int = 16) -> layout.Devices:
+    return layout.Devices(count, min(count, 8), memory_gib, "bf16", largest)
 
 
 @given(
@@ -33,50 +32,55 @@ def devices(count: int, memory_gib: float | None = 64.0, largest: int = 16) -> l
 def test_a_layout_covers_the_batch_and_the_devices(
     count: int, batch: int, model: ModelConfig
 ) -> None:
-    layout, _ = layouts.choose_layout(at_degree(model), devices(count), batch, 2048, Settings())
-    assert layout.tensor_parallel * layout.pipeline_parallel * layout.data_parallel == count
-    assert batch % (layout.micro_batch_size * layout.data_parallel) == 0
+    chosen, _ = layout.choose_layout(at_degree(model), devices(count), batch, 2048, Overrides())
+    assert chosen.tensor_parallel * chosen.pipeline_parallel * chosen.data_parallel == count
+    assert batch % (chosen.micro_batch_size * chosen.data_parallel) == 0
 
 
 @given(st.sampled_from([8, 16, 64]), st.floats(8, 200))
 def test_what_is_said_to_fit_fits(count: int, memory_gib: float) -> None:
-    chosen, fits = layouts.choose_layout(
-        at_degree(LARGE), devices(count, memory_gib), 1024, 2048, Settings()
+    chosen, fits = layout.choose_layout(
+        at_degree(LARGE), devices(count, memory_gib), 1024, 2048, Overrides()
     )
-    assert layouts.fits(at_degree(LARGE), chosen, devices(count, memory_gib), 2048) == fits
+    assert layout.fits(at_degree(LARGE), chosen, devices(count, memory_gib), 2048) == fits
 
 
 def test_a_small_model_is_neither_split_nor_recomputed() -> None:
-    layout, fits = layouts.choose_layout(at_degree(SMALL), devices(8), 256, 2048, Settings())
+    chosen, fits = layout.choose_layout(at_degree(SMALL), devices(8), 256, 2048, Overrides())
     assert fits
-    assert (layout.tensor_parallel, layout.activation_checkpointing) == (1, False)
+    assert (chosen.tensor_parallel, chosen.activation_checkpointing) == (1, False)
 
 
 def test_a_model_that_fits_nowhere_is_said_not_to_fit() -> None:
     assert (
-        layouts.choose_layout(at_degree(LARGE), devices(1, 16), 1024, 2048, Settings())[1] is False
+        layout.choose_layout(at_degree(LARGE), devices(1, 16), 1024, 2048, Overrides())[1] is False
     )
 
 
 def test_unknown_memory_fits_everything() -> None:
     assert (
-        layouts.choose_layout(at_degree(LARGE), devices(1, None), 1024, 2048, Settings())[1] is True
+        layout.choose_layout(at_degree(LARGE), devices(1, None), 1024, 2048, Overrides())[1] is True
     )
 
 
 def test_what_the_user_fixes_stays_fixed() -> None:
-    settings = Settings(
-        tensor_parallel=4, pipeline_parallel=2, micro_batch_size=2, activation_checkpointing=True
+    overrides = Overrides(
+        {
+            "tensor_parallel": 4,
+            "pipeline_parallel": 2,
+            "micro_batch_size": 2,
+            "activation_checkpointing": True,
+        }
     )
-    layout, _ = layouts.choose_layout(at_degree(LARGE), devices(16), 64, 2048, settings)
-    assert layout == sizing.Layout(4, 2, 2, 2, True)
+    chosen, _ = layout.choose_layout(at_degree(LARGE), devices(16), 64, 2048, overrides)
+    assert chosen == sizing.Layout(4, 2, 2, 2, True)
 
 
 @pytest.mark.parametrize(("count", "batch"), [(3, 256), (8, 100), (512, 256)])
 def test_a_batch_that_no_degree_divides_is_refused(count: int, batch: int) -> None:
     with pytest.raises(UsageError, match="do not divide"):
-        layouts.choose_layout(
-            at_degree(SMALL), devices(count), batch, 2048, Settings(tensor_parallel=1)
+        layout.choose_layout(
+            at_degree(SMALL), devices(count), batch, 2048, Overrides({"tensor_parallel": 1})
         )
 
 
@@ -85,6 +89,6 @@ def test_heads_are_never_split_unevenly(degree: int) -> None:
     odd = dataclasses.replace(SMALL, num_attention_heads=7)
     assume(odd.num_attention_heads % degree)
     with pytest.raises(UsageError):
-        layouts.choose_layout(
-            at_degree(odd), devices(8), 256, 2048, Settings(tensor_parallel=degree)
+        layout.choose_layout(
+            at_degree(odd), devices(8), 256, 2048, Overrides({"tensor_parallel": degree})
         )

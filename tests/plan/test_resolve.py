@@ -137,9 +137,9 @@ def test_data_lines_of_a_code_mix_carry_weights_a_range_and_two_validation_sets(
 
 
 def test_seeds_of_names_and_overrides() -> None:
-    assert plan("2b855b11bc4").training.seed == 1234
-    assert plan("2b855b11bc4seed3").training.seed == 3
-    assert plan("2b855b11bc4seed3", "lumi", "seed=7").training.seed == 7
+    assert plan("2b855b11bc4").optimizer.seed == 1234
+    assert plan("2b855b11bc4seed3").optimizer.seed == 3
+    assert plan("2b855b11bc4seed3", "lumi", "seed=7").optimizer.seed == 7
 
 
 def test_every_training_default_can_be_overridden() -> None:
@@ -153,7 +153,12 @@ def test_every_training_default_can_be_overridden() -> None:
         "train_samples=2048",
     )
     training = found.training
-    assert (training.lr, training.min_lr, training.dropout, training.warmup_samples) == (
+    assert (
+        found.optimizer.lr,
+        found.optimizer.min_lr,
+        found.optimizer.dropout,
+        training.warmup_samples,
+    ) == (
         1e-3,
         0,
         0,

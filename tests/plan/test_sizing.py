@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from encore.model.config import ModelConfig
@@ -38,14 +39,14 @@ def test_exact_flops_are_within_a_third_of_6nd_for_the_papers_sizes(row: dict[st
     assert 0.9 < sizing.flops_exact(model, 10**9, 2048) / estimate < 1.34
 
 
-@given(st.integers(1, 8), st.sampled_from([1, 2, 4]), st.booleans())
+@given(st.integers(1, 8), st.sampled_from([1, 2, 4]), st.sampled_from(["bf16", "fp32"]))
 def test_memory_falls_with_data_parallelism_and_recomputation(
-    data: int, micro: int, bf16: bool
+    data: int, micro: int, precision: Literal["bf16", "fp32"]
 ) -> None:
     model = preset(PRESETS[30])
-    plain = sizing.Layout(1, 1, data, micro, False, bf16)
-    more_ranks = sizing.Layout(1, 1, data * 2, micro, False, bf16)
-    recomputed = sizing.Layout(1, 1, data, micro, True, bf16)
+    plain = sizing.Layout(1, 1, data, micro, False, precision)
+    more_ranks = sizing.Layout(1, 1, data * 2, micro, False, precision)
+    recomputed = sizing.Layout(1, 1, data, micro, True, precision)
     total = sizing.training_memory(model, plain, 2048).total
     assert sizing.training_memory(model, more_ranks, 2048).total < total
     assert sizing.training_memory(model, recomputed, 2048).total < total

@@ -75,15 +75,17 @@ def _data(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _training(plan: Plan) -> list[tuple[str, str]]:
-    training, software = plan.training, plan.software
+    training = plan.training
+    optimizer = plan.optimizer
+    software = plan.software
     return [
         ("trainer", f"{software.trainer.title} {software.pin.commit or ''}".strip()),
         ("objective", software.objective),
         ("steps × batch", f"{training.steps:,} × {training.global_batch_size}"),
-        ("learning rate", f"{training.lr:g} → {training.min_lr:g}, {training.lr_decay_style}"),
-        ("Adam", f"β1 {training.adam_beta1}, β2 {training.adam_beta2}, ε {training.adam_eps:g}"),
-        ("weight decay, clipping", f"{training.weight_decay:g}, {training.clip_grad:g}"),
-        ("seed", str(training.seed)),
+        ("learning rate", f"{optimizer.lr:g} → {optimizer.min_lr:g}, {optimizer.lr_decay_style}"),
+        ("Adam", f"β1 {optimizer.adam_beta1}, β2 {optimizer.adam_beta2}, ε {optimizer.adam_eps:g}"),
+        ("weight decay, clipping", f"{optimizer.weight_decay:g}, {optimizer.clip_grad:g}"),
+        ("seed", str(optimizer.seed)),
     ]
 
 

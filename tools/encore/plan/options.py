@@ -49,7 +49,8 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="override a default, such as lr=1.0e-4",
+        help="override defaults, such as lr=1.0e-4 seed=7; tools/render_sbatch.py RUN --set help"
+        " lists every key and its value",
     )
 
 

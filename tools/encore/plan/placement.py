@@ -1,74 +1,82 @@
-"""Where a run goes and what it takes there: nodes, layout, job limits, hours, memory, billing."""
+"""Where a run goes and what it costs there: nodes, layout, job limits, hours, memory, billing."""
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from encore.errors import UnknownNameError, UsageError
 from encore.model.config import ModelConfig, padded_vocabulary
 from encore.plan import layout, sizing
-from encore.plan.records import Cost, JobResources, Training
-from encore.plan.settings import Settings, choose
+from encore.plan.overrides import Overrides
+from encore.plan.records import ClusterUse, Cost, JobResources, Training
 from encore.registry import clusters
 from encore.registry.accelerators import Accelerator, load_accelerators
 from encore.registry.regimes import RegimeBatch
 
-_MOST_NODES = 64  # what a plan asks for by itself; --nodes goes further
+# The most nodes that a plan asks for without --nodes.
+_MOST_NODES = 64
+# A job shorter than its start-up, its save and this trains nothing worth its queue time.
+_LEAST_TRAINING_S = 60
 
 
 class Site(NamedTuple):
-    """A cluster as the user wants it used: overrides applied; `node_gpus` is what a whole node has."""
+    """A cluster with the user's overrides applied; `node_gpus` is what a whole node has."""
 
     cluster: clusters.Cluster
+    use: ClusterUse
     accelerator: Accelerator
     node_gpus: int
     time: str | None
 
     @property
     def partition(self) -> clusters.Partition | None:
-        """The limits of the partition that jobs go to, where they are known."""
-        return (self.cluster.partitions or {}).get(self.cluster.partition or "")
+        """The limits of the partition that jobs go to; None where they are not known."""
+        return _partition(self.cluster)
 
     @property
     def whole_nodes(self) -> bool:
-        """Whether every GPU of a node is asked for."""
-        return self.cluster.node.gpus == self.node_gpus
+        """Whether a job asks for every GPU of its nodes."""
+        return self.use.gpus_per_node == self.node_gpus
 
     @property
     def job_hours(self) -> float:
         """Hours that one job trains: its limit less start-up and save."""
+        if self.time is None:
+            return math.inf
         margins = self.cluster.margins
-        return (
-            math.inf
-            if self.time is None
-            else (clusters.seconds(self.time) - margins.startup_s - margins.save_s) / 3600
-        )
+        return (clusters.seconds(self.time) - margins.startup_s - margins.save_s) / 3600
 
     @property
     def device_flops(self) -> float:
         """FLOP/s that a device is expected to sustain."""
-        speed, peak = self.cluster.speed, self.accelerator.peak_bf16_flops
+        speed = self.cluster.speed
         if speed.sustained_flops is not None:
             return speed.sustained_flops
+        peak = self.accelerator.peak_bf16_flops
         if peak is None or speed.mfu is None:
             raise UsageError(
-                f"the peak of {self.accelerator.name} is not known", "choose --set accelerator=NAME"
+                f"registry/accelerators.yml states no peak FLOP/s for {self.accelerator.name}",
+                "--set accelerator=NAME of one that has a peak",
             )
         return peak * speed.mfu
 
 
 class Workload(NamedTuple):
-    """What is to be placed: a model (its vocabulary not yet padded for tensor parallelism) and how it is trained."""
+    """What is to be placed: a model and how it is trained.
+
+    `model` has its vocabulary of `vocabulary` entries padded for one device, not yet for a
+    tensor-parallel degree.
+    """
 
     model: ModelConfig
     vocabulary: int
     training: Training
     batch: RegimeBatch
-    settings: Settings
+    overrides: Overrides
 
 
 class Spread(NamedTuple):
-    """A model on a number of nodes: its layout there, whether it fits, how long the run takes."""
+    """A model on a number of nodes: its layout, whether that fits the memory, hours of the run."""
 
     nodes: int
     model: ModelConfig
@@ -77,175 +85,237 @@ class Spread(NamedTuple):
     hours: float
 
 
-def site(name: str, settings: Settings, time: str | None) -> Site:
-    """The cluster `name` with the user's overrides; raises UsageError for a time or partition that cannot be."""
+def site(name: str, overrides: Overrides, requested_time: str | None) -> Site:
+    """The cluster `name` with the user's overrides.
+
+    Raises UnknownNameError or UsageError for an accelerator, partition, launch mode, number of GPUs
+    or time limit that the cluster does not have.
+    """
     cluster = clusters.load_cluster(name)
-    accelerator_name = choose(settings.accelerator, cluster.accelerator)
-    if accelerator_name not in load_accelerators():
-        raise UnknownNameError("accelerator", accelerator_name, load_accelerators())
-    partition = choose(settings.partition, cluster.partition)
-    if partition and cluster.partitions and partition not in cluster.partitions:
-        raise UnknownNameError(f"partition of {name}", partition, cluster.partitions)
-    if partition and not partition.replace("-", "").replace("_", "").isalnum():
-        raise UsageError(f"{partition!r} is not a partition", "use letters, digits, - and _")
+    use = _cluster_use(name, cluster, overrides)
     node = cluster.node
-    gpus, cores = (
-        choose(settings.gpus_per_node, node.gpus),
-        choose(settings.cores_per_node, node.cores),
-    )
-    if cluster.partitions and gpus > node.gpus:
-        raise UsageError(f"{gpus} GPUs are more than a node of {name} has", f"at most {node.gpus}")
-    memory = None if node.memory_gib is None else node.memory_gib * gpus // node.gpus
+    memory_gib = node.memory_gib
+    if memory_gib is not None:
+        memory_gib = memory_gib * use.gpus_per_node // node.gpus
     speed = cluster.speed
-    if settings.mfu is not None:
-        speed = dataclasses.replace(speed, mfu=settings.mfu, sustained_flops=None)
+    if use.mfu is not None:
+        speed = dataclasses.replace(speed, mfu=use.mfu, sustained_flops=None)
     adjusted = dataclasses.replace(
         cluster,
-        partition=partition,
+        partition=use.partition,
         speed=speed,
-        accelerator=accelerator_name,
-        launch=_launch(cluster, settings, gpus, cores),
-        node=dataclasses.replace(node, gpus=gpus, cores=cores, memory_gib=memory),
+        accelerator=use.accelerator,
+        launch=_launch(cluster, use),
+        node=dataclasses.replace(
+            node, gpus=use.gpus_per_node, cores=use.cores_per_node, memory_gib=memory_gib
+        ),
     )
-    found = Site(adjusted, load_accelerators()[accelerator_name], node.gpus, None)
-    return found._replace(time=_time(found, time))
+    accelerator = load_accelerators()[use.accelerator]
+    return Site(adjusted, use, accelerator, node.gpus, _time_limit(adjusted, requested_time))
 
 
-def _launch(
-    cluster: clusters.Cluster, settings: Settings, gpus: int, cores: int
-) -> clusters.Launch:
-    launch, whole_nodes = cluster.launch, gpus == cluster.node.gpus
+def _cluster_use(name: str, cluster: clusters.Cluster, overrides: Overrides) -> ClusterUse:
+    defaults = ClusterUse(
+        partition=cluster.partition,
+        launch=_default_launch(cluster, overrides.get("gpus_per_node", cluster.node.gpus)),
+        accelerator=cluster.accelerator,
+        gpus_per_node=cluster.node.gpus,
+        cores_per_node=cluster.node.cores,
+        image=cluster.image,
+        mfu=cluster.speed.mfu,
+        large_scale=False,
+    )
+    use = overrides.apply(defaults)
+    if use.accelerator not in load_accelerators():
+        raise UnknownNameError("accelerator", use.accelerator, load_accelerators())
+    if use.partition is not None:
+        _check_partition(name, cluster, use.partition)
+    # Without known partitions the profile's node is a guess, which --set corrects upwards too.
+    if cluster.partitions and use.gpus_per_node > cluster.node.gpus:
+        raise UsageError(
+            f"{use.gpus_per_node} GPUs are more than a node of {name} has",
+            f"at most {cluster.node.gpus}",
+        )
+    _check_launch(name, cluster, use)
+    return use
+
+
+def _default_launch(cluster: clusters.Cluster, gpus: int) -> Literal["tasks", "torchrun", "single"]:
+    if cluster.scheduler != "none":
+        return cluster.launch.mode
+    # one process needs no launcher, several need torchrun
+    return "single" if gpus == 1 else "torchrun"
+
+
+def _check_partition(name: str, cluster: clusters.Cluster, partition: str) -> None:
+    if cluster.partitions and partition not in cluster.partitions:
+        raise UnknownNameError(f"partition of {name}", partition, cluster.partitions)
+    # it goes into an #SBATCH line, from which nothing may break out
+    if not partition.replace("-", "").replace("_", "").isalnum():
+        raise UsageError(f"{partition!r} is not a partition", "use letters, digits, - and _")
+
+
+def _check_launch(name: str, cluster: clusters.Cluster, use: ClusterUse) -> None:
+    valid = ["tasks", "torchrun"]
     if cluster.scheduler == "none":
-        # one process needs no launcher, several need torchrun
-        return dataclasses.replace(launch, mode="single" if gpus == 1 else "torchrun")
-    mode = choose(settings.launch, launch.mode)
-    if mode == "torchrun":
-        share = cores if whole_nodes else max(1, cores * gpus // cluster.node.gpus)
-        return dataclasses.replace(launch, mode=mode, cpus_per_task=share, cpu_bind_masks=())
-    # core masks name the cores of a whole node: on a part of one they bind to somebody else's
+        valid = ["torchrun"]
+        if use.gpus_per_node == 1:
+            valid.append("single")
+    if use.launch not in valid:
+        raise UsageError(
+            f"--set launch={use.launch} does not start {use.gpus_per_node} ranks per node on {name}",
+            f"valid: {', '.join(valid)}",
+        )
+
+
+def _launch(cluster: clusters.Cluster, use: ClusterUse) -> clusters.Launch:
+    launch = cluster.launch
+    if cluster.scheduler == "none":
+        return dataclasses.replace(launch, mode=use.launch)
+    whole_nodes = use.gpus_per_node == cluster.node.gpus
+    if use.launch == "torchrun":
+        # its one task per node gets the cores of all the GPUs that are asked for
+        cores = use.cores_per_node
+        if not whole_nodes:
+            cores = max(1, cores * use.gpus_per_node // cluster.node.gpus)
+        return dataclasses.replace(launch, mode=use.launch, cpus_per_task=cores, cpu_bind_masks=())
+    # Core masks name the cores of a whole node; on part of one they would name other jobs' cores.
     masks = launch.cpu_bind_masks if whole_nodes else ()
-    return dataclasses.replace(
-        launch, mode=mode, cpus_per_task=max(1, cores // cluster.node.gpus), cpu_bind_masks=masks
-    )
+    cores = max(1, use.cores_per_node // cluster.node.gpus)
+    return dataclasses.replace(launch, mode=use.launch, cpus_per_task=cores, cpu_bind_masks=masks)
 
 
-def _time(where: Site, requested: str | None) -> str | None:
-    time = choose(requested, where.cluster.time)
+def _partition(cluster: clusters.Cluster) -> clusters.Partition | None:
+    return (cluster.partitions or {}).get(cluster.partition or "")
+
+
+def _time_limit(cluster: clusters.Cluster, requested: str | None) -> str | None:
+    """A job's limit: the requested one, else the cluster's, cut to what the partition allows."""
+    time = requested or cluster.time
     if time is None:
         return None
     try:
-        wanted = clusters.seconds(time)
+        limit_s = clusters.seconds(time)
     except ValueError as error:
         raise UsageError(str(error), "for example --time 1-12:00:00") from None
-    partition = where.partition
-    if partition and wanted > clusters.seconds(partition.max_time):
+    partition = _partition(cluster)
+    if partition is not None and limit_s > clusters.seconds(partition.max_time):
         if requested:
             raise UsageError(
-                f"--time {time} is more than partition {where.cluster.partition} allows",
+                f"--time {time} is more than partition {cluster.partition} allows",
                 f"at most {partition.max_time}",
             )
         time = partition.max_time
-    margins = where.cluster.margins
-    if clusters.seconds(time) < margins.startup_s + margins.save_s + 60:
-        least = (margins.startup_s + margins.save_s) // 60 + 1
+    overhead_s = cluster.margins.startup_s + cluster.margins.save_s
+    if clusters.seconds(time) < overhead_s + _LEAST_TRAINING_S:
         raise UsageError(
             f"--time {time} leaves no time to train between start-up and save",
-            f"give at least {least} minutes",
+            f"give at least {overhead_s // 60 + 1} minutes",
         )
     return time
 
 
-def spread(work: Workload, where: Site, nodes: int | None) -> Spread:
-    """The workload on `nodes`; None: on the fewest that end within one job, as far as its batch can be spread."""
-    limit = where.partition.max_nodes if where.partition else None
+def choose_nodes(work: Workload, site: Site, nodes: int | None) -> Spread:
+    """The workload on `nodes`; None: on the fewest that finish within one job.
+
+    Where even the most nodes that the batch can be spread over do not, on those.
+    """
+    max_nodes = site.partition.max_nodes if site.partition else None
     if nodes is not None:
-        if nodes < 1 or nodes > (limit or nodes):
+        if nodes < 1 or (max_nodes is not None and nodes > max_nodes):
+            partition = site.cluster.partition or "this cluster"
             raise UsageError(
-                f"--nodes {nodes} cannot be had on {where.cluster.partition or 'this cluster'}",
-                f"1 to {limit or 'any'}",
+                f"--nodes {nodes} cannot be had on {partition}", f"1 to {max_nodes or 'any'}"
             )
-        return _spread_on(nodes, work, where)
+        return _spread(nodes, work, site)
     most_gpus = work.training.global_batch_size // work.batch.least_sequences_per_gpu
-    most_nodes = (
-        1
-        if where.time is None
-        else min(limit or _MOST_NODES, _MOST_NODES, most_gpus // where.cluster.node.gpus)
-    )
-    chosen = _spread_on(1, work, where)
-    while chosen.nodes * 2 <= most_nodes and not (chosen.fits and chosen.hours <= where.job_hours):
-        chosen = _spread_on(chosen.nodes * 2, work, where)
-    return chosen
+    most_nodes = min(max_nodes or _MOST_NODES, _MOST_NODES, most_gpus // site.use.gpus_per_node)
+    if site.time is None:
+        # without a time limit every run finishes within one job
+        most_nodes = 1
+    spread = _spread(1, work, site)
+    while spread.nodes * 2 <= most_nodes:
+        if spread.fits and spread.hours <= site.job_hours:
+            break
+        spread = _spread(spread.nodes * 2, work, site)
+    return spread
 
 
-def _spread_on(nodes: int, work: Workload, where: Site) -> Spread:
-    def at_degree(tensor_parallel: int) -> ModelConfig:
-        padded = padded_vocabulary(work.vocabulary, tensor_parallel=tensor_parallel)
-        return dataclasses.replace(work.model, padded_vocab_size=padded)
+def _spread(nodes: int, work: Workload, site: Site) -> Spread:
+    def model_at(tensor_parallel: int) -> ModelConfig:
+        rows = padded_vocabulary(work.vocabulary, tensor_parallel=tensor_parallel)
+        return dataclasses.replace(work.model, padded_vocab_size=rows)
 
-    # bf16 on a CPU is several times slower than fp32
-    precision = choose(
-        work.settings.precision, "fp32" if where.accelerator.vendor == "cpu" else "bf16"
-    )
     devices = layout.Devices(
-        count=nodes * where.cluster.node.gpus,
-        per_node=where.cluster.node.gpus,
-        memory_gib=where.accelerator.memory_gib,
-        bf16=precision == "bf16",
+        count=nodes * site.use.gpus_per_node,
+        per_node=site.use.gpus_per_node,
+        memory_gib=site.accelerator.memory_gib,
+        # bf16 on a CPU is several times slower than fp32
+        precision="fp32" if site.accelerator.vendor == "cpu" else "bf16",
         largest_micro_batch=work.batch.largest_micro_batch,
     )
     training = work.training
-    spread_layout, fits = layout.choose_layout(
-        at_degree, devices, training.global_batch_size, training.sequence_length, work.settings
+    best, fits = layout.choose_layout(
+        model_at, devices, training.global_batch_size, training.sequence_length, work.overrides
     )
-    model = at_degree(spread_layout.tensor_parallel)
+    model = model_at(best.tensor_parallel)
     flops = sizing.flops_exact(model, training.tokens, training.sequence_length)
-    return Spread(
-        nodes, model, spread_layout, fits, flops / (devices.count * where.device_flops) / 3600
-    )
+    hours = flops / (devices.count * site.device_flops) / 3600
+    return Spread(nodes, model, best, fits, hours)
 
 
-def job(where: Site, nodes: int, account: str | None) -> JobResources:
+def job_resources(site: Site, nodes: int, account: str | None) -> JobResources:
     """What one job asks Slurm for."""
-    cluster, hours = where.cluster, where.job_hours
+    cluster = site.cluster
+    exit_minutes = None
+    if site.time is not None:
+        exit_minutes = int(site.job_hours * 60)
     return JobResources(
         nodes=nodes,
         gpus_per_node=cluster.node.gpus,
         tasks_per_node=cluster.node.gpus if cluster.launch.mode == "tasks" else 1,
         cpus_per_task=cluster.launch.cpus_per_task,
         launch=cluster.launch.mode,
-        whole_nodes=where.whole_nodes,
+        whole_nodes=site.whole_nodes,
         memory_per_node_gib=cluster.node.memory_gib,
         partition=cluster.partition,
         account=account,
-        time=where.time,
-        exit_minutes=None if math.isinf(hours) else int(hours * 60),
+        time=site.time,
+        exit_minutes=exit_minutes,
     )
 
 
-def cost(work: Workload, where: Site, on: Spread) -> Cost:
-    """What the run takes: FLOPs, hours, jobs, GPU-hours, the site's billing units, bytes."""
-    training, cluster = work.training, where.cluster
+def cost(work: Workload, site: Site, spread: Spread) -> Cost:
+    """What the run costs: FLOPs, hours, jobs, GPU-hours, the site's billing units, bytes."""
+    training = work.training
     parameters = work.model.parameters
-    gpu_hours = on.hours * on.nodes * cluster.node.gpus
-    billing = cluster.billing
-    # where nodes are given whole, a part of one is billed as the whole
-    billed_gpus = (
-        where.node_gpus if where.partition and where.partition.exclusive else cluster.node.gpus
-    )
-    billed_hours = on.hours * on.nodes * billed_gpus
-    checkpoint = sizing.checkpoint_bytes(parameters, on.layout.bf16)
+    gpus_per_node = site.use.gpus_per_node
+    billed_gpus_per_node = gpus_per_node
+    if site.partition is not None and site.partition.exclusive:
+        # Slurm gives whole nodes there, and the site bills them whole.
+        billed_gpus_per_node = site.node_gpus
+    billing_unit = None
+    billing_units = None
+    if site.cluster.billing is not None:
+        billed_gpu_hours = spread.hours * spread.nodes * billed_gpus_per_node
+        billing_unit = site.cluster.billing.unit
+        billing_units = billed_gpu_hours * site.cluster.billing.units_per_gpu_hour
+    jobs = 1
+    if site.time is not None:
+        jobs = math.ceil(spread.hours / site.job_hours)
+    checkpoint_bytes = sizing.checkpoint_bytes(parameters, spread.layout.bf16)
+    checkpoints = math.ceil(training.steps / training.save_interval)
+    memory = sizing.training_memory(spread.model, spread.layout, training.sequence_length)
     return Cost(
         flops_6nd=sizing.flops_6nd(parameters, training.tokens),
-        flops_exact=sizing.flops_exact(on.model, training.tokens, training.sequence_length),
-        hours=on.hours,
-        jobs=1 if math.isinf(where.job_hours) else math.ceil(on.hours / where.job_hours),
-        gpu_hours=gpu_hours,
-        billing_unit=billing.unit if billing else None,
-        billing_units=billed_hours * billing.units_per_gpu_hour if billing else None,
-        checkpoint_bytes=checkpoint,
-        checkpoints_kept_bytes=checkpoint * math.ceil(training.steps / training.save_interval),
-        memory_per_device_bytes=sizing.training_memory(
-            on.model, on.layout, training.sequence_length
-        ).total,
-        memory_fits=on.fits,
+        flops_exact=sizing.flops_exact(spread.model, training.tokens, training.sequence_length),
+        hours=spread.hours,
+        jobs=jobs,
+        gpu_hours=spread.hours * spread.nodes * gpus_per_node,
+        billing_unit=billing_unit,
+        billing_units=billing_units,
+        checkpoint_bytes=checkpoint_bytes,
+        checkpoints_kept_bytes=checkpoint_bytes * checkpoints,
+        memory_per_device_bytes=memory.total,
+        memory_fits=spread.fits,
     )

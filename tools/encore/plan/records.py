@@ -1,22 +1,28 @@
-"""A run's plan: what was asked for and every resolved number, path and profile. `planner` makes it.
+"""A run's plan: every resolved number, path and profile, and the request that it answers.
 
-`render` prints it, `--dry-run` shows it; no number is computed later.
+`resolve` makes a plan, `report` shows it, `encore.jobs.render` prints it as a job script. No number
+is computed later.
 """
 
 import shlex
 from dataclasses import dataclass, field
+from typing import Literal
 
 from encore.model.config import ModelConfig
 from encore.plan import run_data, run_name, sizing
+from encore.plan.overrides import Overrides
 from encore.plan.run_paths import RunPaths
-from encore.plan.settings import Settings, as_assignments
 from encore.registry import clusters, models
 from encore.registry.corpora import Corpus
 from encore.registry.folder import Objective, Variable
 from encore.registry.images import Image
+from encore.registry.regimes import Cadence, Optimizer
+from encore.registry.setting import setting
 from encore.registry.tokenizers import TokenizerFacts
 from encore.registry.trainers import Pin, Trainer
 from encore.tokens import data_paths
+
+_CLUSTER_FILE = "registry/clusters/{cluster}.yml"
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Request:
     workspace: str | None = None
     as_released: bool = False
     choice: run_name.Choice = field(default_factory=run_name.Choice)
-    settings: Settings = field(default_factory=Settings)
+    settings: Overrides = field(default_factory=Overrides)
 
     def as_command(self) -> str:
         """The command line that renders this request."""
@@ -49,49 +55,91 @@ class Request:
             "--tokens": self.choice.tokens,
             "--unique": self.choice.unique,
         }
-        words = [
-            self.name,
-            *(str(word) for pair in options.items() if pair[1] is not None for word in pair),
-        ]
-        words += ["--as-released"] * self.as_released
-        assignments = as_assignments(self.settings)
-        words += ["--set", *assignments] if assignments else []
+        words = [self.name]
+        for option, value in options.items():
+            if value is not None:
+                words += [option, str(value)]
+        if self.as_released:
+            words.append("--as-released")
+        if self.settings.values:
+            words += ["--set", *self.settings.as_assignments()]
         return f"tools/render_sbatch.py {shlex.join(words)}"
 
 
 @dataclass(frozen=True)
 class Training:
-    """The optimisation: a step is one global batch; the schedules count samples."""
+    """How much is trained, in numbers that follow from the name, the model and the cadence.
 
-    sequence_length: int
-    global_batch_size: int
-    train_samples: int
+    A step is one global batch; the schedules of learning rate and warm-up count samples.
+    """
+
+    sequence_length: int = field(metadata=setting("of one sample", unit="tokens", least=1))
+    global_batch_size: int = field(
+        metadata=setting(
+            "samples per step",
+            unit="samples",
+            origin="registry/training.yml, regime {regime}, by model size",
+            least=1,
+        )
+    )
+    train_samples: int = field(
+        metadata=setting(
+            "of the whole run",
+            unit="samples",
+            origin="derived: tokens of the name ÷ sequence_length",
+            least=1,
+        )
+    )
     steps: int
-    lr: float
-    min_lr: float
-    lr_decay_style: str
     warmup_samples: int
-    adam_beta1: float
-    adam_beta2: float
-    adam_eps: float
-    weight_decay: float
-    clip_grad: float
-    dropout: float
-    seed: int
-    log_interval: int
-    eval_interval: int
-    eval_iters: int
-    save_interval: int
+    save_interval: int = field(
+        metadata=setting(
+            "between checkpoints",
+            unit="steps",
+            origin="derived: steps ÷ saves_per_run",
+            least=1,
+        )
+    )
 
     @property
     def tokens(self) -> int:
-        """What the steps really train on: whole batches only."""
+        """Tokens that the steps train on: whole batches only."""
         return self.steps * self.global_batch_size * self.sequence_length
 
 
 @dataclass(frozen=True)
+class ClusterUse:
+    """How a run uses its cluster: the profile's values, unless the user overrides them."""
+
+    partition: str | None = field(
+        metadata=setting("Slurm partition that jobs go to", origin=_CLUSTER_FILE)
+    )
+    launch: Literal["tasks", "torchrun", "single"] = field(
+        metadata=setting(
+            "how ranks start: a task each, by torchrun, or one alone", origin=_CLUSTER_FILE
+        )
+    )
+    accelerator: str = field(metadata=setting("kind of device", origin=_CLUSTER_FILE))
+    gpus_per_node: int = field(
+        metadata=setting("used of each node", unit="devices", origin=_CLUSTER_FILE, least=1)
+    )
+    cores_per_node: int = field(
+        metadata=setting("used of each node", unit="cores", origin=_CLUSTER_FILE, least=1)
+    )
+    image: str | None = field(metadata=setting("container image", origin=_CLUSTER_FILE))
+    mfu: float | None = field(
+        metadata=setting(
+            "share of the peak FLOP/s that predictions assume", origin=_CLUSTER_FILE, above=0
+        )
+    )
+    large_scale: bool = field(
+        metadata=setting("also set the variables meant for very large jobs", origin="default")
+    )
+
+
+@dataclass(frozen=True)
 class JobResources:
-    """What Slurm is asked for, per job; exit_minutes None: the job has no limit."""
+    """What one job asks Slurm for; exit_minutes None: the job has no time limit."""
 
     nodes: int
     gpus_per_node: int
@@ -108,7 +156,7 @@ class JobResources:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the run takes; hours are predictions. billing_units None: the site has no unit of its own."""
+    """What the run costs; hours are predictions. billing_units None: the site bills no unit."""
 
     flops_6nd: float
     flops_exact: float
@@ -125,7 +173,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Released:
-    """What the paper's run of this name really was, where it is known."""
+    """What the released run of this name trained; it may differ from what the name says."""
 
     global_step: int
     global_batch_size: int
@@ -135,7 +183,7 @@ class Released:
 
 @dataclass(frozen=True)
 class Software:
-    """The trainer at its commit and the image that holds it; no image where the cluster has no containers."""
+    """The trainer at its commit, and the image that holds it; None without containers."""
 
     trainer: Trainer
     pin: Pin
@@ -146,7 +194,7 @@ class Software:
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained and validated on; parts and groups name prefixes below the data folder."""
+    """What is trained and validated on; groups name prefixes relative to the data folder."""
 
     corpus: Corpus
     tokenizer: TokenizerFacts
@@ -157,12 +205,11 @@ class Data:
 
     @property
     def prefixes(self) -> list[str]:
-        """Every .bin/.idx prefix that is read, once."""
-        return list(
-            dict.fromkeys(
-                part.prefix for group in (self.train, *self.valid) for part in group.parts
-            )
-        )
+        """Every .bin/.idx prefix that is read, each once."""
+        prefixes = []
+        for group in (self.train, *self.valid):
+            prefixes += [part.prefix for part in group.parts]
+        return list(dict.fromkeys(prefixes))
 
 
 @dataclass(frozen=True)
@@ -170,7 +217,7 @@ class Plan:
     """Everything about a run, resolved."""
 
     name: str
-    command: str  # that renders its script
+    command: str  # the command line that renders the job script
     cluster_name: str
     cluster: clusters.Cluster
     software: Software
@@ -178,7 +225,10 @@ class Plan:
     model: ModelConfig
     layout: sizing.Layout
     training: Training
+    optimizer: Optimizer
+    cadence: Cadence
     data: Data
+    cluster_use: ClusterUse
     job: JobResources
     cost: Cost
     parameters: int
@@ -192,7 +242,7 @@ class Plan:
 
     @property
     def epochs(self) -> float:
-        """How often the unique tokens are seen."""
+        """How often each unique token is seen."""
         return self.tokens / self.unique_tokens
 
     @property
@@ -202,7 +252,10 @@ class Plan:
 
     @property
     def data_paths(self) -> dict[str, str]:
-        """Data-path file → its one line, as Megatron reads it; empty for a trainer that takes prefixes instead."""
+        """Data-path file → its one line, as Megatron reads it.
+
+        Empty for a trainer that accepts prefixes on its command line instead.
+        """
         if self.software.trainer.data != "weighted-split-paths":
             return {}
         return {

@@ -1,4 +1,4 @@
-"""A plan for people (a table) and for scripts (a JSON document)."""
+"""A plan as a table for people and as a JSON document for programs."""
 
 import dataclasses
 from typing import Any
@@ -7,10 +7,14 @@ from encore import human
 from encore.model.config import ModelConfig
 from encore.plan import trainer_args
 from encore.plan.records import Plan
+from encore.registry.setting import settings_of
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
-    """The plan as plain values; units are in the keys."""
+    """The plan as plain values; the keys name the units."""
+    released = None
+    if plan.released is not None:
+        released = dataclasses.asdict(plan.released)
     return {
         "name": plan.name,
         "cluster": plan.cluster_name,
@@ -34,11 +38,11 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "jobs": plan.cost.jobs,
         "shape": plan.shape.name,
         "model": _model(plan.model),
-        "layout": dataclasses.asdict(plan.layout),
-        "training": dataclasses.asdict(plan.training),
+        "layout": dataclasses.asdict(plan.layout) | {"bf16": plan.layout.bf16},
+        "training": _training(plan),
         "job": dataclasses.asdict(plan.job),
         "cost": dataclasses.asdict(plan.cost),
-        "released": dataclasses.asdict(plan.released) if plan.released else None,
+        "released": released,
         "environment": {variable.name: variable.value for variable in plan.environment},
         "workspace": plan.paths.workspace,
         "warnings": list(plan.warnings),
@@ -58,82 +62,108 @@ def _model(model: ModelConfig) -> dict[str, int]:
     }
 
 
+def _training(plan: Plan) -> dict[str, Any]:
+    """The run in numbers and every hyperparameter."""
+    training = dataclasses.asdict(plan.training)
+    for record in (plan.optimizer, plan.cadence):
+        for name in settings_of(type(record)):
+            training[name] = getattr(record, name)
+    return training
+
+
 def as_table(plan: Plan) -> str:
     """The plan as aligned lines."""
-    return human.table(
-        [("run", f"{plan.name} on {plan.cluster_name}"), *_what(plan), *_where(plan), *_price(plan)]
-    )
+    first = ("run", f"{plan.name} on {plan.cluster_name}")
+    return human.table([first, *_training_rows(plan), *_cluster_rows(plan), *_cost_rows(plan)])
 
 
-def _what(plan: Plan) -> list[tuple[str, str]]:
-    training, software = plan.training, plan.software
-    epochs = f"{plan.epochs:.3g} epoch{'' if plan.epochs == 1 else 's'}"
-    schedule = f"{training.lr:g} → {training.min_lr:g} {training.lr_decay_style}"
+def _training_rows(plan: Plan) -> list[tuple[str, str]]:
+    training = plan.training
+    optimizer = plan.optimizer
+    software = plan.software
+    epochs = f"{plan.epochs:.3g} epochs"
+    if plan.epochs == 1:
+        epochs = "1 epoch"
+    trainer = [software.trainer.name]
+    if software.pin.commit:
+        trainer.append(software.pin.commit[:7])
+    trainer.append(software.objective)
     return [
         ("model", f"{plan.parameters:,} parameters, shape {plan.shape.name}"),
         (
             "data",
-            f"{plan.tokens:,} tokens, {plan.unique_tokens:,} unique, {epochs} of {plan.data.corpus.title}",
+            f"{plan.tokens:,} tokens, {plan.unique_tokens:,} unique,"
+            f" {epochs} of {plan.data.corpus.title}",
         ),
         (
             "steps",
-            f"{training.steps:,} of {training.global_batch_size} × {training.sequence_length} tokens",
+            f"{training.steps:,} of {training.global_batch_size} × {training.sequence_length}"
+            " tokens",
         ),
-        ("learning rate", f"{schedule}, {training.warmup_samples:,} samples of warm-up"),
         (
-            "trainer",
-            " ".join(
-                filter(
-                    None,
-                    (software.trainer.name, (software.pin.commit or "")[:7], software.objective),
-                )
-            ),
+            "learning rate",
+            f"{optimizer.lr:g} → {optimizer.min_lr:g} {optimizer.lr_decay_style},"
+            f" {training.warmup_samples:,} samples of warm-up",
         ),
+        ("trainer", " ".join(trainer)),
     ]
 
 
-def _where(plan: Plan) -> list[tuple[str, str]]:
-    layout, job, needed = plan.layout, plan.job, human.byte_size(plan.cost.memory_per_device_bytes)
-    parallel = f"data {layout.data_parallel} × tensor {layout.tensor_parallel} × pipeline {layout.pipeline_parallel}"
-    recomputation = (
-        "recomputed activations" if layout.activation_checkpointing else "no recomputation"
-    )
-    precision = "bf16" if layout.bf16 else "fp32"
+def _cluster_rows(plan: Plan) -> list[tuple[str, str]]:
+    layout = plan.layout
+    job = plan.job
+    recomputation = "no recomputation"
+    if layout.activation_checkpointing:
+        recomputation = "recomputed activations"
+    memory = f"{human.byte_size(plan.cost.memory_per_device_bytes)} per device"
+    if not plan.cost.memory_fits:
+        memory += ": does not fit"
     return [
         (
             "devices",
-            f"{job.nodes} × {job.gpus_per_node} {plan.cluster.accelerator}, launch mode {job.launch}",
+            f"{job.nodes} × {job.gpus_per_node} {plan.cluster.accelerator},"
+            f" launch mode {job.launch}",
         ),
         (
             "layout",
-            f"{parallel}, micro-batch {layout.micro_batch_size}, {recomputation}, {precision}",
+            f"data {layout.data_parallel} × tensor {layout.tensor_parallel}"
+            f" × pipeline {layout.pipeline_parallel}, micro-batch {layout.micro_batch_size},"
+            f" {recomputation}, {layout.precision}",
         ),
-        ("memory", f"{needed} per device{'' if plan.cost.memory_fits else ': does not fit'}"),
+        ("memory", memory),
         ("workspace", plan.paths.workspace),
     ]
 
 
-def _price(plan: Plan) -> list[tuple[str, str]]:
-    cost, speed = plan.cost, plan.cluster.speed
-    assumed = (
-        f"MFU {speed.mfu:.1%}"
-        if speed.mfu is not None
-        else f"{speed.sustained_flops:.2g} FLOP/s per device"
-    )
-    jobs = f"{cost.jobs} job{'s' * (cost.jobs > 1)} of {plan.job.time or 'any length'}"
-    billed = (
-        f" = {_count(cost.billing_units)} {cost.billing_unit}"
-        if cost.billing_units is not None
-        else ""
-    )
-    kept = f"{human.byte_size(cost.checkpoints_kept_bytes)} if all are kept"
+def _cost_rows(plan: Plan) -> list[tuple[str, str]]:
+    cost = plan.cost
+    speed = plan.cluster.speed
+    if speed.mfu is not None:
+        assumed_speed = f"MFU {speed.mfu:.1%}"
+    else:
+        assumed_speed = f"{speed.sustained_flops:.2g} FLOP/s per device"
+    jobs = "1 job" if cost.jobs == 1 else f"{cost.jobs} jobs"
+    gpu_hours = _short(cost.gpu_hours)
+    if cost.billing_units is not None:
+        gpu_hours += f" = {_short(cost.billing_units)} {cost.billing_unit}"
     return [
         ("FLOPs", f"{cost.flops_exact:.3g} (6ND: {cost.flops_6nd:.3g})"),
-        ("time", f"{human.duration(cost.hours * 3600)} at {assumed}: {jobs}"),
-        ("GPU-hours", f"{_count(cost.gpu_hours)}{billed}"),
-        ("checkpoints", f"{human.byte_size(cost.checkpoint_bytes)} each, {kept}"),
+        (
+            "time",
+            f"{human.duration(cost.hours * 3600)} at {assumed_speed}:"
+            f" {jobs} of {plan.job.time or 'any length'}",
+        ),
+        ("GPU-hours", gpu_hours),
+        (
+            "checkpoints",
+            f"{human.byte_size(cost.checkpoint_bytes)} each,"
+            f" {human.byte_size(cost.checkpoints_kept_bytes)} if all are kept",
+        ),
     ]
 
 
-def _count(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+def _short(value: float) -> str:
+    """Three digits, or all of a whole number's."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

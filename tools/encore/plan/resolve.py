@@ -1,52 +1,72 @@
-"""From a request to a plan: the registry's defaults, the user's overrides, and what follows from both."""
+"""From a request to a plan: the registry's defaults, the user's overrides, what follows from both."""
 
 import dataclasses
-import math
-from typing import Any
+from collections.abc import Mapping
+from typing import TypeVar
 
 from encore.errors import UnknownNameError, UsageError
 from encore.model.config import ModelConfig, padded_vocabulary
-from encore.plan import placement, run_data, run_name, sizing
-from encore.plan.records import Data, Plan, Released, Request, Software, Training
+from encore.plan import placement, run_data, run_name, sizing, training
+from encore.plan.records import Data, Plan, Request, Software
 from encore.plan.run_paths import RunPaths
-from encore.plan.settings import Settings, choose
 from encore.plan.user_config import UserConfig, safe_account, safe_path
 from encore.registry import clusters
-from encore.registry import models as registry
 from encore.registry.corpora import load_corpora
 from encore.registry.folder import Variable
 from encore.registry.images import load_images
-from encore.registry.paper_runs import load_released_steps, load_runs
+from encore.registry.models import ModelShape, load_models
+from encore.registry.paper_runs import load_runs
 from encore.registry.regimes import Regime, load_regimes
 from encore.registry.tokenizers import TokenizerFacts, load_tokenizers
 from encore.registry.trainers import load_trainers
 
-_OPTIMIZER = (
-    *("lr", "min_lr", "lr_decay_style", "adam_beta1", "adam_beta2", "adam_eps"),
-    *("weight_decay", "clip_grad", "dropout"),
-)
-_CADENCE = ("log_interval", "eval_interval", "eval_iters")
-_LARGE_SCALE_HINT_NODES = 128
+# From this many nodes on, a plan points to the variables that sites recommend for large jobs.
+_LARGE_SCALE_NODES = 128
+# Relative difference of tokens above which the released run is another run than the name says.
+_RELEASED_TOLERANCE = 0.01
+
+T = TypeVar("T")
 
 
 def resolve(request: Request, config: UserConfig) -> Plan:
-    """Resolve a request; raises UsageError for what cannot be, UnknownNameError with the nearest valid names."""
-    settings = request.settings
-    site = placement.site(request.cluster, settings, request.time)
-    run = _run_name(request)
+    """Resolve a request.
+
+    Raises UsageError for what cannot be done, UnknownNameError with the nearest valid names.
+    """
+    overrides = request.settings
+    site = placement.site(request.cluster, overrides, request.time)
+    run = _run(request)
     shape = _shape(run)
     regime = load_regimes()[shape.regime]
-    software = _software(request, site.cluster)
+    software = _software(request, site)
     data = _data(run, regime, software)
-    model = _model(
-        shape, data.tokenizer, choose(settings.sequence_length, regime.data.sequence_length)
+
+    sequence_length = overrides.get("sequence_length", regime.data.sequence_length)
+    model = _model(shape, data.tokenizer, sequence_length)
+    released = training.released_run(run.name, sequence_length)
+    optimizer = training.optimizer(regime, run.suffix.seed, overrides)
+    cadence = overrides.apply(regime.cadence)
+    samples_of_name = sizing.train_samples(run.tokens, sequence_length)
+    batch, samples = training.batch_and_samples(
+        request,
+        released,
+        training.default_batch(regime.batch, model.parameters),
+        samples_of_name,
     )
-    released = _released(run.name, model.max_position_embeddings)
-    training = _training(request, regime, run, model, released)
-    work = placement.Workload(model, data.tokenizer.vocabulary, training, regime.batch, settings)
-    on = placement.spread(work, site, request.nodes)
-    account = choose(request.account, config.account)
-    image = software.image
+    run_training = training.training(batch, samples, sequence_length, optimizer, cadence, overrides)
+    # The name's own tokens, though whole batches train up to a batch fewer.
+    tokens = run.tokens
+    if request.as_released or samples != samples_of_name:
+        tokens = run_training.tokens
+
+    work = placement.Workload(
+        model, data.tokenizer.vocabulary, run_training, regime.batch, overrides
+    )
+    spread = placement.choose_nodes(work, site, request.nodes)
+    account = request.account or config.account
+    if account is not None:
+        safe_account(account)
+    workspace = _workspace(request.workspace or config.workspace, account, site.cluster)
     plan = Plan(
         name=run.name,
         command=request.as_command(),
@@ -54,95 +74,111 @@ def resolve(request: Request, config: UserConfig) -> Plan:
         cluster=site.cluster,
         software=software,
         shape=shape,
-        model=on.model,
-        layout=on.layout,
-        training=training,
+        model=spread.model,
+        layout=spread.layout,
+        training=run_training,
+        optimizer=optimizer,
+        cadence=cadence,
         data=data,
-        job=placement.job(site, on.nodes, None if account is None else safe_account(account)),
-        cost=placement.cost(work, site, on),
+        cluster_use=site.use,
+        job=placement.job_resources(site, spread.nodes, account),
+        cost=placement.cost(work, site, spread),
         parameters=model.parameters,
-        tokens=run.tokens if _trains_the_name(request) else training.tokens,
+        tokens=tokens,
         unique_tokens=run.unique_tokens,
-        paths=RunPaths(
-            _workspace(request, config, site.cluster),
-            run.name,
-            tuple(sorted(config.folders.items())),
-        ),
-        environment=_active(
-            site.cluster.environment + (image.environment if image else ()), on.nodes, settings
-        ),
-        rank_environment=image.rank_environment if image else (),
+        paths=RunPaths(workspace, run.name, tuple(sorted(config.folders.items()))),
+        environment=_environment(site, software, spread.nodes),
+        rank_environment=software.image.rank_environment if software.image else (),
         released=released,
     )
     return dataclasses.replace(plan, warnings=tuple(_warnings(plan, request)))
 
 
-def _named(kind: str, name: str, records: dict[str, Any]) -> Any:
+def _lookup(kind: str, name: str, records: Mapping[str, T]) -> T:
     if name not in records:
         raise UnknownNameError(kind, name, records)
     return records[name]
 
 
-def _run_name(request: Request) -> run_name.RunName:
+def _run(request: Request) -> run_name.RunName:
+    labels = {label: record.parameters for label, record in load_models().labels.items()}
+    triples = {}
+    for name, known in load_runs().items():
+        triples[name] = (known.parameters, known.tokens, known.unique_tokens)
     corpora = load_corpora()
-    words = run_name.Vocabulary(
-        labels={
-            label: record.parameters for label, record in registry.load_models().labels.items()
-        },
-        known={
-            name: (run.parameters, run.tokens, run.unique_tokens)
-            for name, run in load_runs().items()
-        },
-        corpora=corpora,
-        variants={variant for corpus in corpora.values() for variant in corpus.variants},
-    )
-    return run_name.parse(request.name, words, request.choice)
+    variants: set[str] = set()
+    for corpus in corpora.values():
+        variants.update(corpus.variants)
+    vocabulary = run_name.Vocabulary(labels, triples, corpora, variants)
+    return run_name.parse(request.name, vocabulary, request.choice)
 
 
-def _shape(run: run_name.RunName) -> registry.ModelShape:
-    models = registry.load_models()
+def _shape(run: run_name.RunName) -> ModelShape:
+    """The shape of the known run of this name, else the one that its label stands for."""
+    models = load_models()
     known = load_runs().get(run.name)
-    return models.shapes[known.shape if known and known.shape else models.labels[run.label].shape]
+    if known is not None and known.shape:
+        return models.shapes[known.shape]
+    return models.shapes[models.labels[run.label].shape]
 
 
-def _software(request: Request, cluster: clusters.Cluster) -> Software:
-    trainer = _named("trainer", request.trainer or cluster.trainer, load_trainers())
+def _software(request: Request, site: placement.Site) -> Software:
+    trainers = load_trainers()
+    trainer = _lookup("trainer", request.trainer or site.cluster.trainer, trainers)
     pin = trainer.commits.get(request.objective)
     if pin is None:
-        able = [t.name for t in load_trainers().values() if request.objective in t.commits]
+        able = [name for name, other in trainers.items() if request.objective in other.commits]
         raise UsageError(
             f"trainer {trainer.name} has no {request.objective} objective",
             f"choose --trainer {' or '.join(able)}",
         )
-    image_name = choose(request.settings.image, cluster.image)
-    image = _named("image", image_name, load_images()) if image_name else None
-    return Software(trainer, pin, request.objective, image_name, image)
+    image = None
+    if site.use.image is not None:
+        image = _lookup("image", site.use.image, load_images())
+    return Software(trainer, pin, request.objective, site.use.image, image)
 
 
 def _data(run: run_name.RunName, regime: Regime, software: Software) -> Data:
-    trainer, suffix, corpora = software.trainer, run.suffix, load_corpora()
-    corpus = suffix.corpus or regime.data.corpus
-    mix = ("python", 100 - suffix.corpus_share) if suffix.corpus_share else None
+    corpora = load_corpora()
+    suffix = run.suffix
     spec = run_data.DataSpec(
-        corpus, run.unique_tokens if run.unique_label else None, suffix.variant, mix
+        corpus=suffix.corpus or regime.data.corpus,
+        unique_tokens=run.unique_tokens if run.unique_label else None,
+        variant=suffix.variant,
+        mix=("python", 100 - suffix.corpus_share) if suffix.corpus_share else None,
     )
-    train, valid = run_data.train_group(spec, corpora), run_data.valid_groups(spec, corpora)
-    parts = [part for group in (train, *valid) for part in group.parts]
+    train_file, valid_file = run_data.file_names(spec, corpora)
+    data = Data(
+        corpus=corpora[spec.corpus],
+        tokenizer=load_tokenizers()[regime.data.tokenizer],
+        train=run_data.train_group(spec, corpora),
+        valid=run_data.valid_groups(spec, corpora),
+        train_file=train_file,
+        valid_file=valid_file,
+    )
+    _check_data(data, software)
+    return data
+
+
+def _check_data(data: Data, software: Software) -> None:
+    """Raise UsageError for data that the trainer cannot read."""
+    trainer = software.trainer
     reads_ranges = trainer.ranges and not software.pin.ignores_ranges
-    if not reads_ranges and any((part.start, part.end) != (0.0, 1.0) for part in parts):
-        raise UsageError(
-            f"trainer {trainer.name} cannot read a range of a data set for {software.objective}",
-            "choose --trainer turkunlp",
-        )
-    if not trainer.several_validation_sets and len(valid) > 1:
+    for group in (data.train, *data.valid):
+        for part in group.parts:
+            if not reads_ranges and (part.start, part.end) != (0.0, 1.0):
+                raise UsageError(
+                    f"trainer {trainer.name} cannot read a range of a data set for"
+                    f" {software.objective}",
+                    "choose --trainer turkunlp",
+                )
+    if len(data.valid) > 1 and not trainer.several_validation_sets:
         raise UsageError(
             f"trainer {trainer.name} has one validation set only", "choose --trainer turkunlp"
         )
-    tokenizer = load_tokenizers()[regime.data.tokenizer]
-    return Data(corpora[corpus], tokenizer, train, valid, *run_data.file_names(spec, corpora))
 
 
-def _model(shape: registry.ModelShape, tokenizer: TokenizerFacts, positions: int) -> ModelConfig:
+def _model(shape: ModelShape, tokenizer: TokenizerFacts, positions: int) -> ModelConfig:
     return ModelConfig(
         num_layers=shape.layers,
         hidden_size=shape.d_model,
@@ -154,131 +190,66 @@ def _model(shape: registry.ModelShape, tokenizer: TokenizerFacts, positions: int
     )
 
 
-def _released(name: str, sequence_length: int) -> Released | None:
-    record = load_runs().get(name) or load_released_steps().get(name)
-    if record is None or record.global_step is None or record.global_batch_size is None:
-        return None
-    samples = choose(record.train_samples, record.global_step * record.global_batch_size)
-    return Released(
-        record.global_step, record.global_batch_size, samples, samples * sequence_length
-    )
+def _workspace(configured: str | None, account: str | None, cluster: clusters.Cluster) -> str:
+    """The option's or the configuration's folder, else the one of the cluster's profile."""
+    if configured is not None:
+        return safe_path(configured, "workspace")
+    if account is None and "{account}" in cluster.workspace:
+        return safe_path("~/encore", "workspace")
+    return safe_path(cluster.workspace.replace("{account}", account or ""), "workspace")
 
 
-def _trains_the_name(request: Request) -> bool:
-    """Whether the tokens are those that the name states."""
-    return not request.as_released and request.settings.train_samples is None
-
-
-def _batch_size(regime: Regime, parameters: int) -> int:
-    return next(
-        size.sequences
-        for size in regime.batch.sizes
-        if size.below_parameters is None or parameters < size.below_parameters
-    )
-
-
-def _training(
-    request: Request,
-    regime: Regime,
-    run: run_name.RunName,
-    model: ModelConfig,
-    released: Released | None,
-) -> Training:
-    s = request.settings
-    batch, samples = (
-        _batch_size(regime, model.parameters),
-        sizing.train_samples(run.tokens, model.max_position_embeddings),
-    )
-    if request.as_released:
-        if released is None:
-            raise UsageError(
-                f"what ran as {run.name} is not known",
-                "leave --as-released out: the plan then trains the name",
-            )
-        batch, samples = released.global_batch_size, released.train_samples
-    batch, samples = choose(s.global_batch_size, batch), choose(s.train_samples, samples)
-    steps = samples // batch
-    if steps == 0:
-        raise UsageError(
-            f"{samples:,} samples do not fill one batch of {batch}",
-            "train more tokens or --set global_batch_size",
-        )
-    chosen = {key: choose(getattr(s, key), getattr(regime.optimizer, key)) for key in _OPTIMIZER}
-    chosen |= {key: choose(getattr(s, key), getattr(regime.cadence, key)) for key in _CADENCE}
-    if chosen["min_lr"] > chosen["lr"]:
-        raise UsageError(
-            f"min_lr {chosen['min_lr']} is above lr {chosen['lr']}", "--set min_lr below lr"
-        )
-    return Training(
-        sequence_length=model.max_position_embeddings,
-        global_batch_size=batch,
-        train_samples=samples,
-        steps=steps,
-        warmup_samples=int(samples * choose(s.warmup_fraction, regime.optimizer.warmup_fraction)),
-        seed=choose(s.seed, choose(run.suffix.seed, regime.optimizer.seed)),
-        save_interval=choose(s.save_interval, math.ceil(steps / regime.cadence.saves_per_run)),
-        **chosen,
-    )
-
-
-def _workspace(request: Request, config: UserConfig, cluster: clusters.Cluster) -> str:
-    """The option's, else the configuration's, else the profile's pattern."""
-    workspace = choose(request.workspace, config.workspace)
-    if workspace is None:
-        account = choose(request.account, config.account)
-        pattern = (
-            "~/encore"
-            if "{account}" in cluster.workspace and account is None
-            else cluster.workspace
-        )
-        workspace = pattern.replace("{account}", account or "")
-    return safe_path(workspace, "workspace")
-
-
-def _active(
-    variables: tuple[Variable, ...], nodes: int, settings: Settings
-) -> tuple[Variable, ...]:
-    conditions = {
+def _environment(site: placement.Site, software: Software, nodes: int) -> tuple[Variable, ...]:
+    """The variables of cluster and image whose conditions hold."""
+    holds = {
         "always": True,
         "multi-node": nodes > 1,
-        "large-scale": bool(settings.large_scale),
+        "large-scale": site.use.large_scale,
     }
-    return tuple(variable for variable in variables if conditions[variable.when])
+    variables = site.cluster.environment
+    if software.image is not None:
+        variables += software.image.environment
+    return tuple(variable for variable in variables if holds[variable.when])
 
 
 def _warnings(plan: Plan, request: Request) -> list[str]:
-    found = [plan.software.pin.warning] if plan.software.pin.warning else []
+    warnings = []
+    if plan.software.pin.warning:
+        warnings.append(plan.software.pin.warning)
     if plan.cluster.account_required and plan.job.account is None:
-        found.append(
-            f"no account: {plan.cluster_name} refuses a job without one, and the workspace is {plan.paths.workspace};"
-            " give --account or set it in the configuration"
+        warnings.append(
+            f"no account: {plan.cluster_name} refuses a job without one, and the workspace is"
+            f" {plan.paths.workspace}; give --account or set it in the configuration"
         )
     if not plan.cost.memory_fits:
-        found.append(
-            f"a step needs {plan.cost.memory_per_device_bytes / 2**30:.0f} GiB per device, more than"
-            f" {plan.cluster.accelerator} has; add nodes or --set tensor_parallel"
+        needed_gib = plan.cost.memory_per_device_bytes / 2**30
+        warnings.append(
+            f"a step needs {needed_gib:.0f} GiB per device, more than {plan.cluster.accelerator}"
+            " has; add nodes or --set tensor_parallel"
         )
+    if not request.as_released:
+        warnings += _released_differs(plan)
+    if request.as_released and plan.tokens < plan.unique_tokens:
+        warnings.append(
+            f"the {plan.tokens:,} tokens trained on are fewer than the {plan.unique_tokens:,}"
+            " unique ones"
+        )
+    if plan.job.nodes >= _LARGE_SCALE_NODES and not plan.cluster_use.large_scale:
+        warnings.append(
+            f"{plan.job.nodes} nodes: consider --set large_scale=true, the fabric's settings for"
+            " large jobs"
+        )
+    return warnings
+
+
+def _released_differs(plan: Plan) -> list[str]:
+    """A warning where the released run of this name trained another number of tokens."""
+    released = plan.released
     trained = plan.training.tokens
-    if (
-        plan.released
-        and not request.as_released
-        and abs(plan.released.tokens - trained) > 0.01 * trained
-    ):
-        found.append(
-            f"the released {plan.name} is global_step{plan.released.global_step} at batch"
-            f" {plan.released.global_batch_size}, {plan.released.tokens / 1e9:.1f}B tokens; this plan trains"
-            f" {trained / 1e9:.1f}B as the name says; --as-released repeats what ran"
-        )
-    if (
-        request.as_released
-        and plan.tokens != plan.unique_tokens
-        and plan.tokens < plan.unique_tokens
-    ):
-        found.append(
-            f"the {plan.tokens:,} tokens trained on are fewer than the {plan.unique_tokens:,} unique ones"
-        )
-    if plan.job.nodes >= _LARGE_SCALE_HINT_NODES and not request.settings.large_scale:
-        found.append(
-            f"{plan.job.nodes} nodes: consider --set large_scale=true for the fabric's settings at scale"
-        )
-    return found
+    if released is None or abs(released.tokens - trained) <= _RELEASED_TOLERANCE * trained:
+        return []
+    return [
+        f"the released {plan.name} is global_step{released.global_step} at batch"
+        f" {released.global_batch_size}, {released.tokens / 1e9:.1f}B tokens; this plan trains"
+        f" {trained / 1e9:.1f}B as the name says; --as-released repeats the released run"
+    ]

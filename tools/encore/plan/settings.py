@@ -1,113 +1,177 @@
-"""What a user may override of a run: `--set lr=1.0e-4 global_batch_size=128`. Absent means: the registry decides."""
+"""The keys of --set: what they are, what they accept, and what they are in a plan.
 
-import dataclasses
+The keys are the fields of five records that carry setting metadata (encore.registry.setting), so a
+new field is a new key. Most values of a plan are in these records and nowhere else.
+"""
+
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from encore import human
 from encore.errors import UnknownNameError, UsageError
+from encore.plan.overrides import Overrides, Value, value_text
+from encore.plan.records import ClusterUse, Plan, Request, Training
+from encore.plan.sizing import Layout
+from encore.registry.accelerators import load_accelerators
+from encore.registry.images import load_images
+from encore.registry.regimes import Cadence, Optimizer
+from encore.registry.setting import Setting, settings_of
+
+HELP = "help"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Overrides; None leaves the choice to the plan."""
+class SettingKey:
+    """A key of --set: the record whose field it is, the type of its value, the words it accepts."""
 
-    # training
-    train_samples: int | None = None
-    sequence_length: int | None = None
-    global_batch_size: int | None = None
-    lr: float | None = None
-    min_lr: float | None = None
-    lr_decay_style: Literal["cosine", "linear", "constant"] | None = None
-    warmup_fraction: float | None = None
-    adam_beta1: float | None = None
-    adam_beta2: float | None = None
-    adam_eps: float | None = None
-    weight_decay: float | None = None
-    clip_grad: float | None = None
-    dropout: float | None = None
-    seed: int | None = None
-    precision: Literal["bf16", "fp32"] | None = None
-    log_interval: int | None = None
-    eval_interval: int | None = None
-    eval_iters: int | None = None
-    save_interval: int | None = None
-    # layout
-    micro_batch_size: int | None = None
-    tensor_parallel: int | None = None
-    pipeline_parallel: int | None = None
-    activation_checkpointing: bool | None = None
-    # site
-    partition: str | None = None
-    launch: Literal["tasks", "torchrun"] | None = None
-    accelerator: str | None = None
-    gpus_per_node: int | None = None
-    cores_per_node: int | None = None
-    image: str | None = None
-    mfu: float | None = None
-    large_scale: bool | None = None
+    name: str
+    record: type
+    kind: type
+    words: tuple[str, ...]
+    setting: Setting
 
 
-def parse(assignments: Iterable[str]) -> Settings:
-    """`key=value` texts as Settings; raises UsageError on a wrong form or value, a repeated or an unknown key."""
-    hints = typing.get_type_hints(Settings)
-    chosen: dict[str, Any] = {}
+@dataclass(frozen=True)
+class SettingRow:
+    """A line of `--set help`; value None: the run has none, such as a partition without Slurm."""
+
+    key: str
+    value: Value | None
+    unit: str
+    allowed: str
+    origin: str
+    description: str
+
+
+def _keys() -> dict[str, SettingKey]:
+    keys = {}
+    for record in (Training, Optimizer, Cadence, Layout, ClusterUse):
+        hints = typing.get_type_hints(record)
+        for name, setting in settings_of(record).items():
+            kind, words = _kind(hints[name])
+            keys[name] = SettingKey(name, record, kind, words, setting)
+    return keys
+
+
+def _kind(hint: Any) -> tuple[type, tuple[str, ...]]:
+    """The type and the words of a field: `Literal["a", "b"]` is str with these two."""
+    if typing.get_origin(hint) is Literal:
+        return str, typing.get_args(hint)
+    for alternative in typing.get_args(hint):
+        if alternative is not types.NoneType:
+            return alternative, ()
+    if hint is bool:
+        return bool, ("true", "false")
+    return hint, ()
+
+
+KEYS = _keys()
+
+
+def parse(assignments: Iterable[str]) -> Overrides:
+    """Overrides from key=value texts.
+
+    Raises UsageError for a text without a value, a value that the key does not accept and a key
+    that is repeated; UnknownNameError for an unknown key.
+    """
+    values: dict[str, Value] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
+        if assignment == HELP:
+            raise UsageError(
+                "--set help is an option of tools/render_sbatch.py",
+                "list the keys with tools/render_sbatch.py RUN --set help",
+            )
         if not equals:
             raise UsageError(
-                f"--set {assignment!r} has no value", "write key=value, as in --set lr=1.0e-4"
+                f"--set {assignment!r} has no value", "write KEY=VALUE, for example lr=1.0e-4"
             )
-        if key not in hints:
-            raise UnknownNameError("setting", key, hints)
-        if key in chosen:
-            raise UsageError(f"--set {key} stands twice", "keep one of them")
-        chosen[key] = _value(key, text, hints[key])
-    return Settings(**chosen)
+        if key not in KEYS:
+            raise UnknownNameError("setting", key, KEYS)
+        if key in values:
+            raise UsageError(f"--set {key} is given twice", "keep one of the two")
+        values[key] = _parse_value(KEYS[key], text)
+    # in the order of the keys, so that equal overrides make equal command lines
+    return Overrides({key: values[key] for key in KEYS if key in values})
 
 
-def _value(key: str, text: str, wanted: Any) -> Any:
-    kind = next(a for a in typing.get_args(wanted) if a is not types.NoneType)
-    if typing.get_origin(kind) is Literal:
-        return _one_of(key, text, typing.get_args(kind))
-    if kind is bool:
-        return _one_of(key, text, ("true", "false")) == "true"
-    if kind is str:
+def _parse_value(key: SettingKey, text: str) -> Value:
+    if key.words and text not in key.words:
+        raise UsageError(f"--set {key.name}={text} is not valid", f"valid: {', '.join(key.words)}")
+    if key.kind is bool:
+        return text == "true"
+    if key.kind is str:
         return text
+    noun = "whole number" if key.kind is int else "number"
     try:
-        value = kind(text.replace("_", ""))
+        value: int | float = key.kind(text.replace("_", ""))
     except ValueError:
-        name = "whole number" if kind is int else "number"
-        raise UsageError(f"--set {key}={text} is not a {name}", f"write {key}=N") from None
-    least_excluded = key not in {
-        "dropout",
-        "weight_decay",
-        "warmup_fraction",
-        "seed",
-        "min_lr",
-        "clip_grad",
-    }
-    if not 0 <= value < float("inf") or (value == 0 and least_excluded):
-        raise UsageError(f"--set {key}={text} is out of range", "it has to be positive and finite")
+        raise UsageError(
+            f"--set {key.name}={text} is not a {noun}", f"{key.name} accepts {key.setting.range}"
+        ) from None
+    if not key.setting.accepts(value):
+        raise UsageError(
+            f"--set {key.name}={text} is out of range", f"{key.name} accepts {key.setting.range}"
+        )
     return value
 
 
-def _one_of(key: str, text: str, valid: tuple[str, ...]) -> str:
-    if text not in valid:
-        raise UsageError(f"--set {key}={text} is not valid", f"valid: {', '.join(valid)}")
-    return text
+def rows(plan: Plan, request: Request) -> list[SettingRow]:
+    """Every key with its value in a plan and where that value comes from."""
+    records = {
+        type(record): record
+        for record in (plan.training, plan.optimizer, plan.cadence, plan.layout, plan.cluster_use)
+    }
+    result = []
+    for key in KEYS.values():
+        row = SettingRow(
+            key=key.name,
+            value=getattr(records[key.record], key.name),
+            unit=key.setting.unit,
+            allowed=_allowed(key, plan),
+            origin=_origin(key, plan, request),
+            description=key.setting.help,
+        )
+        result.append(row)
+    return result
 
 
-def choose(override: Any, default: Any) -> Any:
-    """The override unless it is absent; 0 and False are values."""
-    return default if override is None else override
+def as_table(plan: Plan, request: Request) -> str:
+    """`rows` as aligned lines."""
+    lines = []
+    for row in rows(plan, request):
+        value = "-" if row.value is None else value_text(row.value)
+        lines.append((row.key, value, row.unit, row.allowed, row.origin, row.description))
+    return human.table(lines, ("KEY", "VALUE", "UNIT", "ALLOWED", "VALUE FROM", "MEANING"))
 
 
-def as_assignments(settings: Settings) -> list[str]:
-    """The `key=value` texts that give these settings."""
-    pairs = dataclasses.asdict(settings).items()
-    return [
-        f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in pairs if v is not None
-    ]
+def _allowed(key: SettingKey, plan: Plan) -> str:
+    names: dict[str, Collection[str]] = {
+        "accelerator": load_accelerators(),
+        "image": load_images(),
+        "partition": plan.cluster.partitions or {},
+    }
+    words = key.words or tuple(sorted(names.get(key.name, ())))
+    if words:
+        return ", ".join(words)
+    if key.kind is str:
+        return "any name"
+    noun = "whole number" if key.kind is int else "number"
+    return f"{noun} {key.setting.range}"
+
+
+def _origin(key: SettingKey, plan: Plan, request: Request) -> str:
+    if key.name in request.settings.values:
+        return "--set"
+    if request.as_released and key.name in ("global_batch_size", "train_samples"):
+        return "--as-released"
+    if key.name == "seed" and "seed" in plan.name:
+        return "the suffix of the run's name"
+    return key.setting.origin.format(
+        regime=plan.shape.regime,
+        cluster=plan.cluster_name,
+        accelerator=plan.cluster_use.accelerator,
+    )

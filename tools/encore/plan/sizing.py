@@ -1,21 +1,49 @@
-"""Arithmetic of a run: parameters, FLOPs, steps, memory, checkpoint bytes. Pure functions, no facts of any machine."""
+"""Arithmetic of a run: FLOPs, samples, memory, checkpoint bytes. It knows no machine."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from encore.model.config import ModelConfig
+from encore.registry.setting import setting
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a model is spread and batched: degrees of parallelism, sequences per device and step."""
+    """How a model is spread over devices and a batch over passes.
 
-    tensor_parallel: int
-    pipeline_parallel: int
+    tensor × pipeline × data parallel degrees make the number of devices.
+    """
+
+    tensor_parallel: int = field(
+        metadata=setting(
+            "devices that share each matrix", origin="derived: the fewest that fit", least=1
+        )
+    )
+    pipeline_parallel: int = field(
+        metadata=setting("stages that layers are divided into", origin="default", least=1)
+    )
     data_parallel: int
-    micro_batch_size: int
-    activation_checkpointing: bool
-    bf16: bool = True
+    micro_batch_size: int = field(
+        metadata=setting(
+            "per device and pass", unit="samples", origin="derived: the most that fit", least=1
+        )
+    )
+    activation_checkpointing: bool = field(
+        metadata=setting(
+            "recompute activations in the backward pass",
+            origin="derived: only where nothing fits without",
+        )
+    )
+    precision: Literal["bf16", "fp32"] = field(
+        default="bf16",
+        metadata=setting("of weights and products", origin="accelerator {accelerator}"),
+    )
+
+    @property
+    def bf16(self) -> bool:
+        """Whether weights and products are bf16."""
+        return self.precision == "bf16"
 
 
 @dataclass(frozen=True)
@@ -28,7 +56,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of the three."""
         return self.weights_and_gradients + self.optimizer + self.activations
 
 
@@ -38,56 +66,79 @@ def flops_6nd(parameter_count: int, tokens: int) -> float:
 
 
 def flops_exact(model: ModelConfig, tokens: int, sequence_length: int) -> float:
-    """FLOPs of forward and backward over `tokens`: all matrix products, the attention over the full square.
+    """FLOPs of forward and backward over `tokens`.
 
-    Source: Narayanan et al. 2021, arXiv:2104.04473, appendix; here with heads × kv_size for the attention's size.
-    A recomputed forward (activation checkpointing) is not counted: it is work, but not the model's.
+    All matrix products count, attention over the full square. A forward pass that activation
+    checkpointing repeats does not count: the device does that work, the model does not need it.
+    Source: Narayanan et al. 2021, arXiv:2104.04473, appendix; here the attention's size is
+    heads × channels, which need not be the hidden size.
     """
-    d, a, f = model.hidden_size, model.attention_size, model.ffn_hidden_size
-    weights = model.num_layers * (4 * d * a + 2 * d * f) + model.padded_vocab_size * d
-    attention = model.num_layers * 2 * sequence_length * a
-    return 3.0 * 2.0 * (weights + attention) * tokens
+    hidden = model.hidden_size
+    attention = model.attention_size
+    weights_per_layer = 4 * hidden * attention + 2 * hidden * model.ffn_hidden_size
+    scores_per_layer = 2 * sequence_length * attention
+    products = model.num_layers * (weights_per_layer + scores_per_layer)
+    logits = model.padded_vocab_size * hidden
+    # a multiply and an add per product; a forward and twice that backward
+    return 3.0 * 2.0 * (products + logits) * tokens
 
 
 def train_samples(tokens: int, sequence_length: int) -> int:
-    """Sequences that hold `tokens`, rounded to the nearest: 55B → 26,855,469 at 2048, as the paper ran it."""
+    """Sequences that hold `tokens`, rounded to the nearest as the paper's runs rounded them.
+
+    55B tokens are 26,855,469 samples of 2048.
+    """
     return round(tokens / sequence_length)
 
 
 def checkpoint_bytes(parameter_count: int, bf16: bool) -> int:
-    """A checkpoint with optimizer: weights (bf16 or fp32), fp32 master weights and two fp32 Adam moments."""
-    return parameter_count * ((2 if bf16 else 4) + 12)
+    """A checkpoint with its optimizer: weights, fp32 master weights, two fp32 Adam moments."""
+    weight_bytes = 2 if bf16 else 4
+    return parameter_count * (weight_bytes + 3 * 4)
 
 
 def training_memory(model: ModelConfig, layout: Layout, sequence_length: int) -> Memory:
-    """Bytes per device: ZeRO stage 1 states and the activations of one micro-batch per pipeline stage in flight.
+    """Bytes per device at the peak of a step under ZeRO stage 1.
 
-    States: bf16 weights and fp32 accumulated gradients, fp32 master weights and Adam moments shared over the data-
-    parallel ranks (DeepSpeed's BF16_Optimizer). Activations: Korthikanti et al. 2022 (arXiv:2205.05198), equation 2,
-    attention scores kept; with full recomputation only the layers' inputs, plus one layer in full.
+    States: weights and fp32 accumulated gradients; fp32 master weights (bf16 only) and Adam moments
+    are shared by the data-parallel ranks (DeepSpeed's BF16_Optimizer). Activations: one micro-batch
+    per pipeline stage in flight.
     """
     shards = layout.tensor_parallel * layout.pipeline_parallel
-    held = math.ceil(model.parameters / shards)
-    weights_and_gradients = held * ((2 + 4) if layout.bf16 else (4 + 4))
-    optimizer = held * (12 if layout.bf16 else 8) // layout.data_parallel
-    return Memory(weights_and_gradients, optimizer, _activations(model, layout, sequence_length))
-
-
-def _activations(model: ModelConfig, layout: Layout, sequence_length: int) -> int:
-    value_bytes = 2 if layout.bf16 else 4
-    tokens = sequence_length * layout.micro_batch_size
-    hidden = tokens * model.hidden_size * value_bytes
-    t = layout.tensor_parallel
-    inner = tokens * (4 * model.attention_size + 2 * model.ffn_hidden_size) * value_bytes // t
-    scores = 5 * model.num_attention_heads * sequence_length * tokens * value_bytes // (2 * t)
-    layer = 5 * hidden + inner + scores
-    layers = math.ceil(model.num_layers / layout.pipeline_parallel)
-    in_flight = layout.pipeline_parallel
-    body = (
-        layers * hidden * in_flight + layer
-        if layout.activation_checkpointing
-        else layers * layer * in_flight
+    parameters = math.ceil(model.parameters / shards)
+    if layout.bf16:
+        weight_and_gradient_bytes = 2 + 4
+        optimizer_bytes = 4 + 4 + 4
+    else:
+        weight_and_gradient_bytes = 4 + 4
+        optimizer_bytes = 4 + 4
+    return Memory(
+        weights_and_gradients=parameters * weight_and_gradient_bytes,
+        optimizer=parameters * optimizer_bytes // layout.data_parallel,
+        activations=_activation_bytes(model, layout, sequence_length),
     )
+
+
+def _activation_bytes(model: ModelConfig, layout: Layout, sequence_length: int) -> int:
+    """Korthikanti et al. 2022 (arXiv:2205.05198), equation 2, with attention scores kept.
+
+    With full recomputation only each layer's input is kept, plus one layer in full.
+    """
+    value_bytes = 2 if layout.bf16 else 4
+    tensor = layout.tensor_parallel
+    tokens = sequence_length * layout.micro_batch_size
+    layer_input = tokens * model.hidden_size * value_bytes
+    inner_sizes = 4 * model.attention_size + 2 * model.ffn_hidden_size
+    inner = tokens * inner_sizes * value_bytes // tensor
+    scores = 5 * model.num_attention_heads * sequence_length * tokens * value_bytes // (2 * tensor)
+    layer = 5 * layer_input + inner + scores
+    layers_per_stage = math.ceil(model.num_layers / layout.pipeline_parallel)
+    # a stage holds as many micro-batches as there are stages before it fills
+    in_flight = layout.pipeline_parallel
+    if layout.activation_checkpointing:
+        layers = layers_per_stage * layer_input * in_flight + layer
+    else:
+        layers = layers_per_stage * layer * in_flight
     # logits in the compute type, their fp32 copy and its gradient
-    logits = tokens * model.padded_vocab_size // t * (value_bytes + 4 + 4)
-    return body + logits
+    logits = tokens * model.padded_vocab_size // tensor * (value_bytes + 4 + 4)
+    return layers + logits

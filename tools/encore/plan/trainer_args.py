@@ -1,30 +1,35 @@
-"""The trainer's command line: a plan as the exact arguments that the trainer gets, in its own spelling."""
+"""The trainer's command line: a plan's values under the trainer's argument names."""
 
 import json
 
 from encore.plan.records import Plan
 from encore.registry import trainer_rules
 
-_DEEPSPEED_STEPS_PER_PRINT = (
-    2000  # DeepSpeed's own lines; the trainer logs every --log-interval steps
-)
+# How often DeepSpeed prints its own lines; the trainer logs every --log-interval steps.
+_DEEPSPEED_STEPS_PER_PRINT = 2000
 
 
 def trainer_args(plan: Plan) -> list[str]:
-    """All arguments, the same for every rank; raises UsageError for what the trainer would refuse."""
-    options = _model(plan) | _training(plan) | _cadence(plan) | _files(plan) | _exits(plan)
-    listed = [text for name, value in options.items() for text in (name, _text(value))]
-    arguments = listed + _switches(plan) + plan.software.pin.adds.split() + _data(plan)
+    """All arguments, the same on every rank; raises UsageError for what the trainer refuses."""
+    options = _model(plan) | _optimization(plan) | _cadence(plan) | _files(plan) | _exits(plan)
+    arguments = []
+    for name, value in options.items():
+        arguments += [name, _text(value)]
+    arguments += _switches(plan)
+    arguments += plan.software.pin.adds.split()
+    arguments += _data(plan)
     trainer_rules.check_arguments(plan.software.trainer, plan.software.pin, arguments, plan.gpus)
     return arguments
 
 
 def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    # 15 digits give back every decimal that --set accepted, without the noise of binary fractions
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _model(plan: Plan) -> dict[str, object]:
-    model, layout = plan.model, plan.layout
+    model = plan.model
+    layout = plan.layout
     return {
         "--tensor-model-parallel-size": layout.tensor_parallel,
         "--pipeline-model-parallel-size": layout.pipeline_parallel,
@@ -35,39 +40,40 @@ def _model(plan: Plan) -> dict[str, object]:
         "--kv-channels": model.kv_channels,
         "--seq-length": plan.training.sequence_length,
         "--max-position-embeddings": model.max_position_embeddings,
-        "--attention-dropout": plan.training.dropout,
-        "--hidden-dropout": plan.training.dropout,
+        "--attention-dropout": plan.optimizer.dropout,
+        "--hidden-dropout": plan.optimizer.dropout,
     }
 
 
-def _training(plan: Plan) -> dict[str, object]:
+def _optimization(plan: Plan) -> dict[str, object]:
     training = plan.training
+    optimizer = plan.optimizer
     return {
         "--micro-batch-size": plan.layout.micro_batch_size,
         "--global-batch-size": training.global_batch_size,
         "--train-samples": training.train_samples,
         "--optimizer": "adam",
-        "--adam-beta1": training.adam_beta1,
-        "--adam-beta2": training.adam_beta2,
-        "--adam-eps": training.adam_eps,
-        "--lr": training.lr,
-        "--min-lr": training.min_lr,
-        "--lr-decay-style": training.lr_decay_style,
+        "--adam-beta1": optimizer.adam_beta1,
+        "--adam-beta2": optimizer.adam_beta2,
+        "--adam-eps": optimizer.adam_eps,
+        "--lr": optimizer.lr,
+        "--min-lr": optimizer.min_lr,
+        "--lr-decay-style": optimizer.lr_decay_style,
         "--lr-decay-samples": training.train_samples,
         "--lr-warmup-samples": training.warmup_samples,
-        "--weight-decay": training.weight_decay,
-        "--clip-grad": training.clip_grad,
-        "--seed": training.seed,
+        "--weight-decay": optimizer.weight_decay,
+        "--clip-grad": optimizer.clip_grad,
+        "--seed": optimizer.seed,
     }
 
 
 def _cadence(plan: Plan) -> dict[str, object]:
-    training = plan.training
+    cadence = plan.cadence
     return {
-        "--log-interval": training.log_interval,
-        "--save-interval": training.save_interval,
-        "--eval-interval": training.eval_interval,
-        "--eval-iters": training.eval_iters,
+        "--log-interval": cadence.log_interval,
+        "--save-interval": plan.training.save_interval,
+        "--eval-interval": cadence.eval_interval,
+        "--eval-iters": cadence.eval_iters,
         "--tensorboard-queue-size": 5,
     }
 
@@ -96,39 +102,48 @@ def _exits(plan: Plan) -> dict[str, object]:
 
 
 def _switches(plan: Plan) -> list[str]:
-    switches = ["--deepspeed", "--log-timers-to-tensorboard", "--log-batch-size-to-tensorboard"]
-    switches.append("--log-validation-ppl-to-tensorboard")
+    trainer = plan.software.trainer
+    switches = [
+        "--deepspeed",
+        "--log-timers-to-tensorboard",
+        "--log-batch-size-to-tensorboard",
+        "--log-validation-ppl-to-tensorboard",
+    ]
     if plan.layout.bf16:
         switches.append("--bf16")
     if plan.layout.activation_checkpointing:
         switches += ["--checkpoint-activations", "--deepspeed-activation-checkpointing"]
-    if exit_signal(plan) and plan.software.trainer.exit_signal_argument:
-        switches.append(plan.software.trainer.exit_signal_argument)
+    if exit_signal(plan) and trainer.exit_signal_argument:
+        switches.append(trainer.exit_signal_argument)
     return switches
 
 
 def _data(plan: Plan) -> list[str]:
-    data, paths = plan.data, plan.paths
+    data = plan.data
+    paths = plan.paths
     if plan.software.trainer.data == "weighted-split-paths":
         return [
-            *("--train-weighted-split-paths-path", f"{paths.config}/{data.train_file}"),
-            *("--valid-weighted-split-paths-path", f"{paths.config}/{data.valid_file}"),
+            "--train-weighted-split-paths-path",
+            f"{paths.config}/{data.train_file}",
+            "--valid-weighted-split-paths-path",
+            f"{paths.config}/{data.valid_file}",
         ]
-    listed = []
+    arguments = []
     for option, group in (("--train-data-path", data.train), ("--valid-data-path", data.valid[0])):
-        listed.append(option)
+        arguments.append(option)
         for part in group.parts:
-            listed += [str(part.weight), f"{paths.data}/{part.prefix}"]
-    return listed
+            arguments += [str(part.weight), f"{paths.data}/{part.prefix}"]
+    return arguments
 
 
 def exit_signal(plan: Plan) -> str | None:
-    """The signal that Slurm may send before the limit: only one that the trainer catches, where it reaches the ranks.
+    """The signal that Slurm sends before the limit; None unless it reaches ranks that catch it.
 
-    torchrun does not hand a signal on to its ranks, so there the exit duration does the work alone.
+    torchrun does not forward signals to its ranks, so there the exit duration alone ends the run.
     """
-    reaches_ranks = plan.cluster.scheduler == "slurm" and plan.job.launch == "tasks"
-    return plan.software.trainer.exit_signal if reaches_ranks else None
+    if plan.cluster.scheduler == "slurm" and plan.job.launch == "tasks":
+        return plan.software.trainer.exit_signal
+    return None
 
 
 def deepspeed_config(plan: Plan) -> str:
@@ -136,7 +151,7 @@ def deepspeed_config(plan: Plan) -> str:
     config: dict[str, object] = {
         "train_micro_batch_size_per_gpu": plan.layout.micro_batch_size,
         "train_batch_size": plan.training.global_batch_size,
-        "gradient_clipping": plan.training.clip_grad,
+        "gradient_clipping": plan.optimizer.clip_grad,
         "zero_optimization": {"stage": 1},
         "steps_per_print": _DEEPSPEED_STEPS_PER_PRINT,
         "wall_clock_breakdown": False,

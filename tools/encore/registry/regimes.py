@@ -2,11 +2,13 @@
 
 import datetime
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from encore.registry import strict_yaml
 from encore.registry.folder import FOLDER
+from encore.registry.setting import setting
 
 
 @dataclass(frozen=True)
@@ -40,32 +42,44 @@ class RegimeBatch:
 
 
 @dataclass(frozen=True)
-class RegimeOptimizer:
-    """Learning rate, schedule, Adam, regularisation, precision."""
+class Optimizer:
+    """Learning rate, schedule, Adam, regularisation."""
 
-    lr: float
-    min_lr: float
-    lr_decay_style: str
-    warmup_fraction: float
-    adam_beta1: float
-    adam_beta2: float
-    adam_eps: float
-    weight_decay: float
-    clip_grad: float
-    dropout: float
-    seed: int
+    lr: float = field(metadata=setting("peak learning rate", above=0))
+    min_lr: float = field(metadata=setting("learning rate at the end of the decay", least=0))
+    lr_decay_style: Literal["cosine", "linear", "constant"] = field(
+        metadata=setting("shape of the learning rate's decay")
+    )
+    warmup_fraction: float = field(
+        metadata=setting("share of the samples that warm up the learning rate", least=0, below=1)
+    )
+    adam_beta1: float = field(
+        metadata=setting("Adam's decay of the first moment", above=0, below=1)
+    )
+    adam_beta2: float = field(
+        metadata=setting("Adam's decay of the second moment", above=0, below=1)
+    )
+    adam_eps: float = field(metadata=setting("Adam's term for numerical stability", above=0))
+    weight_decay: float = field(metadata=setting("decoupled weight decay", least=0))
+    clip_grad: float = field(
+        metadata=setting("norm that gradients are clipped to; 0: no clipping", least=0)
+    )
+    dropout: float = field(metadata=setting("of attention and hidden states", least=0, below=1))
+    seed: int = field(metadata=setting("of weights, dropout and data order", least=0))
     source: str
     checked: datetime.date
 
 
 @dataclass(frozen=True)
-class RegimeCadence:
+class Cadence:
     """Steps between log lines, validations and checkpoints; batches per validation."""
 
-    log_interval: int
-    eval_interval: int
-    eval_iters: int
-    saves_per_run: int
+    log_interval: int = field(metadata=setting("between log lines", unit="steps", least=1))
+    eval_interval: int = field(metadata=setting("between validations", unit="steps", least=1))
+    eval_iters: int = field(metadata=setting("per validation", unit="batches", least=1))
+    saves_per_run: int = field(
+        metadata=setting("per run, unless save_interval is set", unit="checkpoints", least=1)
+    )
     source: str
     checked: datetime.date
 
@@ -76,8 +90,8 @@ class Regime:
 
     data: RegimeData
     batch: RegimeBatch
-    optimizer: RegimeOptimizer
-    cadence: RegimeCadence
+    optimizer: Optimizer
+    cadence: Cadence
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,94 @@
+"""How a run is trained: batch, samples and steps, from its name, its regime and the overrides."""
+
+import dataclasses
+import math
+
+from encore.errors import UsageError
+from encore.plan.overrides import Overrides
+from encore.plan.records import Released, Request, Training
+from encore.registry.paper_runs import load_released_steps, load_runs
+from encore.registry.regimes import Cadence, Optimizer, Regime, RegimeBatch
+
+
+def optimizer(regime: Regime, name_seed: int | None, overrides: Overrides) -> Optimizer:
+    """The regime's optimizer, with the seed of the run's name and then the overrides."""
+    defaults = regime.optimizer
+    if name_seed is not None:
+        defaults = dataclasses.replace(defaults, seed=name_seed)
+    result = overrides.apply(defaults)
+    if result.min_lr > result.lr:
+        raise UsageError(
+            f"min_lr {result.min_lr:g} is above lr {result.lr:g}",
+            f"--set min_lr={result.lr / 10:g} or lower",
+        )
+    return result
+
+
+def released_run(name: str, sequence_length: int) -> Released | None:
+    """What the released run of this name trained; None where that is not known."""
+    record = load_runs().get(name) or load_released_steps().get(name)
+    if record is None or record.global_step is None or record.global_batch_size is None:
+        return None
+    samples = record.train_samples
+    if samples is None:
+        samples = record.global_step * record.global_batch_size
+    return Released(
+        global_step=record.global_step,
+        global_batch_size=record.global_batch_size,
+        train_samples=samples,
+        tokens=samples * sequence_length,
+    )
+
+
+def batch_and_samples(
+    request: Request, released: Released | None, batch: int, samples: int
+) -> tuple[int, int]:
+    """Global batch size and training samples.
+
+    They are the defaults `batch` and `samples`, or the released run's with --as-released; --set
+    overrides either. Raises UsageError with --as-released where that run is not known.
+    """
+    if request.as_released:
+        if released is None:
+            raise UsageError(
+                f"what the released run {request.name} trained is not known",
+                "leave out --as-released to train what the name says",
+            )
+        batch = released.global_batch_size
+        samples = released.train_samples
+    overrides = request.settings
+    return overrides.get("global_batch_size", batch), overrides.get("train_samples", samples)
+
+
+def default_batch(batch: RegimeBatch, parameters: int) -> int:
+    """The regime's global batch for a model of this many parameters."""
+    for size in batch.sizes:
+        if size.below_parameters is None or parameters < size.below_parameters:
+            return size.sequences
+    raise UsageError(f"no batch size for {parameters:,} parameters", "--set global_batch_size=N")
+
+
+def training(
+    batch: int,
+    samples: int,
+    sequence_length: int,
+    run_optimizer: Optimizer,
+    cadence: Cadence,
+    overrides: Overrides,
+) -> Training:
+    """The run in numbers; raises UsageError where the samples do not fill one batch."""
+    steps = samples // batch
+    if steps == 0:
+        raise UsageError(
+            f"{samples:,} samples do not fill one batch of {batch}",
+            f"--set global_batch_size={samples} or lower, or train more tokens",
+        )
+    save_interval = math.ceil(steps / cadence.saves_per_run)
+    return Training(
+        sequence_length=sequence_length,
+        global_batch_size=batch,
+        train_samples=samples,
+        steps=steps,
+        warmup_samples=int(samples * run_optimizer.warmup_fraction),
+        save_interval=overrides.get("save_interval", save_interval),
+    )
