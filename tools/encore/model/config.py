@@ -54,13 +54,13 @@ def final_layernorm_number(num_layers: int) -> int:
 
 
 def layer_numbers(num_layers: int) -> list[int]:
-    """The numbers of all layers that have weights: embedding, transformer layers, final layernorm."""
+    """The numbers of the layers with weights: embedding, transformer layers, final layernorm."""
     blocks = range(FIRST_BLOCK_NUMBER, FIRST_BLOCK_NUMBER + num_layers)
     return [EMBEDDING_NUMBER, *blocks, final_layernorm_number(num_layers)]
 
 
 def padded_vocabulary(vocabulary: int, divisible_by: int = 128, tensor_parallel: int = 1) -> int:
-    """The rows of the word embedding: the vocabulary, rounded up so that every rank's share divides.
+    """The rows of the word embedding: the vocabulary, rounded up to equal shares for all ranks.
 
     source: TurkuNLP 6732bc9 megatron/tokenizer/tokenizer.py, _vocab_size_with_padding
     """
@@ -92,7 +92,7 @@ class ModelConfig:
     def of(cls, arguments: Mapping[str, Any]) -> "ModelConfig":
         """From Megatron's arguments, given on the command line or read from a checkpoint.
 
-        Raises CheckpointError for sizes that no model can have and for features that this one lacks.
+        Raises CheckpointError for impossible sizes and for features that this model lacks.
         source: TurkuNLP 6732bc9 megatron/arguments.py (defaults), model/transformer.py
         (--openai-gelu is the tanh form)
         """

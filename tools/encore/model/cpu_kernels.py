@@ -1,7 +1,8 @@
 """Dropout and causal attention for CPUs, where torch has no fused kernel with dropout.
 
-torch draws dropout masks on a CPU one float at a time and, with dropout, computes attention over the whole square
-of scores. Here 16 random bits decide each element, and each block of queries meets only the keys up to its own end.
+torch draws dropout masks on a CPU one float at a time and, with dropout, computes attention over
+the whole square of scores. Here 16 random bits decide each element, and each block of queries
+meets only the keys up to its own end.
 """
 
 import math
@@ -11,23 +12,36 @@ import torch
 from torch import Tensor
 
 _QUERY_BLOCK = 64
+# values of the 16 random bits that decide an element
 _LEVELS = 1 << 16
 
 
-def drop_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
-    """A bool mask that is True where an element is dropped, and the factor that keeps the expectation.
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    """Attention with dropout; all (batch·heads, sequence, channels), on the CPU."""
+    context: Tensor = CausalAttention.apply(q, k, v, dropout)  # type: ignore[no-untyped-call]
+    return context
 
-    Random bits come from torch's default CPU generator. The probability is rounded to 1/65536 and the factor
-    belongs to the rounded one.
+
+def dropout_add(x: Tensor, residual: Tensor, dropout: float) -> Tensor:
+    """residual + dropout(x), written over x; any equal shape, on the CPU."""
+    total: Tensor = DropoutAdd.apply(x, residual, dropout)  # type: ignore[no-untyped-call]
+    return total
+
+
+def drop_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
+    """A bool mask, True where an element is dropped, and the factor that keeps the expectation.
+
+    Random bits come from torch's default CPU generator. The probability is rounded to 1/65536 and
+    the factor belongs to the rounded one.
     """
     count = math.prod(shape)
-    dropped = round(probability * _LEVELS)
-    bits = (
-        torch.empty((count + 3) // 4, dtype=torch.int64)
-        .random_(-(2**63), None)
-        .view(torch.int16)[:count]
-    )
-    return (bits < dropped - _LEVELS // 2).view(shape), _LEVELS / (_LEVELS - dropped)
+    drop_levels = round(probability * _LEVELS)
+    # four elements to a draw of 64 bits
+    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    bits = draws.view(torch.int16)[:count]
+    # as int16 the bits begin at -32768
+    mask = (bits < drop_levels - _LEVELS // 2).view(shape)
+    return mask, _LEVELS / (_LEVELS - drop_levels)
 
 
 class DropoutAdd(torch.autograd.Function):
@@ -47,13 +61,17 @@ class DropoutAdd(torch.autograd.Function):
 
 
 class CausalAttention(torch.autograd.Function):
-    """softmax(q·kᵀ/√channels, causal) with dropout, times v; each (batch·heads, sequence, channels)."""
+    """softmax(q·kᵀ/√channels, causal) with dropout, times v.
+
+    All are (batch·heads, sequence, channels).
+    """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, probability: float) -> Tensor:
-        """Returns (batch·heads, sequence, channels); keeps the probabilities of each query block."""
+        """Returns (batch·heads, sequence, channels); saves the weights of each query block."""
         length, channels = q.shape[1:]
-        ctx.blocks, output = [], torch.empty_like(v)
+        output = torch.empty_like(v)
+        ctx.blocks = []
         future = torch.full((_QUERY_BLOCK, _QUERY_BLOCK), -math.inf).triu_(1)
         for start in range(0, length, _QUERY_BLOCK):
             end = min(start + _QUERY_BLOCK, length)
@@ -72,19 +90,19 @@ class CausalAttention(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         """Gradients of q, k, v, block by block."""
         q, k, v = ctx.saved_tensors
-        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        dq = torch.empty_like(q)
+        dk = torch.zeros_like(k)
+        dv = torch.zeros_like(v)
+        root = q.shape[-1] ** -0.5
         for start, end, weights, drop in ctx.blocks:
             block = gradient[:, start:end]
             dropped = (weights * ctx.scale).masked_fill_(drop, 0.0)
             dv[:, :end].baddbmm_(dropped.transpose(1, 2), block)
-            dweights = (
-                torch.bmm(block, v[:, :end].transpose(1, 2), out=dropped)
-                .mul_(ctx.scale)
-                .masked_fill_(drop, 0.0)
-            )
-            dscores = torch._softmax_backward_data(dweights, weights, -1, weights.dtype).mul_(
-                q.shape[-1] ** -0.5
-            )
+            # `dropped` is no longer needed: the next product goes into its memory
+            dweights = torch.bmm(block, v[:, :end].transpose(1, 2), out=dropped)
+            dweights.mul_(ctx.scale).masked_fill_(drop, 0.0)
+            dscores = torch._softmax_backward_data(dweights, weights, -1, weights.dtype)
+            dscores.mul_(root)
             torch.bmm(dscores, k[:, :end], out=dq[:, start:end])
             dk[:, :end].baddbmm_(dscores.transpose(1, 2), q[:, start:end])
         return dq, dk, dv, None

@@ -1,6 +1,7 @@
-"""Megatron's GPT: learned positions, pre-layernorm blocks, biases, tanh GELU, tied padded embedding.
+"""Megatron's GPT: learned positions, pre-layernorm, biases, tanh GELU, tied padded embedding.
 
-Modules bear Megatron's names, so that a module's state dict is a layer file of a Megatron-DeepSpeed checkpoint.
+Attributes bear Megatron's names, so that a module's state dict is a layer file of a
+Megatron-DeepSpeed checkpoint.
 source: TurkuNLP 6732bc9 megatron/model/{transformer,language_model,gpt_model,fused_bias_gelu}.py
 """
 
@@ -14,20 +15,22 @@ from torch.utils.checkpoint import checkpoint
 
 from encore.errors import CheckpointError
 from encore.model.config import HINT, ModelConfig, layer_numbers
-from encore.model.cpu_kernels import CausalAttention, DropoutAdd
-from encore.model.loss import ProjectedCrossEntropy
+from encore.model.cpu_kernels import causal_attention, dropout_add
+from encore.model.loss import projected_cross_entropy
+
+_FEED_RESIDUAL = ("self_attention.dense.weight", "mlp.dense_4h_to_h.weight")
 
 
 class SelfAttention(nn.Module):
-    """Causal self-attention; the fused projection holds query, key and value of one head side by side."""
+    """Causal self-attention; the fused projection has query, key and value head by head."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads, self.channels = config.num_attention_heads, config.kv_channels
+        self.heads = config.num_attention_heads
+        self.channels = config.kv_channels
         self.dropout = config.attention_dropout
-        inner = self.heads * self.channels
-        self.query_key_value = nn.Linear(config.hidden_size, 3 * inner)
-        self.dense = nn.Linear(inner, config.hidden_size)
+        self.query_key_value = nn.Linear(config.hidden_size, 3 * config.attention_size)
+        self.dense = nn.Linear(config.attention_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (batch, sequence, hidden) → the same shape."""
@@ -35,16 +38,18 @@ class SelfAttention(nn.Module):
         fused = self.query_key_value(x).view(batch, length, self.heads, 3, self.channels)
         q, k, v = fused.permute(3, 0, 2, 1, 4)
         if self.training and self.dropout and x.device.type == "cpu":
-            rows = (t.reshape(batch * self.heads, length, self.channels) for t in (q, k, v))
-            context = CausalAttention.apply(*rows, self.dropout).view(
-                batch, self.heads, length, self.channels
+            shape = (batch * self.heads, length, self.channels)
+            context = causal_attention(
+                q.reshape(shape), k.reshape(shape), v.reshape(shape), self.dropout
             )
+            context = context.view(batch, self.heads, length, self.channels)
         else:
             dropout = self.dropout if self.training else 0.0
             context = functional.scaled_dot_product_attention(
                 q, k, v, dropout_p=dropout, is_causal=True
             )
-        return self.dense(context.transpose(1, 2).reshape(batch, length, -1))
+        output: Tensor = self.dense(context.transpose(1, 2).reshape(batch, length, -1))
+        return output
 
 
 class MLP(nn.Module):
@@ -58,10 +63,12 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (batch, sequence, hidden) → the same shape."""
-        return self.dense_4h_to_h(functional.gelu(self.dense_h_to_4h(x), approximate=self.gelu))
+        wide = functional.gelu(self.dense_h_to_4h(x), approximate=self.gelu)
+        output: Tensor = self.dense_4h_to_h(wide)
+        return output
 
 
-class Block(nn.Module):
+class TransformerLayer(nn.Module):
     """One transformer layer, normalised before each of its two halves."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -79,7 +86,7 @@ class Block(nn.Module):
 
     def _add(self, x: Tensor, residual: Tensor) -> Tensor:
         if self.training and self.dropout and x.device.type == "cpu":
-            return DropoutAdd.apply(x, residual, self.dropout)
+            return dropout_add(x, residual, self.dropout)
         return residual + functional.dropout(x, self.dropout, self.training)
 
 
@@ -105,35 +112,36 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = Embedding(config)
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_layers))
         self.final_layernorm = nn.LayerNorm(config.hidden_size, config.layernorm_epsilon)
 
     def forward(self, tokens: Tensor, labels: Tensor | None = None) -> Tensor:
-        """tokens, labels (batch, sequence) → logits (batch, sequence, padded vocabulary) or a scalar loss."""
+        """tokens, labels (batch, sequence) → logits (batch, sequence, padded vocabulary).
+
+        With labels: a scalar, the loss.
+        """
         x = self.embedding(tokens)
+        recomputes = self.config.checkpoint_activations and self.training
         step = self.config.checkpoint_num_layers
         for start in range(0, len(self.layers), step):
-            run = nn.Sequential(*self.layers[start : start + step])
-            x = checkpoint(run, x, use_reentrant=False) if self._recomputes() else run(x)
+            layers = nn.Sequential(*self.layers[start : start + step])
+            x = checkpoint(layers, x, use_reentrant=False) if recomputes else layers(x)
         x = self.final_layernorm(x)
+        words = self.embedding.word_embeddings.weight
         if labels is None:
-            return functional.linear(x, self.embedding.word_embeddings.weight)
-        return ProjectedCrossEntropy.apply(
-            x.flatten(0, 1), self.embedding.word_embeddings.weight, labels.flatten()
-        )
-
-    def _recomputes(self) -> bool:
-        return self.config.checkpoint_activations and self.training
+            return functional.linear(x, words)
+        return projected_cross_entropy(x.flatten(0, 1), words, labels.flatten())
 
     @classmethod
     def empty(cls, config: ModelConfig) -> "GPT":
-        """A model on the CPU whose weights are yet to be filled in or drawn."""
+        """A model on the CPU whose weights are to be filled in or drawn."""
+        # torch's own initialisation would draw, and then be thrown away: seconds for a large model
         with torch.device("meta"):
             model = cls(config)
         return model.to_empty(device="cpu")
 
     def fill(self, layers: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Take weights by layer number; raises CheckpointError where they do not fit exactly."""
+        """Copy weights by layer number; raises CheckpointError where they do not fit exactly."""
         modules = self.layer_modules()
         if set(layers) != set(modules):
             raise CheckpointError(
@@ -149,17 +157,21 @@ class GPT(nn.Module):
                 ) from None
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw weights as Megatron does: N(0, std), for the layers that feed the residual std/√(2·layers); biases 0."""
+        """Draw weights as Megatron does: matrices from N(0, std), biases 0, layernorm weights 1.
+
+        Matrices that feed the residual have std / √(2 · layers).
+        """
         std = self.config.init_method_std
+        residual_scale = 1 / math.sqrt(2 * self.config.num_layers)
         for name, parameter in self.named_parameters():
-            if parameter.ndim == 2:
-                feeds_residual = name.endswith(
-                    ("self_attention.dense.weight", "dense_4h_to_h.weight")
-                )
-                scale = 1 / math.sqrt(2 * self.config.num_layers) if feeds_residual else 1.0
-                nn.init.normal_(parameter, std=std * scale, generator=generator)
+            if name.endswith(_FEED_RESIDUAL):
+                nn.init.normal_(parameter, std=std * residual_scale, generator=generator)
+            elif parameter.ndim == 2:
+                nn.init.normal_(parameter, std=std, generator=generator)
+            elif "layernorm.weight" in name:
+                nn.init.ones_(parameter)
             else:
-                nn.init.constant_(parameter, 1.0 if "layernorm.weight" in name else 0.0)
+                nn.init.zeros_(parameter)
 
     def layer_modules(self) -> dict[int, nn.Module]:
         """The modules that have weights, under Megatron-DeepSpeed's layer numbers."""
