@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-_TOOLS = Path(__file__).resolve().parents[2] / "tools"
+_ROOT = Path(__file__).resolve().parents[2]
 _WARM_UP, _STEPS, _ROUNDS = 3, 8, 2
 
 # hidden size, layers, heads, sequence length, vocabulary, batch
@@ -36,10 +36,12 @@ Size = tuple[int, int, int, int, int, int]
 
 def ours(size: Size, bf16: bool, deepspeed: bool = False) -> list[float]:
     """When each step of the built-in trainer ended."""
-    sys.path.insert(0, str(_TOOLS))
+    sys.path[:0] = [str(_ROOT / "tools"), str(_ROOT / "tests")]
     import numpy as np
+    import pretrain_gpt
     from encore.tokens.indexed import IndexedWriter
     from encore.train import arguments, loop
+    from helpers.trainer_lines import trainer_log
 
     hidden, layers, heads, length, vocabulary, batch = size
     ends: list[float] = []
@@ -60,10 +62,11 @@ def ours(size: Size, bf16: bool, deepspeed: bool = False) -> list[float]:
         argv += (
             ["--deepspeed", "--deepspeed_config", f"{folder}/deepspeed.json"] if deepspeed else []
         )
-        args = arguments.parse(arguments.build_parser(None), argv + ["--bf16"] * bf16, 1)
-        loop.pretrain(
-            args, time.monotonic(), loop.Talk(lambda line: ends.append(time.perf_counter()), print)
-        )
+        if bf16:
+            argv.append("--bf16")
+        args = arguments.parse(pretrain_gpt.build_parser(), argv, 1)
+        with trainer_log(lambda line: ends.append(time.perf_counter())):
+            loop.pretrain(args, time.monotonic())
     return ends
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pretrain_gpt
 import pytest
 import torch
 from encore.checkpoints import file_names, generate, megatron_reader, torch_file
@@ -107,7 +108,7 @@ def test_sampling_and_resuming_read_older_versions(
     expected = generate.load(genuine.path)(tokens)
     assert torch.equal(generate.load(step)(tokens), expected)
     argv = line(tmp_path, load=tmp_path, finetune=True)
-    args = arguments.parse(arguments.build_parser(None), argv, world_size=1)
+    args = arguments.parse(pretrain_gpt.build_parser(), argv, world_size=1)
     alone = World(rank=0, size=1, device=torch.device("cpu"))
     resumed = state.start(args, alone, step, None)
     assert torch.equal(resumed.model.eval()(tokens), expected)

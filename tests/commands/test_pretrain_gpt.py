@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from encore.checkpoints import model_states, step_folder, torch_file
 from encore.errors import CheckpointError, DataError, OutputError, UsageError
 from encore.train import arguments, loop
-from helpers.trainer_lines import TINY, line, with_deepspeed
+from helpers.trainer_lines import TINY, line, trainer_log, with_deepspeed
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -82,17 +83,10 @@ def one_thread() -> Iterator[None]:
 
 
 def train(argv: list[str], on_line: Callable[[str], None] = lambda text: None) -> list[str]:
-    """Run in this process; all lines that it says, warnings marked."""
-    lines: list[str] = []
-
-    def say(text: str) -> None:
-        lines.append(text)
-        on_line(text)
-
-    import time
-
-    args = arguments.parse(arguments.build_parser(None), argv, 1)
-    loop.pretrain(args, time.monotonic(), loop.Talk(say, lambda text: say(f"warning: {text}")))
+    """Train in this process; all lines that the trainer logs, warnings marked."""
+    args = arguments.parse(pretrain_gpt.build_parser(), argv, 1)
+    with trainer_log(on_line) as lines:
+        loop.pretrain(args, time.monotonic())
     return lines
 
 

@@ -4,40 +4,25 @@ import argparse
 import json
 from pathlib import Path
 
+import pretrain_gpt
 import pytest
 from encore.checkpoints import model_states
 from encore.errors import DataError, EncoreError, UnknownNameError, UsageError
 from encore.registry.trainers import load_trainers
 from encore.train import arguments
+from helpers.trainer_lines import GENUINE, TINY, change, genuine_arguments
 from hypothesis import given
 from hypothesis import strategies as st
-
-TINY = Path(__file__).resolve().parents[1] / "data" / "megatron_tiny"
-GENUINE = (TINY / "tp1" / "args.txt").read_text().split()
-FILES = {"--vocab-file": TINY / "vocab.json", "--merge-file": TINY / "merges.txt"}
 
 
 def line(**changes: object) -> list[str]:
     """The genuine command line with some arguments set, added, or (None) removed."""
-    values: dict[str, list[str]] = {}
-    for text in GENUINE:
-        if text.startswith("--"):
-            current = values.setdefault(text, [])
-        else:
-            current.append(text)
-    values |= {name: [str(path)] for name, path in FILES.items()}
-    for name, value in changes.items():
-        option = next(
-            (o for o in values if o.replace("-", "_") == f"__{name}"), f"--{name.replace('_', '-')}"
-        )
-        values[option] = [] if value is True else str(value).split()
-        if value is None:
-            del values[option]
-    return [text for option, given_ in values.items() for text in (option, *given_)]
+    files = {"vocab_file": TINY / "vocab.json", "merge_file": TINY / "merges.txt"}
+    return change(genuine_arguments(), **files | changes)
 
 
 def parse(argv: list[str], world_size: int = 2) -> argparse.Namespace:
-    return arguments.parse(arguments.build_parser("doc"), argv, world_size)
+    return arguments.parse(pretrain_gpt.build_parser(), argv, world_size)
 
 
 def test_the_genuine_command_line_means_what_megatron_stored() -> None:
@@ -72,8 +57,7 @@ def test_the_genuine_command_line_means_what_megatron_stored() -> None:
 
 def test_every_argument_of_megatrons_is_honoured_or_refused_as_such() -> None:
     pin = load_trainers()["turkunlp"].commits["causal"]
-    parser = arguments.build_parser(None)
-    honoured = set(parser._option_string_actions)
+    honoured = set(pretrain_gpt.build_parser()._option_string_actions)
     refused = (pin.with_value | pin.without_value) - honoured
     assert len(refused) > 100
     for option in refused:
@@ -109,11 +93,11 @@ def test_an_unknown_argument_gets_the_nearest() -> None:
         ({"train_samples": 7}, "--train-samples 7 is less than one step of 8"),
         ({"save_interval": None}, "--save needs --save-interval"),
         ({"save_interval": 0}, "--save-interval 0 must be above zero"),
-        ({"attention_dropout": 1}, "--attention-dropout must be at least 0 and below 1"),
+        ({"attention_dropout": 1}, "--attention-dropout 1.0 must be at least 0 and below 1"),
         ({"tensor_model_parallel_size": 2}, "--tensor-model-parallel-size"),
         ({"zero_stage": 3}, "--zero-stage"),
         ({"eval_only": "False"}, "would be read as true by Megatron"),
-        ({"eval_iters": -1}, "--eval-iters must be zero or more"),
+        ({"eval_iters": -1}, "--eval-iters -1 must be zero or more"),
         ({"lr": "fast"}, "--lr"),
         ({"position_embedding_type": "alibi"}, "--position-embedding-type"),
         ({"deepspeed_config": None}, "--deepspeed and --deepspeed_config go together"),
@@ -156,7 +140,7 @@ def test_the_vocabulary_is_padded_to_the_next_multiple(size: int, multiple: int)
     args = argparse.Namespace(
         vocab_size=size, make_vocab_size_divisible_by=multiple, pad_vocab_size_to=None
     )
-    padded = arguments.padded(args)
+    padded = arguments.padded_vocab_size(args)
     assert size <= padded < size + multiple and padded % multiple == 0
 
 

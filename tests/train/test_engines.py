@@ -17,8 +17,8 @@ SETTINGS = Hyperparameters(lr=1e-2, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.
 
 @pytest.fixture(scope="module", autouse=True)
 def alone() -> Iterator[World]:
-    with world.joined(None, group_even_alone=True) as joined:
-        yield joined
+    with world.process_group(None, group_even_alone=True) as group:
+        yield group
 
 
 def model(dtype: torch.dtype = torch.float32) -> GPT:

@@ -1,37 +1,42 @@
 """Log lines and TensorBoard tags are those of the genuine run."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import pretrain_gpt
 import pytest
 import torch
 from encore.errors import EncoreError
 from encore.train import arguments
-from encore.train.logs import Logs, Progress, Step
+from encore.train.logs import Logs, Progress, StepResult
+from helpers.trainer_lines import TINY, change, genuine_arguments, trainer_log
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-TINY = Path(__file__).resolve().parents[1] / "data" / "megatron_tiny"
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    with trainer_log() as lines:
+        yield lines
 
 
-def logs(tmp_path: Path, log_interval: int = 1) -> tuple[Logs, list[str]]:
-    argv = (TINY / "tp1" / "args.txt").read_text().split()
-    argv[argv.index("vocab.json")], argv[argv.index("merges.txt")] = (
-        str(TINY / "vocab.json"),
-        str(TINY / "merges.txt"),
+def logs(tmp_path: Path, log_interval: int = 1) -> Logs:
+    argv = change(
+        genuine_arguments(),
+        vocab_file=TINY / "vocab.json",
+        merge_file=TINY / "merges.txt",
+        tensorboard_dir=tmp_path / "tensorboard",
+        log_interval=log_interval,
     )
-    argv[argv.index("tensorboard")] = str(tmp_path / "tensorboard")
-    argv[argv.index("--log-interval") + 1] = str(log_interval)
-    lines: list[str] = []
-    args = arguments.parse(arguments.build_parser(None), argv, 2)
-    return Logs(args, 25_000, lines.append), lines
+    return Logs(arguments.parse(pretrain_gpt.build_parser(), argv, 2), 25_000)
 
 
-def step(loss: float = 8.5) -> Step:
-    return Step(torch.tensor(loss), torch.tensor(1.3), 1e-3)
+def result(loss: float = 8.5) -> StepResult:
+    return StepResult(torch.tensor(loss), torch.tensor(1.3), 1e-3)
 
 
 def skeleton(line: str) -> str:
-    """A line with its digits blotted out, and blanks and digits that depend on a number's size left out."""
+    """A line with its digits blotted out, without the blanks and digits that depend on a number's size."""
     return re.sub(r" +9+", " 9", re.sub(r"\d", "9", line))
 
 
@@ -41,10 +46,10 @@ def tags(folder: Path) -> set[str]:
     return {*events.Tags()["scalars"], *events.Tags()["tensors"]}
 
 
-def test_lines_and_tags_are_the_genuine_runs(tmp_path: Path) -> None:
-    ours, lines = logs(tmp_path)
+def test_lines_and_tags_are_the_genuine_runs(tmp_path: Path, lines: list[str]) -> None:
+    ours = logs(tmp_path)
     ours.start(Progress())
-    ours.step(step(), Progress(1, 8, 0))
+    ours.step(result(), Progress(1, 8, 0))
     ours.validation("valid", "iteration 20", 7.97, Progress(20, 160, 16))
     ours.validation("valid", "the end of training for val data", 7.9, Progress(20, 160, 32))
     ours.close()
@@ -61,10 +66,10 @@ def test_lines_and_tags_are_the_genuine_runs(tmp_path: Path) -> None:
     assert found - expected == {"vocab_size/text_summary", "dump_samples/text_summary"}
 
 
-def test_a_line_gives_the_mean_since_the_last(tmp_path: Path) -> None:
-    ours, lines = logs(tmp_path, log_interval=2)
+def test_a_line_gives_the_mean_since_the_last(tmp_path: Path, lines: list[str]) -> None:
+    ours = logs(tmp_path, log_interval=2)
     for iteration, loss in enumerate((1.0, 2.0, 3.0, 5.0), start=1):
-        ours.step(step(loss), Progress(iteration, 8 * iteration, 0))
+        ours.step(result(loss), Progress(iteration, 8 * iteration, 0))
     ours.close()
     assert [re.findall(r"lm loss: (\S+)", line) for line in lines] == [
         ["1.500000E+00"],
@@ -74,16 +79,16 @@ def test_a_line_gives_the_mean_since_the_last(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_ends_the_run(bad: float, tmp_path: Path) -> None:
-    ours, _ = logs(tmp_path, log_interval=3)
-    ours.step(step(bad), Progress(1, 8, 0))
-    ours.step(step(), Progress(2, 16, 0))
+    ours = logs(tmp_path, log_interval=3)
+    ours.step(result(bad), Progress(1, 8, 0))
+    ours.step(result(), Progress(2, 16, 0))
     with pytest.raises(EncoreError, match="not a finite number"):
-        ours.step(step(), Progress(3, 24, 0))
+        ours.step(result(), Progress(3, 24, 0))
     with pytest.raises(EncoreError, match="not a finite number"):
         ours.check()
 
 
 def test_the_flop_estimate_is_megatrons(tmp_path: Path) -> None:
-    ours, _ = logs(tmp_path)
+    ours = logs(tmp_path)
     flops = 24 * 3 * 8 * 64 * 2 * 32**2 * (1 + 64 / (6 * 32) + 5120 / (16 * 2 * 32))
     assert ours.teraflops(0.5) == pytest.approx(flops / 0.5 / 2 / 1e12)

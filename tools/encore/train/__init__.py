@@ -1,1 +1,1 @@
-"""The built-in trainer: the same command line, data order, model and checkpoints as Megatron-DeepSpeed."""
+"""The built-in trainer: Megatron-DeepSpeed's command line, data order, model and checkpoints."""

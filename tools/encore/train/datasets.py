@@ -1,4 +1,4 @@
-"""The datasets of a run: what its data-path files name, built for as many samples as its arguments ask for."""
+"""A run's datasets: what its data-path files name, for as many samples as its arguments need."""
 
 import argparse
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Datasets:
 
 
 def build(args: argparse.Namespace) -> Datasets:
-    """Raises DataError where a file or corpus is not what it should be."""
+    """Raises DataError where a data-path file or corpus is missing or damaged."""
     counts = samples.sample_counts(
         args.train_samples, args.global_batch_size, args.eval_interval, args.eval_iters
     )
@@ -30,9 +30,8 @@ def build(args: argparse.Namespace) -> Datasets:
     def named(path: Path | None, n_samples: int) -> Named:
         if path is None or n_samples == 0:
             return []
-        return samples.build_valid(
-            data_paths.read(path), n_samples, args.seq_length, args.seed, args.vocab_size
-        )
+        groups = data_paths.read(path)
+        return samples.build_valid(groups, n_samples, args.seq_length, args.seed, args.vocab_size)
 
     groups = data_paths.read(args.train_weighted_split_paths_path, one_group=True)
     return Datasets(
@@ -43,12 +42,15 @@ def build(args: argparse.Namespace) -> Datasets:
 
 
 def dump(args: argparse.Namespace) -> tuple[int, Path]:
-    """Write what --dump-samples asks for; returns the number of samples and the file."""
-    text, path = args.dump_samples[0], Path(args.dump_samples[1])
+    """Write the file of --dump-samples; returns the number of samples and the file."""
+    text, name = args.dump_samples
+    path = Path(name)
     if not text.isdigit() or path.suffix != ".npz":
         raise UsageError(
-            f"--dump-samples {text} {path} is not a number and a .npz file", "write 8 samples.npz"
+            f"--dump-samples {text} {path} is not a number and a .npz file",
+            "for example: --dump-samples 8 samples.npz",
         )
-    built = build(args)
-    samples.dump(path, int(text), built.train, built.valid)
-    return int(text), path
+    count = int(text)
+    data = build(args)
+    samples.dump(path, count, data.train, data.valid)
+    return count, path

@@ -1,23 +1,27 @@
 """The optimizer step, twice: plain torch, and DeepSpeed where the command line asks for it.
 
-Both hold weights in the model's precision and a master copy in fp32, accumulate gradients over micro-batches, average
-them over the processes, clip them by their global norm and apply AdamW: without decay on biases and layer norms.
-source: TurkuNLP 6732bc9 megatron/optimizer/__init__.py (parameter groups; apex FusedAdam's default is AdamW)
+Both hold weights in the model's precision and a master copy in fp32, accumulate gradients over
+micro-batches, average them over the processes, clip them by their global norm and apply AdamW:
+without decay on biases and layer norms.
+source: TurkuNLP 6732bc9 megatron/optimizer/__init__.py (parameter groups; apex FusedAdam's default
+is AdamW)
 """
 
 import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from encore.model.gpt import GPT
 from encore.train.world import World
+
+_SAVED_KEYS = ("base_optimizer_state", "single_partition_of_fp32_groups")
 
 
 @dataclass(frozen=True)
@@ -32,48 +36,61 @@ class Hyperparameters:
 
 
 class Engine(Protocol):
-    """What the loop needs of an optimizer; `partitions` is the number of files that its state takes."""
+    """What the loop needs of an optimizer; `partitions` is the number of files of its state."""
 
     name: str
     partitions: int
 
     def step(self, batches: Iterable[Tensor], count: int, lr: float) -> tuple[Tensor, Tensor]:
-        """Train on `count` micro-batches, int64 (micro_batch, sequence + 1); this rank's mean loss, gradient norm."""
+        """Train on `count` micro-batches, each int64 (micro_batch, sequence_length + 1).
+
+        Returns two scalars: this rank's mean loss, and the gradient norm before clipping.
+        """
 
     def state(self) -> dict[str, Any]:
         """This rank's part of the state: tensors and plain values."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
+        """Continue from a state."""
 
 
-class _Flat:
-    """Parameters as views of one fp32 tensor, so that the optimizer, the norm and the reduction see a single one."""
+class _FlatParameters:
+    """Parameters as views of one fp32 tensor, with one tensor of gradients.
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
+    The optimizer, the norm and the reduction then work on a single tensor each.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = parameters
         self.master = torch.cat([p.detach().flatten().float() for p in parameters])
-        self.master.grad = torch.zeros_like(self.master)
-        sizes = [p.numel() for p in parameters]
-        self.views = [
-            v.view_as(p) for v, p in zip(self.master.split(sizes), parameters, strict=True)
-        ]
-        for p, weights, gradient in zip(
-            parameters, self.views, self.master.grad.split(sizes), strict=True
-        ):
-            if p.dtype == torch.float32:
-                p.data, p.grad = weights, gradient.view_as(p)
+        self.gradient = torch.zeros_like(self.master)
+        self.master.grad = self.gradient
+        self.views: list[Tensor] = []
+        start = 0
+        for parameter in parameters:
+            span = slice(start, start + parameter.numel())
+            start = span.stop
+            weights = self.master[span].view_as(parameter)
+            gradient = self.gradient[span].view_as(parameter)
+            self.views.append(weights)
+            if parameter.dtype == torch.float32:
+                parameter.data = weights
+                parameter.grad = gradient
             else:
-                p.register_post_accumulate_grad_hook(_accumulate_into(gradient.view_as(p)))
+                # autograd would accumulate micro-batches in bf16 and lose small gradients
+                parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]  # torch's
+                    _accumulate_into(gradient)
+                )
 
-    def spread(self) -> None:
-        """Bring the master weights to parameters of a lower precision."""
+    def update_parameters(self) -> None:
+        """Copy the master weights into parameters of a lower precision."""
         if self.parameters[0].dtype != torch.float32:
             torch._foreach_copy_(list(self.parameters), self.views)
 
 
-def _accumulate_into(total: Tensor) -> Any:
+def _accumulate_into(total: Tensor) -> Callable[[Tensor], None]:
     def hook(parameter: Tensor) -> None:
+        assert parameter.grad is not None
         total.add_(parameter.grad)
         parameter.grad = None
 
@@ -81,19 +98,26 @@ def _accumulate_into(total: Tensor) -> Any:
 
 
 class TorchEngine:
-    """AdamW over two flat tensors, those that decay and those that do not; every rank holds all of the state."""
+    """AdamW over two flat tensors, one that decays and one that does not.
+
+    Every rank holds all of the state.
+    """
 
     name = "torch"
     partitions = 1
 
     def __init__(self, model: GPT, hyperparameters: Hyperparameters, world: World) -> None:
-        self._model, self._clip, self._world = model, hyperparameters.clip_grad, world
-        self._flats = [_Flat(group) for group in _groups(model)]
-        self._optimizer = _adamw([[flat.master] for flat in self._flats], hyperparameters)
+        self._model = model
+        self._clip = hyperparameters.clip_grad
+        self._world = world
+        decaying, others = _groups(model)
+        self._flats = [_FlatParameters(decaying), _FlatParameters(others)]
+        masters = [flat.master for flat in self._flats]
+        self._optimizer = _adamw(masters[:1], masters[1:], hyperparameters)
 
     def step(self, batches: Iterable[Tensor], count: int, lr: float) -> tuple[Tensor, Tensor]:
         """See Engine."""
-        gradients = [flat.master.grad for flat in self._flats]
+        gradients = [flat.gradient for flat in self._flats]
         torch._foreach_zero_(gradients)
         total = torch.zeros((), device=self._world.device)
         for batch in batches:
@@ -102,39 +126,37 @@ class TorchEngine:
             total += loss.detach()
         for gradient in gradients:
             self._world.mean_(gradient)
-        norm = torch.linalg.vector_norm(
-            torch.stack([torch.linalg.vector_norm(g) for g in gradients])
-        )
+        norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
+        norm = torch.linalg.vector_norm(torch.stack(norms))
         if self._clip:
             torch._foreach_mul_(gradients, (self._clip / (norm + 1e-6)).clamp(max=1.0))
         _set_rate(self._optimizer, lr)
         with torch.no_grad():
             self._optimizer.step()
             for flat in self._flats:
-                flat.spread()
+                flat.update_parameters()
         return total / count, norm
 
     def state(self) -> dict[str, Any]:
         """See Engine; keys as DeepSpeed's."""
         masters = [flat.master.detach() for flat in self._flats]
-        return {
-            "base_optimizer_state": self._optimizer.state_dict(),
-            "single_partition_of_fp32_groups": masters,
-        }
+        return dict(zip(_SAVED_KEYS, (self._optimizer.state_dict(), masters), strict=True))
 
     def restore(self, state: dict[str, Any]) -> None:
         """See Engine."""
-        self._optimizer.load_state_dict(state["base_optimizer_state"])
+        optimizer_state, masters = (state[key] for key in _SAVED_KEYS)
+        self._optimizer.load_state_dict(optimizer_state)
         with torch.no_grad():
-            for flat, master in zip(
-                self._flats, state["single_partition_of_fp32_groups"], strict=True
-            ):
+            for flat, master in zip(self._flats, masters, strict=True):
                 flat.master.copy_(master)
-                flat.spread()
+                flat.update_parameters()
 
 
 class DeepSpeedEngine:
-    """DeepSpeed's engine, configured by its own file; each rank holds its part of the state (ZeRO stage 1)."""
+    """DeepSpeed's engine, configured by its own file; each rank holds its part of the state.
+
+    ZeRO stage 1: the optimizer's state is partitioned, weights and gradients are not.
+    """
 
     name = "deepspeed"
 
@@ -146,18 +168,22 @@ class DeepSpeedEngine:
         configuration: dict[str, Any],
     ) -> None:
         if world.device.type == "cpu":
-            os.environ.setdefault(
-                "DS_ACCELERATOR", "cpu"
-            )  # or it warns that it found nothing better
-        import deepspeed  # takes seconds, and is not needed without --deepspeed
+            # or it warns that it found nothing better
+            os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        # takes seconds, and is not needed without --deepspeed
+        import deepspeed
 
         deepspeed.utils.logger.setLevel(logging.WARNING)
-        # its shared-memory reduction would be compiled here, by whatever compiler the machine has; gloo does it, too
+        # its shared-memory reduction would be compiled here, by whatever compiler the machine has;
+        # gloo reduces as well
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        self.partitions, self._rank = world.size, world.rank
+        self.partitions = world.size
+        self._rank = world.rank
+        optimizer = _adamw(*_groups(model), hyperparameters)
+        # stdout is the trainer's log, which programs read
         with contextlib.redirect_stdout(sys.stderr):
             self._engine, *_ = deepspeed.initialize(
-                model=model, optimizer=_adamw(_groups(model), hyperparameters), config=configuration
+                model=model, optimizer=optimizer, config=configuration
             )
 
     def step(self, batches: Iterable[Tensor], count: int, lr: float) -> tuple[Tensor, Tensor]:
@@ -167,6 +193,7 @@ class DeepSpeedEngine:
         for batch in batches:
             loss = self._engine(batch[:, :-1], batch[:, 1:])
             self._engine.backward(loss)
+            # only the last micro-batch of a global batch makes it change the weights
             self._engine.step()
             total += loss.detach()
         return total / count, torch.as_tensor(self._engine.get_global_grad_norm())
@@ -174,35 +201,37 @@ class DeepSpeedEngine:
     def state(self) -> dict[str, Any]:
         """See Engine."""
         state = self._engine.optimizer.state_dict()
-        kept = (
-            "base_optimizer_state",
-            "single_partition_of_fp32_groups",
-        )  # the rest follows from the configuration
-        return {key: state[key] for key in kept}
+        # the rest follows from the configuration
+        return {key: state[key] for key in _SAVED_KEYS}
 
     def restore(self, state: dict[str, Any]) -> None:
         """See Engine."""
         optimizer = self._engine.optimizer
-        own: list[dict[str, Any]] = [{} for _ in range(self.partitions)]
-        own[self._rank] = optimizer.state_dict() | state
+        # it indexes the states of all ranks by rank, and reads its own alone
+        states: list[dict[str, Any]] = [{} for _ in range(self.partitions)]
+        states[self._rank] = optimizer.state_dict() | state
         with contextlib.redirect_stdout(sys.stderr):
-            optimizer.load_state_dict(own, load_optimizer_states=True, load_from_fp32_weights=True)
+            optimizer.load_state_dict(
+                states, load_optimizer_states=True, load_from_fp32_weights=True
+            )
 
 
-def _groups(model: GPT) -> list[list[Tensor]]:
+def _groups(model: GPT) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters that decay, which are the matrices, and those that do not."""
     matrices = [p for p in model.parameters() if p.ndim == 2]
-    return [matrices, [p for p in model.parameters() if p.ndim != 2]]
+    vectors = [p for p in model.parameters() if p.ndim != 2]
+    return matrices, vectors
 
 
 def _adamw(
-    groups: Sequence[Sequence[Tensor]], hyperparameters: Hyperparameters
+    decaying: Sequence[Tensor], others: Sequence[Tensor], hyperparameters: Hyperparameters
 ) -> torch.optim.AdamW:
-    decays, others = groups
+    groups = [
+        {"params": decaying, "weight_decay": hyperparameters.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(
-        [
-            {"params": decays, "weight_decay": hyperparameters.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
+        groups,
         lr=hyperparameters.lr,
         betas=hyperparameters.betas,
         eps=hyperparameters.eps,

@@ -1,4 +1,4 @@
-"""Training from the first step, or the last saved one, to the last: steps, evaluations, checkpoints, exits.
+"""Training from the first step, or the last checkpoint, to the last: evaluations, saves, exits.
 
 source: TurkuNLP 6732bc9 megatron/training.py (pretrain, train, evaluate)
 """
@@ -6,8 +6,8 @@ source: TurkuNLP 6732bc9 megatron/training.py (pretrain, train, evaluate)
 import argparse
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,84 +17,79 @@ from torch import Tensor
 from encore import files
 from encore.checkpoints import step_folder
 from encore.errors import CheckpointError, DataError
-from encore.train import datasets, samples, state, world
+from encore.train import datasets, samples, state
 from encore.train.datasets import Datasets
-from encore.train.logs import Logs, Step
+from encore.train.logs import Logs, StepResult
 from encore.train.samples import Dataset
-from encore.train.state import Run
+from encore.train.state import TrainingRun
 from encore.train.stops import Stops, dated
+from encore.train.world import process_group
+
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Talk:
-    """Where the lines go: the log, and what the user should read."""
-
-    say: Callable[[str], None]
-    warn: Callable[[str], None]
-
-
-def pretrain(args: argparse.Namespace, started: float, talk: Talk) -> None:
+def pretrain(args: argparse.Namespace, started: float) -> None:
     """Train as the arguments say, to the end or to a reason to stop; both are success.
 
     started: time.monotonic() at the program's start. Raises the errors of encore.errors.
     """
     with contextlib.ExitStack() as stack:
         stops = stack.enter_context(Stops(args, started).listening())
-        joined = stack.enter_context(
-            world.joined(args.distributed_backend, group_even_alone=args.deepspeed)
-        )
-        first = joined.rank == 0
-        say, warn = (talk.say, talk.warn) if first else (_silent, _silent)
-        if words := stops.kill_switch():
-            say(dated(words))
+        world = stack.enter_context(process_group(args.distributed_backend, args.deepspeed))
+        first = world.rank == 0
+        if not first:
+            # every process logs the same; errors still come from each
+            logging.getLogger("encore.train").setLevel(logging.ERROR)
+        kill_switch = stops.kill_switch()
+        if kill_switch:
+            log.info("%s", dated(kill_switch))
             return
         configuration = state.deepspeed_configuration(args) if args.deepspeed else None
         data = datasets.build(args)
         if first and args.save:
             stack.enter_context(files.exclusive(args.save / "latest"))
-        run = state.start(args, joined, _checkpoint(args, say, warn), configuration)
-        logs = Logs(args, run.model.config.parameters_without_embeddings, say) if first else None
-        if logs:
+        run = state.start(args, world, _checkpoint_to_load(args), configuration)
+        logs = None
+        if first:
+            logs = Logs(args, run.model.config.parameters_without_embeddings)
             stack.callback(logs.close)
-        _Loop(run, data, logs, stops, say).all()
+        _Loop(run, data, logs, stops).run()
 
 
-def _silent(line: str) -> None:
-    pass
-
-
-def _checkpoint(
-    args: argparse.Namespace, say: Callable[[str], None], warn: Callable[[str], None]
-) -> Path | None:
+def _checkpoint_to_load(args: argparse.Namespace) -> Path | None:
     if args.load is None:
         return None
-    found = step_folder.newest(args.load, optimizer=not (args.finetune or args.no_load_optim))
-    for problem in found.passed_over:
-        warn(problem)
-    if found.step is None and args.load != args.save:
+    newest = step_folder.newest(args.load, optimizer=not (args.finetune or args.no_load_optim))
+    for problem in newest.passed_over:
+        log.warning("%s", problem)
+    if newest.step:
+        log.info("loading checkpoint %s", newest.step)
+        return newest.step
+    # a first start has --load and --save alike, and nothing there yet
+    if args.load != args.save:
         raise CheckpointError(
-            f"no complete checkpoint in {args.load}", "check the path, or leave --load out"
+            f"no complete checkpoint in {args.load}",
+            "give --load a folder that holds global_step folders, or leave it out to start anew",
         )
-    say(
-        f"loading checkpoint {found.step}"
-        if found.step
-        else f"no checkpoint in {args.load}: starting at step 0"
-    )
-    return found.step
+    log.info("no checkpoint in %s: starting at step 0", args.load)
+    return None
 
 
 class _Loop:
-    def __init__(
-        self, run: Run, data: Datasets, logs: Logs | None, stops: Stops, say: Callable[[str], None]
-    ) -> None:
-        self._run, self._data, self._logs, self._stops, self._say = run, data, logs, stops, say
-        args = self._args = run.args
+    def __init__(self, run: TrainingRun, data: Datasets, logs: Logs | None, stops: Stops) -> None:
+        self._run = run
+        self._args = run.args
         self._progress = run.progress
-        self._saved_at = run.progress.iteration if args.load == args.save else None
-        seen = run.progress.valid_samples // max(1, len(data.valid))
-        self._valid = {name: self._batches(dataset, seen) for name, dataset in data.valid}
+        self._data = data
+        self._logs = logs
+        self._stops = stops
+        # a finished run that is started again does not write its last checkpoint anew
+        self._saved_at = run.progress.iteration if run.args.load == run.args.save else None
+        consumed = run.progress.valid_samples // max(1, len(data.valid))
+        self._valid = {name: self._batches(dataset, consumed) for name, dataset in data.valid}
 
-    def all(self) -> None:
+    def run(self) -> None:
+        """Train, evaluate and save; after a reason to stop, only save."""
         if not self._args.eval_only and not self._train():
             return
         for name, batches in self._valid.items():
@@ -106,7 +101,8 @@ class _Loop:
 
     def _train(self) -> bool:
         """To the last step, or False after a reason to stop."""
-        args, progress = self._args, self._progress
+        args = self._args
+        progress = self._progress
         if self._logs:
             self._logs.start(progress)
         batches = self._batches(self._data.train, progress.train_samples)
@@ -117,73 +113,82 @@ class _Loop:
                     self._evaluate(name, valid, f"iteration {progress.iteration}")
             if args.save and progress.iteration % args.save_interval == 0:
                 self._save()
-            words = self._stops.reason(progress.iteration)
-            if self._run.world.any(words is not None):
+            reason = self._stops.reason(progress.iteration)
+            # a signal or the clock may reach one process a step before the others
+            if self._run.world.any(reason is not None):
                 if args.save:
                     self._save()
-                self._say(dated(words or "exiting with another process"))
+                log.info("%s", dated(reason or "exiting with another process"))
                 return False
         return True
 
     def _step(self, batches: Iterator[Tensor]) -> None:
-        args, progress, run = self._args, self._progress, self._run
-        torch.manual_seed(_step_seed(args.seed, progress.iteration, run.world.rank))
-        count = args.global_batch_size // (args.micro_batch_size * run.world.size)
+        run = self._run
+        progress = self._progress
+        torch.manual_seed(_step_seed(self._args.seed, progress.iteration, run.world.rank))
+        count = self._micro_batches_per_step()
         rate = run.schedule.rate(progress.train_samples)
         loss, norm = run.engine.step(_exactly(count, batches, "training"), count, rate)
         progress.iteration += 1
-        progress.train_samples += args.global_batch_size
+        progress.train_samples += self._args.global_batch_size
         run.world.mean_(loss)
         if self._logs:
-            self._logs.step(Step(loss, norm, run.schedule.rate(progress.train_samples)), progress)
+            next_rate = run.schedule.rate(progress.train_samples)
+            self._logs.step(StepResult(loss, norm, next_rate), progress)
+
+    def _micro_batches_per_step(self) -> int:
+        """Micro-batches that this process takes for one global batch."""
+        samples_per_pass: int = self._args.micro_batch_size * self._run.world.size
+        batch: int = self._args.global_batch_size
+        return batch // samples_per_pass
 
     @torch.no_grad()
     def _evaluate(self, name: str, batches: Iterator[Tensor], where: str) -> None:
-        args, run = self._args, self._run
-        count = args.eval_iters * (
-            args.global_batch_size // (args.micro_batch_size * run.world.size)
-        )
+        run = self._run
+        count = self._args.eval_iters * self._micro_batches_per_step()
         run.model.eval()
         total = torch.zeros((), device=run.world.device)
         for batch in _exactly(count, batches, name):
             total += run.model(batch[:, :-1], batch[:, 1:])
         run.model.train()
-        self._progress.valid_samples += args.eval_iters * args.global_batch_size
+        self._progress.valid_samples += self._args.eval_iters * self._args.global_batch_size
         run.world.mean_(total)
         if self._logs:
             self._logs.validation(name, where, (total / count).item(), self._progress)
 
     def _save(self) -> None:
-        iteration, folder = self._progress.iteration, self._args.save
+        iteration = self._progress.iteration
         if iteration == self._saved_at:
             return
         if self._logs:
+            # weights that a loss of NaN has spoilt must not replace a good checkpoint
             self._logs.check()
-        self._say(f"saving checkpoint at iteration {iteration:7d} to {folder}")
+        folder = self._args.save
+        log.info("saving checkpoint at iteration %7d to %s", iteration, folder)
         state.save(self._run)
         self._saved_at = iteration
-        self._say(f"  successfully saved checkpoint at iteration {iteration:7d} to {folder}")
+        log.info("  successfully saved checkpoint at iteration %7d to %s", iteration, folder)
 
     def _batches(self, dataset: Dataset, consumed: int) -> Iterator[Tensor]:
-        run = self._run
-        for batch in samples.batches(
-            dataset, consumed, self._args.micro_batch_size, run.world.rank, run.world.size
-        ):
-            yield torch.from_numpy(batch).to(run.world.device, non_blocking=True)
+        world = self._run.world
+        size = self._args.micro_batch_size
+        for batch in samples.batches(dataset, consumed, size, world.rank, world.size):
+            yield torch.from_numpy(batch).to(world.device, non_blocking=True)
 
 
 def _exactly(count: int, batches: Iterator[Tensor], name: str) -> Iterator[Tensor]:
-    taken = 0
+    """The next `count` batches; raises DataError where there are fewer."""
+    number = 0
     for batch in itertools.islice(batches, count):
-        taken += 1
+        number += 1
         yield batch
-    if taken < count:
+    if number < count:
         raise DataError(
             f"the samples of {name} are used up",
-            "keep --eval-interval and --eval-iters when resuming",
+            "resume with the --eval-interval and --eval-iters that the run was started with",
         )
 
 
 def _step_seed(seed: int, iteration: int, rank: int) -> int:
-    """Dropout of a step depends on these alone, so that a resumed run draws what the uninterrupted one would."""
+    """The seed of a step's dropout, of these alone: a resumed run draws what one run would have."""
     return int(np.random.SeedSequence([seed, iteration, rank]).generate_state(1)[0])

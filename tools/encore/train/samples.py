@@ -1,9 +1,10 @@
 """Training and validation samples: the same ones, in the same order, as Megatron-DeepSpeed reads.
 
-Same data, seed, sequence length, sample counts and split give the same samples as its pretrain_gpt.py. One difference
-is meant: where one group names a corpus twice, in different ranges with equal weights, Megatron reads the first range's
-cached maps for both; here each part is its own range.
-Source of the rules: TurkuNLP 6732bc9 megatron/data/gpt_dataset.py, data_samplers.py and megatron/training.py.
+Same data, seed, sequence length, sample counts and split give the same samples as its
+pretrain_gpt.py. One difference is intended: where one group names a corpus twice, in different
+ranges with equal weights, Megatron reads the first range's cached maps for both; here each part is
+its own range.
+source: TurkuNLP 6732bc9 megatron/data/gpt_dataset.py, data_samplers.py and megatron/training.py
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,13 +21,14 @@ from encore.tokens.data_paths import Group, WeightedPrefix
 from encore.tokens.indexed import IndexedDataset
 from encore.train import blending, index_maps
 
+# Megatron keeps the dataset of each sample in a byte
 _MAX_PARTS = 254
 
 Tokens = npt.NDArray[np.int64]
 
 
 class Dataset(Protocol):
-    """Numbered samples, each int64 (sequence_length + 1,): an input, and a label one token further."""
+    """Numbered samples, each int64 (sequence_length + 1,): an input, and its label one further."""
 
     def __len__(self) -> int: ...
 
@@ -34,8 +36,8 @@ class Dataset(Protocol):
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What a set of samples is built for; token ids are checked against `vocabulary_size` where it is given."""
+class SampleSpec:
+    """What a set of samples is built for; token ids must be below `vocabulary_size`, if given."""
 
     n_samples: int
     sequence_length: int
@@ -44,17 +46,18 @@ class Shape:
 
 
 class Samples:
-    """The samples of one range of one corpus: whole epochs, so at least as many as asked for."""
+    """The samples of one range of one corpus: whole epochs, so at least as many as specified."""
 
-    def __init__(self, part: WeightedPrefix, shape: Shape) -> None:
+    def __init__(self, part: WeightedPrefix, spec: SampleSpec) -> None:
+        """Raises DataError for a missing corpus, an empty range or too few tokens."""
         self._data = IndexedDataset(part.prefix)
-        self._tokens_per_sample = shape.sequence_length + 1
-        self._vocabulary_size = shape.vocabulary_size
+        self._tokens_per_sample = spec.sequence_length + 1
+        self._vocabulary_size = spec.vocabulary_size
         where = f"{part.prefix} {part.start}:{part.end}"
         documents = _documents(part, len(self._data), where)
         try:
             self.maps = index_maps.build(
-                self._data.sizes, documents, shape.n_samples, shape.sequence_length, shape.seed
+                self._data.sizes, documents, spec.n_samples, spec.sequence_length, spec.seed
             )
         except DataError as error:
             raise DataError(f"{where}: {error}", error.hint) from None
@@ -69,24 +72,25 @@ class Samples:
         sample = np.empty(self._tokens_per_sample, np.int64)
         filled = 0
         while filled < self._tokens_per_sample:
-            rest = self._data.get(int(self.maps.doc_idx[place]), offset)[
-                : self._tokens_per_sample - filled
-            ]
-            sample[filled : filled + len(rest)] = rest
-            filled += len(rest)
-            place, offset = place + 1, 0
-        self._check(sample)
+            document = self._data.get(int(self.maps.doc_idx[place]), offset)
+            part = document[: self._tokens_per_sample - filled]
+            sample[filled : filled + len(part)] = part
+            filled += len(part)
+            place += 1
+            offset = 0
+        self._check_vocabulary(sample)
         return sample
 
-    def _check(self, sample: Tokens) -> None:
+    def _check_vocabulary(self, sample: Tokens) -> None:
+        # on a GPU an id outside the embedding ends the process without naming the corpus
         if self._vocabulary_size is None:
             return
-        wrong = sample[
-            sample.view(np.uint64) >= self._vocabulary_size
-        ]  # seen as unsigned, a negative id is large
-        if wrong.size:
+        # seen as unsigned, a negative id is large
+        outside = sample[sample.view(np.uint64) >= self._vocabulary_size]
+        if outside.size:
             raise DataError(
-                f"{self._data.prefix}.bin holds token id {wrong[0]}, but the vocabulary has {self._vocabulary_size}",
+                f"{self._data.prefix}.bin holds token id {outside[0]},"
+                f" but the vocabulary has {self._vocabulary_size}",
                 "train with the tokenizer that this corpus was tokenized with",
             )
 
@@ -110,7 +114,10 @@ class Blend:
 
 @dataclass(frozen=True)
 class SampleCounts:
-    """How many samples each kind of dataset is built for; they decide epochs, and so the order of the samples."""
+    """How many samples each kind of dataset is built for.
+
+    They decide the number of epochs, and so the order of the samples.
+    """
 
     train: int
     valid: int
@@ -120,11 +127,10 @@ class SampleCounts:
 def sample_counts(
     train_samples: int, global_batch_size: int, eval_interval: int, eval_iters: int
 ) -> SampleCounts:
-    """The counts of a run with a constant batch size: an evaluation every `eval_interval` steps, and one at the end."""
+    """The counts of a run: an evaluation every `eval_interval` steps, and one at the end."""
     evaluations = train_samples // global_batch_size // eval_interval + 1
-    return SampleCounts(
-        train_samples, evaluations * eval_iters * global_batch_size, eval_iters * global_batch_size
-    )
+    evaluation_samples = eval_iters * global_batch_size
+    return SampleCounts(train_samples, evaluations * evaluation_samples, evaluation_samples)
 
 
 def build_train(
@@ -134,7 +140,10 @@ def build_train(
     seed: int,
     vocabulary_size: int | None = None,
 ) -> Dataset:
-    """The training dataset, from exactly one group; raises DataError where the data cannot give the samples."""
+    """The training dataset, from exactly one group.
+
+    Raises DataError where the data cannot give the samples.
+    """
     ((_, dataset),) = build_valid(groups, n_samples, sequence_length, seed, vocabulary_size)
     return dataset
 
@@ -146,26 +155,28 @@ def build_valid(
     seed: int,
     vocabulary_size: int | None = None,
 ) -> list[tuple[str, Dataset]]:
-    """Each validation (or test) group's name and dataset, all for the same number of samples; raises DataError."""
-    shape = Shape(n_samples, sequence_length, seed, vocabulary_size)
-    return [(group.name, _build(group, shape)) for group in groups]
+    """Each validation (or test) group's name and dataset, all for the same number of samples.
+
+    Raises DataError where the data cannot give the samples.
+    """
+    spec = SampleSpec(n_samples, sequence_length, seed, vocabulary_size)
+    return [(group.name, _build(group, spec)) for group in groups]
 
 
-def _build(group: Group, shape: Shape) -> Dataset:
+def _build(group: Group, spec: SampleSpec) -> Dataset:
     if len(group.parts) == 1:
-        return Samples(group.parts[0], shape)
+        return Samples(group.parts[0], spec)
     if len(group.parts) > _MAX_PARTS:
         raise DataError(
             f"group {group.name!r} blends {len(group.parts)} parts",
-            f"Megatron takes at most {_MAX_PARTS}",
+            f"Megatron reads at most {_MAX_PARTS}; merge some with tools/bins.py merge",
         )
     weights = blending.shares([part.weight for part in group.parts])
-    counts = [blending.part_samples(weight, shape.n_samples) for weight in weights]
-    datasets = [
-        Samples(part, replace(shape, n_samples=n))
-        for part, n in zip(group.parts, counts, strict=True)
-    ]
-    return Blend(datasets, weights, shape.n_samples)
+    datasets = []
+    for part, weight in zip(group.parts, weights, strict=True):
+        n_samples = blending.part_samples(weight, spec.n_samples)
+        datasets.append(Samples(part, replace(spec, n_samples=n_samples)))
+    return Blend(datasets, weights, spec.n_samples)
 
 
 def _documents(part: WeightedPrefix, total: int, where: str) -> range:
@@ -173,7 +184,7 @@ def _documents(part: WeightedPrefix, total: int, where: str) -> range:
     if not documents:
         raise DataError(
             f"{where} is empty: none of the {total:,} documents lies in that range",
-            "widen the range",
+            "widen the range in the data-path file",
         )
     return documents
 
@@ -181,9 +192,10 @@ def _documents(part: WeightedPrefix, total: int, where: str) -> range:
 def batches(
     dataset: Dataset, consumed_samples: int, micro_batch_size: int, rank: int, world_size: int
 ) -> Iterator[Tokens]:
-    """This rank's micro-batches, int64 (micro_batch_size, sequence_length + 1), from `consumed_samples` on.
+    """This rank's micro-batches, int64 (micro_batch_size, sequence_length + 1).
 
-    Neighbouring stretches of samples go to the ranks in turn; what does not fill a batch for all of them is dropped.
+    They begin after `consumed_samples`. Neighbouring stretches of samples go to the ranks in turn;
+    what does not fill a batch for all of them is dropped.
     """
     step = micro_batch_size * world_size
     for start in range(consumed_samples, len(dataset) - step + 1, step):
@@ -192,19 +204,22 @@ def batches(
 
 
 def dump(path: Path, n: int, train: Dataset, valid: Sequence[tuple[str, Dataset]]) -> None:
-    """Write the first `n` samples of each dataset, in reading order, into an .npz; each array int64 (n, sequence + 1).
+    """Write the first `n` samples of each dataset, in reading order, into an .npz.
 
-    `train` is the training data, `valid` the first validation set, `valid_NAME` each further one. Raises UsageError
-    when a dataset has fewer than `n` samples.
+    Each array is int64 (n, sequence_length + 1): `train` is the training data, `valid` the first
+    validation set, `valid_NAME` each further one. Raises UsageError for more than there are.
     """
-    names = ["valid", *(f"valid_{name}" for name, _ in valid[1:])]
-    datasets = {"train": train} | dict(zip(names, (dataset for _, dataset in valid), strict=False))
-    for name, dataset in datasets.items():
+    datasets = {"train": train}
+    for name, dataset in valid:
+        key = "valid" if len(datasets) == 1 else f"valid_{name}"
+        datasets[key] = dataset
+    arrays = {}
+    for key, dataset in datasets.items():
         if not 0 < n <= len(dataset):
             raise UsageError(
-                f"{n} samples cannot be dumped: {name} has {len(dataset)}",
-                f"ask for 1 to {len(dataset)}",
+                f"{n} samples cannot be dumped: {key} has {len(dataset)}",
+                f"give 1 to {len(dataset)}",
             )
-    arrays = {name: np.stack([dataset[i] for i in range(n)]) for name, dataset in datasets.items()}
+        arrays[key] = np.stack([dataset[i] for i in range(n)])
     with files.atomic(path) as temporary, open(temporary, "wb") as handle:
-        np.savez(handle, **arrays)
+        np.savez(handle, **arrays)  # type: ignore[arg-type]  # its stub: allow_pickle

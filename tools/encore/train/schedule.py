@@ -13,7 +13,10 @@ from encore.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Schedule:
-    """Counts are in samples; a step uses the rate of the samples seen before it, the first step of a warm-up 0."""
+    """The rate's limits and form; all counts are samples.
+
+    A step uses the rate of the samples seen before it, so the first step of a warm-up has rate 0.
+    """
 
     max_lr: float
     min_lr: float
@@ -35,44 +38,53 @@ class Schedule:
         )
 
     def rate(self, samples: int) -> float:
-        """The learning rate after so many samples."""
+        """The learning rate after this many samples."""
         if samples <= self.warmup_steps and self.warmup_steps > 0:
-            return (
-                self.max_lr
-                if self.warmup_style == "constant"
-                else self.max_lr * samples / self.warmup_steps
-            )
+            if self.warmup_style == "constant":
+                return self.max_lr
+            return self.max_lr * samples / self.warmup_steps
         if self.decay_style == "constant":
             return self.max_lr
         if self.decay_style == "inverse_sqrt":
+            # Megatron lets this style fall below min_lr
             return self.max_lr * math.sqrt(max(self.warmup_steps, 1) / max(samples, 1))
         if samples > self.decay_steps:
             return self.min_lr
-        done = (samples - self.warmup_steps) / (self.decay_steps - self.warmup_steps)
-        left = (
-            1.0 - done if self.decay_style == "linear" else 0.5 * (math.cos(math.pi * done) + 1.0)
-        )
-        return self.min_lr + left * (self.max_lr - self.min_lr)
+        progress = (samples - self.warmup_steps) / (self.decay_steps - self.warmup_steps)
+        if self.decay_style == "linear":
+            factor = 1.0 - progress
+        else:
+            factor = 0.5 * (math.cos(math.pi * progress) + 1.0)
+        return self.min_lr + factor * (self.max_lr - self.min_lr)
 
     def state(self, samples: int, tokens: int) -> dict[str, Any]:
-        """What a checkpoint keeps of it, under Megatron's keys."""
-        kept = {key: value for key, value in asdict(self).items() if key != "warmup_style"}
-        return kept | {"num_steps": samples, "num_tokens": tokens, "warmup_tokens": 0}
+        """The entry of a checkpoint, under Megatron's keys."""
+        counters = {"num_steps": samples, "num_tokens": tokens, "warmup_tokens": 0}
+        return self._saved_fields() | counters
 
     def reconciled(
         self, state: Mapping[str, Any], override: bool, use_checkpoint: bool
     ) -> "Schedule":
-        """The schedule to go on with; raises CheckpointError where the saved one differs and neither is preferred."""
-        own = {key: value for key, value in asdict(self).items() if key != "warmup_style"}
+        """The schedule to resume with, given a checkpoint's.
+
+        Raises CheckpointError where the saved one differs and neither is preferred.
+        """
+        own = self._saved_fields()
         saved = {key: state[key] for key in own}
         if override or saved == own:
             return self
         if use_checkpoint:
             return Schedule(**saved, warmup_style=self.warmup_style)
-        wrong = ", ".join(
+        changes = ", ".join(
             f"{key} {saved[key]} (now {own[key]})" for key in own if saved[key] != own[key]
         )
         raise CheckpointError(
-            f"the checkpoint's learning-rate schedule differs: {wrong}",
-            "say --override-lr-scheduler or --use-checkpoint-lr-scheduler, or give its values",
+            f"the checkpoint's learning-rate schedule differs: {changes}",
+            "add --override-lr-scheduler or --use-checkpoint-lr-scheduler, or repeat its values",
         )
+
+    def _saved_fields(self) -> dict[str, Any]:
+        """What Megatron saves of a schedule: all but the style of the warm-up."""
+        values = asdict(self)
+        del values["warmup_style"]
+        return values

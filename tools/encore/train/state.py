@@ -1,6 +1,7 @@
-"""A run's state: fresh, taken up from a checkpoint, and saved into one.
+"""A run's state: fresh, resumed from a checkpoint, and saved into one.
 
-The random streams are no part of it: each step seeds its own from the seed, the step and the rank (see loop).
+The random streams are no part of it: each step seeds its own from the seed, the step and the rank
+(see loop), so that a checkpoint need not hold generators of every rank.
 """
 
 import argparse
@@ -20,12 +21,20 @@ from encore.train.logs import Progress
 from encore.train.schedule import Schedule
 from encore.train.world import World
 
-_SAME_MODEL = ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "kv_channels")
-_SAME_MODEL += ("max_position_embeddings", "padded_vocab_size", "bias_gelu_fusion")
+_SAME_MODEL = (
+    "num_layers",
+    "hidden_size",
+    "ffn_hidden_size",
+    "num_attention_heads",
+    "kv_channels",
+    "max_position_embeddings",
+    "padded_vocab_size",
+    "bias_gelu_fusion",
+)
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """All that training works on."""
 
     args: argparse.Namespace
@@ -38,10 +47,10 @@ class Run:
 
 def start(
     args: argparse.Namespace, world: World, step: Path | None, configuration: dict[str, Any] | None
-) -> Run:
-    """A run at its beginning, or where the checkpoint in folder `step` left it. Raises CheckpointError.
+) -> TrainingRun:
+    """A run at its beginning, or where the checkpoint in folder `step` left it.
 
-    configuration: DeepSpeed's; None to train without it.
+    configuration: DeepSpeed's; None to train without it. Raises CheckpointError.
     """
     model = GPT.empty(ModelConfig.of(vars(args)))
     if step is None:
@@ -50,7 +59,7 @@ def start(
         _check_same_model(step, args)
         model.fill(megatron_reader.read(step).weights())
     model.to(world.device, torch.bfloat16 if args.bf16 else torch.float32).train()
-    run = Run(
+    run = TrainingRun(
         args,
         world,
         model,
@@ -59,30 +68,34 @@ def start(
         Progress(),
     )
     if step is not None and not args.finetune:
-        _go_on(run, step)
+        _resume(run, step)
     if world.device.type == "cuda":
+        # TF32 for what is left of fp32 products
         torch.set_float32_matmul_precision("high")
-        for block in model.layers:
-            block.compile()
+        # layer by layer: they share one compiled graph, and recomputation stays outside it
+        for layer in model.layers:
+            layer.compile()
     return run
 
 
 def _check_same_model(step: Path, args: argparse.Namespace) -> None:
     saved = model_states.read(step).arguments
-    wrong = [
-        f"--{name.replace('_', '-')} {saved.get(name)} (now {getattr(args, name)})"
-        for name in _SAME_MODEL
-        if saved.get(name) != getattr(args, name)
-    ]
-    if wrong:
+    changes = []
+    for name in _SAME_MODEL:
+        own = getattr(args, name)
+        if saved.get(name) != own:
+            changes.append(f"--{name.replace('_', '-')} {saved.get(name)} (now {own})")
+    if changes:
         raise CheckpointError(
-            f"{step} is of another model: {', '.join(wrong)}", "give its values or another --load"
+            f"{step} is of another model: {', '.join(changes)}",
+            "repeat the arguments that it was trained with, or give another --load",
         )
 
 
-def _go_on(run: Run, step: Path) -> None:
-    """Take up the counters, the schedule and, unless --no-load-optim declines it, the optimizer's state."""
-    args, states = run.args, model_states.read(step)
+def _resume(run: TrainingRun, step: Path) -> None:
+    """Restore the counters, the schedule and, without --no-load-optim, the optimizer's state."""
+    args = run.args
+    states = model_states.read(step)
     saved = states.arguments
     run.progress = Progress(
         states.raw["iteration"], saved["consumed_train_samples"], saved["consumed_valid_samples"]
@@ -91,74 +104,83 @@ def _go_on(run: Run, step: Path) -> None:
         states.raw["lr_scheduler"], args.override_lr_scheduler, args.use_checkpoint_lr_scheduler
     )
     if not args.no_load_optim:
+        # without DeepSpeed every rank holds the same state, and the first one has written it
         rank = run.world.rank if run.engine.partitions > 1 else 0
         path = step / file_names.optimizer_file(rank, states.bf16)
-        run.engine.restore(_fitting(path, run.engine, states.data_ranks))
+        run.engine.restore(_optimizer_state(path, run.engine, states.data_ranks))
 
 
 def _engine(
     args: argparse.Namespace, world: World, model: GPT, configuration: dict[str, Any] | None
 ) -> Engine:
-    betas = (args.adam_beta1, args.adam_beta2)
     hyperparameters = Hyperparameters(
-        args.lr, betas, args.adam_eps, args.weight_decay, args.clip_grad
+        lr=args.lr,
+        betas=(args.adam_beta1, args.adam_beta2),
+        eps=args.adam_eps,
+        weight_decay=args.weight_decay,
+        clip_grad=args.clip_grad,
     )
     if configuration is None:
         return TorchEngine(model, hyperparameters, world)
     return DeepSpeedEngine(model, hyperparameters, world, configuration)
 
 
-def _fitting(path: Path, engine: Engine, partitions: int) -> dict[str, Any]:
+def _optimizer_state(path: Path, engine: Engine, partitions: int) -> dict[str, Any]:
+    """What an engine can restore; raises CheckpointError for another kind of engine's state."""
     saved = torch_file.load(path)
     kind = saved.get("engine", "another trainer")
     if kind != engine.name or partitions != engine.partitions:
         raise CheckpointError(
             f"{path.parent} holds the optimizer of {kind} in {partitions} parts, "
             f"this run needs that of {engine.name} in {engine.partitions}",
-            "go on with the same command line and number of processes, or say --no-load-optim",
+            "resume with the same command line and number of processes, or add --no-load-optim",
         )
-    return saved["optimizer_state_dict"]
+    state: dict[str, Any] = saved["optimizer_state_dict"]
+    return state
 
 
-def save(run: Run) -> Path:
-    """Write a checkpoint into --save, all processes together; a kill at any moment leaves the one before."""
-    args, iteration, rank = run.args, run.progress.iteration, run.world.rank
+def save(run: TrainingRun) -> None:
+    """Write a checkpoint into --save, all processes together.
+
+    A kill at any moment leaves the checkpoint before it: the folder gets its name when it is whole.
+    """
+    folder: Path = run.args.save
+    iteration = run.progress.iteration
+    rank = run.world.rank
     if rank == 0:
-        step_folder.begin(args.save, iteration)
+        step_folder.begin(folder, iteration)
     run.world.barrier()
-    unfinished = step_folder.unfinished(args.save, iteration)
+    unfinished = step_folder.unfinished(folder, iteration)
     if rank < run.engine.partitions:
         state = {"optimizer_state_dict": run.engine.state(), "engine": run.engine.name}
-        torch_file.save(unfinished / file_names.optimizer_file(rank, args.bf16), state)
+        torch_file.save(unfinished / file_names.optimizer_file(rank, run.args.bf16), state)
     if rank == 0:
         for number, module in run.model.layer_modules().items():
-            weights = {
-                name: value.detach().cpu().clone() for name, value in module.state_dict().items()
-            }
+            weights = {}
+            for name, value in module.state_dict().items():
+                # a copy of its own: a view would save the whole flat tensor that it belongs to
+                weights[name] = value.detach().cpu().clone()
             torch_file.save(unfinished / file_names.layer_file(number), weights)
         torch_file.save(unfinished / file_names.model_states_file(), _model_states(run))
     run.world.barrier()
     if rank == 0:
-        step_folder.finish(args.save, iteration)
+        step_folder.finish(folder, iteration)
     run.world.barrier()
-    return args.save / file_names.step_folder_name(iteration)
 
 
-def _model_states(run: Run) -> dict[str, Any]:
-    """Under the keys that Megatron-DeepSpeed uses, as plain values; dp_world_size counts the optimizer's files."""
-    progress, tokens = run.progress, run.progress.train_samples * run.args.seq_length
-    plain = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in vars(run.args).items()
-    }
-    plain["iteration"], plain["consumed_train_tokens"] = progress.iteration, tokens
-    plain["consumed_train_samples"], plain["consumed_valid_samples"] = (
-        progress.train_samples,
-        progress.valid_samples,
-    )
-    sizes = {
-        "padded_vocab_size": run.args.padded_vocab_size,
-        "original_vocab_size": run.args.vocab_size,
+def _model_states(run: TrainingRun) -> dict[str, Any]:
+    """Plain values under Megatron-DeepSpeed's keys; dp_world_size counts the optimizer's files."""
+    progress = run.progress
+    tokens = progress.train_samples * run.args.seq_length
+    arguments: dict[str, Any] = {}
+    for name, value in vars(run.args).items():
+        # a Path would not load with weights_only
+        arguments[name] = str(value) if isinstance(value, Path) else value
+    arguments |= {
+        "iteration": progress.iteration,
+        "consumed_train_tokens": tokens,
+        "consumed_train_samples": progress.train_samples,
+        "consumed_valid_samples": progress.valid_samples,
     }
     return {
         "module": None,
@@ -169,28 +191,27 @@ def _model_states(run: Run) -> dict[str, Any]:
         "skipped_steps": 0,
         "dp_world_size": run.engine.partitions,
         "mp_world_size": 1,
-        "args": plain,
+        "args": arguments,
         "checkpoint_version": 3.0,
         "iteration": progress.iteration,
         "tokens": tokens,
-        "checkpoint_info": sizes,
+        "checkpoint_info": {
+            "padded_vocab_size": run.args.padded_vocab_size,
+            "original_vocab_size": run.args.vocab_size,
+        },
     }
 
 
 def deepspeed_configuration(args: argparse.Namespace) -> dict[str, Any]:
-    """DeepSpeed's configuration file, checked to say what the command line says. Raises DataError, UsageError."""
-    path = args.deepspeed_config
-    try:
-        configuration = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"--deepspeed_config {path} does not exist", "check the path") from None
-    except ValueError as error:
-        raise DataError(f"--deepspeed_config {path} is not JSON: {error}", "correct it") from None
-    if not isinstance(configuration, dict):
-        raise DataError(f"--deepspeed_config {path} is not a JSON object", "correct it")
+    """DeepSpeed's configuration file, which must agree with the command line.
+
+    Raises DataError for a file that is not a JSON object, UsageError where the two differ.
+    """
+    path: Path = args.deepspeed_config
+    configuration = _json_object(path)
     passes = args.global_batch_size // (args.micro_batch_size * args.world_size)
     configuration.setdefault("gradient_accumulation_steps", passes)
-    wanted = {
+    expected = {
         ("gradient_accumulation_steps",): passes,
         ("train_micro_batch_size_per_gpu",): args.micro_batch_size,
         ("train_batch_size",): args.global_batch_size,
@@ -201,13 +222,28 @@ def deepspeed_configuration(args: argparse.Namespace) -> dict[str, Any]:
         ("optimizer",): None,
         ("scheduler",): None,
     }
-    for keys, value in wanted.items():
-        found: Any = configuration
+    for keys, value in expected.items():
+        setting: Any = configuration
         for key in keys:
-            found = found.get(key) if isinstance(found, dict) else None
-        if (found or 0) != (value or 0):
+            setting = setting.get(key) if isinstance(setting, dict) else None
+        # absent, null, false and 0 all mean the same to DeepSpeed
+        if (setting or 0) != (value or 0):
             raise UsageError(
-                f"{path} says {'.'.join(keys)} {json.dumps(found)}, the command line {json.dumps(value)}",
-                "make them the same",
+                f"{path} says {'.'.join(keys)} {json.dumps(setting)},"
+                f" the command line {json.dumps(value)}",
+                f"set {'.'.join(keys)} to {json.dumps(value)} in {path}",
             )
     return configuration
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    hint = "tools/render_sbatch.py writes one for a run"
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"--deepspeed_config {path} does not exist", hint) from None
+    except ValueError as error:
+        raise DataError(f"--deepspeed_config {path} is not JSON: {error}", hint) from None
+    if not isinstance(value, dict):
+        raise DataError(f"--deepspeed_config {path} is not a JSON object", hint)
+    return value

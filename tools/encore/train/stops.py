@@ -14,31 +14,36 @@ from types import FrameType
 
 
 class Stops:
-    """Asks, after every step, whether this process has a reason to end."""
+    """Tells, after every step, whether this process has a reason to end."""
 
     def __init__(self, args: argparse.Namespace, started: float) -> None:
-        self._args, self._started = args, started
+        """started: time.monotonic() at the program's start, which --exit-duration-in-mins means."""
+        self._args = args
+        self._started = started
         self._terminated = False
 
     @contextlib.contextmanager
     def listening(self) -> Iterator["Stops"]:
         """Catch SIGTERM while inside."""
-        before = signal.signal(signal.SIGTERM, self._on_signal)
+        previous = signal.signal(signal.SIGTERM, self._on_signal)
         try:
             yield self
         finally:
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, previous)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # only noted: a handler may run in the middle of an optimizer step
         self._terminated = True
 
     def kill_switch(self) -> str | None:
-        """The words for a kill switch that is there."""
+        """The log message where the kill switch exists."""
         path = self._args.kill_switch_path
-        return f"Detected kill switch at {path}. Exiting" if path and Path(path).exists() else None
+        if path and Path(path).exists():
+            return f"Detected kill switch at {path}. Exiting"
+        return None
 
     def reason(self, iteration: int) -> str | None:
-        """The words for the first reason to end after this step, None to go on."""
+        """The log message of the first reason to end after this step, None to continue."""
         if self._terminated:
             return "received SIGTERM, exiting"
         minutes = (time.monotonic() - self._started) / 60
@@ -49,6 +54,6 @@ class Stops:
         return self.kill_switch()
 
 
-def dated(words: str) -> str:
+def dated(message: str) -> str:
     """A line as Megatron prints its turning points."""
-    return f"[{words}] datetime: {datetime.now():%Y-%m-%d %H:%M:%S} "
+    return f"[{message}] datetime: {datetime.now():%Y-%m-%d %H:%M:%S} "

@@ -28,13 +28,16 @@ class World:
 
     def mean_(self, tensor: Tensor) -> Tensor:
         """The mean over all processes, in place."""
-        return self.sum_(tensor).div_(self.size) if self.size > 1 else tensor
+        if self.size > 1:
+            self.sum_(tensor).div_(self.size)
+        return tensor
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all get the same answer."""
-        return (
-            flag if self.size == 1 else bool(self.sum_(torch.tensor(int(flag), device=self.device)))
-        )
+        if self.size == 1:
+            return flag
+        count = self.sum_(torch.tensor(int(flag), device=self.device))
+        return bool(count)
 
     def barrier(self) -> None:
         """Wait for all."""
@@ -43,26 +46,35 @@ class World:
 
 
 @contextlib.contextmanager
-def joined(backend: str | None, group_even_alone: bool) -> Iterator[World]:
+def process_group(backend: str | None, group_even_alone: bool) -> Iterator[World]:
     """Join the other processes, and leave them at the end.
 
-    backend: nccl, gloo or None for the device's own. group_even_alone: DeepSpeed needs a process group of one, too.
+    backend: nccl, gloo or None for the device's own. group_even_alone: form a process group of one
+    too, which DeepSpeed needs. Raises UsageError for nccl without GPUs.
     """
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    local_rank, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    # torchrun sets these, and so do the job scripts for tasks that Slurm starts
+    rank = int(os.environ.get("RANK", "0"))
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    gpus = torch.cuda.device_count()
     if backend == "nccl" and not gpus:
         raise UsageError(
-            "--distributed-backend nccl needs GPUs, and there are none", "say gloo, or leave it out"
+            "--distributed-backend nccl needs GPUs, and this machine has none",
+            "use --distributed-backend gloo, or leave it out",
         )
-    device = torch.device("cuda", local_rank % gpus) if gpus else torch.device("cpu")
+    device = torch.device("cpu")
     if gpus:
+        device = torch.device("cuda", local_rank % gpus)
         torch.cuda.set_device(device)
     backend = backend or ("nccl" if gpus else "gloo")
     if size > 1:
         dist.init_process_group(backend, device_id=device if backend == "nccl" else None)
     elif group_even_alone:
-        os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        # DeepSpeed reads it without a default
+        os.environ.setdefault("LOCAL_RANK", "0")
+        # a store in this process: no port that another run on this machine could have taken
+        store = dist.HashStore()  # type: ignore[attr-defined]  # torch exports it at run time
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
     try:
         yield World(rank, size, device)
     finally:
