@@ -37,12 +37,15 @@ from encore.hub import client, upload
 from encore.plan import user_config
 from encore.plan.records import Request
 
-if TYPE_CHECKING:  # the modules that read and draw need the extra `analysis`
+# What reads and draws needs the extra `analysis`: it is imported where it is used, so that help and
+# argument errors work without.
+if TYPE_CHECKING:
     from encore.curves.event_runs import EventRun
 
 _TABLES = (".csv", ".parquet", ".jsonl")
 _PICTURES = (".png", ".svg", ".pdf")
 _PAGE = ".html"
+# eight rows of three: a picture of more is not readable
 _MAX_PANELS = 24
 
 
@@ -79,7 +82,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--raw", action="store_true", help="every tag as written, without columns for other axes"
     )
-    drawing = parser.add_argument_group("pictures, and what a page shows first")
+    _add_drawing_options(parser.add_argument_group("pictures, and what a page shows first"))
+    push = parser.add_argument_group("the Hugging Face Hub, which draws event files by itself")
+    push.add_argument(
+        "--push", action="store_true", help="send each run's event files, as tools/hub.py push does"
+    )
+    push.add_argument("--repo", metavar="OWNER/NAME", help="default: YOU/RUN")
+    push.add_argument(
+        "--create", action="store_true", help="create the repository if it does not exist"
+    )
+    push.add_argument("--private", action="store_true", help="with --create: a private repository")
+    return parser
+
+
+def _add_drawing_options(drawing: argparse._ArgumentGroup) -> None:
     drawing.add_argument(
         "--x", choices=AXES, default="steps", help="axis to draw along (default: %(default)s)"
     )
@@ -101,16 +117,6 @@ def build_parser() -> argparse.ArgumentParser:
         "--title",
         help="default: the run's name; a picture with a panel per tag has none by default",
     )
-    push = parser.add_argument_group("the Hugging Face Hub, which draws event files by itself")
-    push.add_argument(
-        "--push", action="store_true", help="send each run's event files, as tools/hub.py push does"
-    )
-    push.add_argument("--repo", metavar="OWNER/NAME", help="default: YOU/RUN")
-    push.add_argument(
-        "--create", action="store_true", help="create the repository if it does not exist"
-    )
-    push.add_argument("--private", action="store_true", help="with --create: a private repository")
-    return parser
 
 
 def main(argv: list[str] | None = None) -> int:

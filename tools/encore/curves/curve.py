@@ -86,6 +86,7 @@ def merge_event_files(files: Sequence[EventFile], fold: bool = True) -> dict[str
     curves = {tag: _merge(tag_parts) for tag, tag_parts in parts.items()}
     if not fold:
         return curves
+    # only now: the curve of steps against samples has to be merged over restarts itself
     for unit in tags.SUFFIXES:
         curves = _fill_counts(curves, unit)
     return {_folded_name(tag, all_tags): curve for tag, curve in curves.items()}
@@ -109,6 +110,7 @@ def moving_average(values: Sequence[float] | np.ndarray, weight: float) -> np.nd
 
 def _split(tag: str) -> tuple[str, str | None]:
     """A tag without its suffix, and the axis that the suffix names; None for FLOPs, no column."""
+    # a tag that is nothing but a suffix is a name of its own
     if tag.endswith(tags.FLOPS_SUFFIX) and tag != tags.FLOPS_SUFFIX:
         return tag.removesuffix(tags.FLOPS_SUFFIX), None
     for axis, suffix in tags.SUFFIXES.items():
@@ -142,6 +144,7 @@ def _fold(tag: str, series: dict[str, Series], all_tags: Container[str]) -> Curv
     if axis is not None:
         columns[axis] = own.steps
     if tag != main:
+        # a companion with other values stays a curve of its own: no value is lost
         if main in series and _same_values(series[main], own):
             return None
         return _curve(own, columns)
@@ -168,22 +171,23 @@ def _curve(series: Series, columns: dict[str, np.ndarray]) -> Curve:
     count = len(series.values)
     axes = []
     for axis in COUNTS:
-        known = columns.get(axis, np.empty(0, np.int64))
+        counts = columns.get(axis, np.empty(0, np.int64))
         column = np.zeros(count, np.int64)
-        column[: len(known)] = known
-        axes.append(np.ma.MaskedArray(column, np.arange(count) >= len(known)))
+        column[: len(counts)] = counts
+        axes.append(np.ma.MaskedArray(column, np.arange(count) >= len(counts)))
     steps, samples, tokens = axes
     return Curve(steps, samples, tokens, series.times_s, series.values)
 
 
 def _merge(parts: list[Curve]) -> Curve:
     """One curve of a run's parts, sorted; of two points at one place, the later written counts."""
+    steps, samples, tokens, times_s, values = zip(*map(Curve.columns, parts), strict=True)
     whole = Curve(
-        _concatenate([part.steps for part in parts]),
-        _concatenate([part.samples for part in parts]),
-        _concatenate([part.tokens for part in parts]),
-        np.concatenate([part.times_s for part in parts]),
-        np.concatenate([part.values for part in parts]),
+        _concatenate(steps),
+        _concatenate(samples),
+        _concatenate(tokens),
+        np.concatenate(times_s),
+        np.concatenate(values),
     )
     place = whole.times_s
     for axis in COUNTS:
@@ -198,11 +202,10 @@ def _merge(parts: list[Curve]) -> Curve:
     return whole.take(order[is_last_of_place])
 
 
-def _concatenate(columns: list[np.ma.MaskedArray]) -> np.ma.MaskedArray:
-    # np.ma.concatenate has no types
-    data = np.concatenate([np.asarray(column) for column in columns])
-    mask = np.concatenate([np.ma.getmaskarray(column) for column in columns])
-    return np.ma.MaskedArray(data, mask)
+def _concatenate(columns: Sequence[np.ma.MaskedArray]) -> np.ma.MaskedArray:
+    # np.ma.concatenate has no types, and np.concatenate loses the masks
+    mask = np.concatenate(list(map(np.ma.getmaskarray, columns)))
+    return np.ma.MaskedArray(np.concatenate(columns), mask)
 
 
 def _fill_counts(curves: dict[str, Curve], unit: str) -> dict[str, Curve]:
@@ -229,6 +232,7 @@ def _fill_counts(curves: dict[str, Curve], unit: str) -> dict[str, Curve]:
 def _fill_column(curve: Curve, unit: str, steps: np.ndarray, counts: np.ndarray) -> Curve:
     """The curve with unknown samples or tokens taken from the last of `counts` at equal `steps`."""
     curve_steps = np.asarray(curve.steps)
+    # the last of equal steps is the one that was written last
     at = np.maximum(np.searchsorted(steps, curve_steps, side="right") - 1, 0)
     is_known = ~np.ma.getmaskarray(curve.steps) & (steps[at] == curve_steps)
     is_missing = np.ma.getmaskarray(curve.axis(unit))

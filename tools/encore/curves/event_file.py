@@ -64,10 +64,7 @@ def read(path: Path, block_bytes: int = tfrecord.BLOCK_BYTES) -> EventFile:
             break
     if not reader.tags:
         return EventFile({}, damage)
-    tags = np.concatenate([rows.tags for rows in parts])
-    steps = np.concatenate([rows.steps for rows in parts])
-    times_s = np.concatenate([rows.times_s for rows in parts])
-    values = np.concatenate([rows.values for rows in parts])
+    tags, steps, times_s, values = map(np.concatenate, zip(*parts, strict=True))
     # numpy sorts integers of at most 16 bits by radix, in linear time
     narrow_type = np.min_scalar_type(len(reader.tags))
     order = np.argsort(tags.astype(narrow_type), kind="stable")
@@ -118,7 +115,11 @@ class _Layout:
 
     @property
     def has_form(self) -> bool:
-        """Whether words can cover all other bytes without touching the value's."""
+        """Whether words can cover all other bytes without touching the value's.
+
+        A part that is shorter than a word cannot be compared: such summaries are all read field
+        by field.
+        """
         tail_bytes = self.length - self.end
         return self.start >= _WORD_BYTES and (tail_bytes == 0 or tail_bytes >= _WORD_BYTES)
 
@@ -159,8 +160,10 @@ class _Reader:
                 try:
                     learned += self._learn(block, record, int(summary_starts[record]))
                 except ValueError:
+                    # the scalars of this and of all later records are dropped below
                     intact = min(intact, record)
             pending = self._decode_known(block, rows, summary_starts, pending[batch:])
+            # where forms are not learned, as of histograms, do not match after every few records
             batch *= 4
         damage = block.damage
         if intact < len(summary_starts):
@@ -213,10 +216,13 @@ class _Reader:
                 scalar.end - summary_start,
                 scalar.dtype,
             )
+            # beside other values or fields, the bytes that tell the tag are not all of the summary
             is_alone = event.lone and event_proto.is_one_summary(data, summary_start, end)
             if is_alone and layout.has_form:
-                starts = [summary_start + word for word in layout.words]
-                form = b"".join([data[start : start + _WORD_BYTES] for start in starts])
+                form = b""
+                for word in layout.words:
+                    start = summary_start + word
+                    form += data[start : start + _WORD_BYTES]
                 self.forms.setdefault(layout, {})[form] = tag
         return learned
 
@@ -244,10 +250,12 @@ def _read_heads(block: RecordBlock) -> tuple[_Rows, np.ndarray]:
         if not len(unfinished):
             break
     at[stepped] += 1
+    # a varint of more than 10 bytes is no step: such a record is read, and refused, field by field
     at[unfinished] = block.ends[usual[unfinished]]
     rows = _Rows(
         np.full(count, _NO_TAG), np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
     )
+    # a negative step is written as two's complement of 64 bits
     rows.steps[usual] = steps.view(np.int64)
     rows.times_s[usual] = _gather(block.data, block.starts[usual] + 1, "<f8")
     summary_starts = block.ends.copy()

@@ -18,6 +18,7 @@ _VARINT = 0
 _I64 = 1
 _LEN = 2
 _I32 = 5
+# TensorProto.tensor_content: the bytes of all numbers, as TensorFlow 2 writes them
 _TENSOR_CONTENT = 4
 
 
@@ -83,6 +84,7 @@ def event(data: bytes, start: int, end: int) -> Event:
     value_count = 0
     for field in _fields(data, start, end):
         key = (field.number, field.wire_type)
+        # Event: wall_time is field 1, step 2, summary 5; Summary: value is field 1
         if key == (1, _I64):
             (wall_time,) = struct.unpack_from("<d", data, field.start)
         elif key == (2, _VARINT):
@@ -109,6 +111,7 @@ def _scalar(data: bytes, message: _Field) -> Scalar | None:
     scalar = None
     for field in _fields(data, message.start, message.end):
         key = (field.number, field.wire_type)
+        # Summary.Value: tag is field 1, simple_value 2, tensor 8, metadata 9
         if key == (1, _LEN):
             tag = data[field.start : field.end].decode("utf-8", "replace")
         elif key == (2, _I32):
@@ -119,7 +122,7 @@ def _scalar(data: bytes, message: _Field) -> Scalar | None:
         elif key == (9, _LEN):
             plugin = _plugin_name(data, field)
         elif field.number in (3, 4, 5, 6):
-            # of a oneof, protobuf keeps the last: an image, a histogram or audio
+            # an image, a histogram or audio: of the fields of a oneof, protobuf keeps the last
             scalar = None
     if scalar is None:
         return None
@@ -147,6 +150,7 @@ def _tensor_scalar(data: bytes, message: _Field) -> Scalar | None:
         return None
     tensor_type = _TENSOR_TYPES[type_number]
     scalars = []
+    # an empty tensor_content stands beside the values in a field of their own
     for field in fields:
         is_content = field.number == _TENSOR_CONTENT and field.end > field.start
         if is_content or field.number == tensor_type.field:
@@ -159,6 +163,7 @@ def _tensor_scalar(data: bytes, message: _Field) -> Scalar | None:
 def _element(data: bytes, field: _Field, tensor_type: _TensorType) -> Scalar | None:
     """The one number of a field of values or of tensor_content; None where it has several."""
     dtype = tensor_type.dtype
+    # numbers of fixed size are packed: a field of one number has exactly its bytes
     if field.number == _TENSOR_CONTENT or tensor_type.wire_type != _VARINT:
         if field.end - field.start != np.dtype(dtype).itemsize:
             return None

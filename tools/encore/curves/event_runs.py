@@ -33,7 +33,7 @@ class EventRun:
     curves: dict[str, Curve]
     damage: tuple[Damage, ...] = ()
 
-    # A page asks for it once per tag, and it looks at every tag: cached, else 4,000 tags take 47 s.
+    # Cached: a page asks for it once per tag, and it looks at all of them.
     @cached_property
     def start_s(self) -> float:
         """When the first point was written, in seconds since the epoch."""
@@ -47,8 +47,8 @@ class EventRun:
         curve = self.curves[tag]
         if axis == HOURS:
             return (curve.times_s - self.start_s) / 3600, curve.values
-        known = curve.known_along(axis)
-        return np.asarray(known.axis(axis)), known.values
+        curve = curve.known_along(axis)
+        return np.asarray(curve.axis(axis)), curve.values
 
     def only(self, selected: Container[str]) -> "EventRun":
         """The run with these of its tags."""
@@ -74,6 +74,7 @@ def folders(paths: Sequence[Path]) -> dict[str, Path]:
         for i, folder in enumerate(run_folders):
             if uses[names[i]] > 1:
                 names[i] = _name(folder, depth)
+    # `x/tensorboard_c` and `x/c` still share their name: only whole paths tell them apart
     uses = Counter(names)
     by_name = {}
     for name, folder in zip(names, run_folders, strict=True):
@@ -89,8 +90,13 @@ def read(name: str, folder: Path, fold: bool = True) -> EventRun:
     Raises DataError where nothing can be read.
     """
     paths = sorted(path for path in folder.glob(_EVENT_FILES) if path.is_file())
-    files = [event_file.read(path) for path in paths]
-    damage = tuple(file.damage for file in files if file.damage)
+    files = []
+    damage = []
+    for path in paths:
+        file = event_file.read(path)
+        files.append(file)
+        if file.damage:
+            damage.append(file.damage)
     curves = merge_event_files(files, fold)
     if not curves:
         reason = f": {damage[0]}" if damage else ""
@@ -98,7 +104,7 @@ def read(name: str, folder: Path, fold: bool = True) -> EventRun:
             f"{folder} holds no scalars{reason}",
             "give the --tensorboard-dir of a run that has logged",
         )
-    return EventRun(name, curves, damage)
+    return EventRun(name, curves, tuple(damage))
 
 
 def read_all(
@@ -125,7 +131,7 @@ def with_tags(runs: Sequence[EventRun], patterns: Sequence[str]) -> list[EventRu
     all_tags = tags_of(runs)
     matches: set[str] = set()
     for pattern in patterns:
-        matching = [tag for tag in all_tags if fnmatch.fnmatchcase(tag, pattern)]
+        matching = fnmatch.filter(all_tags, pattern)
         if not matching:
             raise UnknownNameError("tag", pattern, all_tags)
         matches.update(matching)
@@ -137,7 +143,7 @@ def with_losses(runs: Sequence[EventRun]) -> list[EventRun]:
 
     Raises DataError where none has.
     """
-    losses = [tag for tag in tags_of(runs) if tags.is_loss(tag)]
+    losses = tags.losses(tags_of(runs))
     if not losses:
         raise DataError(
             f"no run has {tags.TRAINING_LOSS!r} or a validation loss",
@@ -156,8 +162,12 @@ def tags_of(runs: Sequence[EventRun]) -> list[str]:
 
 def _only(runs: Sequence[EventRun], selected: Container[str]) -> list[EventRun]:
     """The runs that have any of these tags, with these alone."""
-    narrowed = [run.only(selected) for run in runs]
-    return [run for run in narrowed if run.curves]
+    narrowed = []
+    for run in runs:
+        narrow_run = run.only(selected)
+        if narrow_run.curves:
+            narrowed.append(narrow_run)
+    return narrowed
 
 
 def _folders_below(path: Path) -> list[Path]:

@@ -37,6 +37,7 @@ def page(runs: Sequence[EventRun], title: str, view: View) -> str:
     """
     chart_script = _read_part("uPlot.iife.min.js")
     script = _read_part("page.js")
+    # names of runs come from folders, and folders from anywhere
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
@@ -57,21 +58,21 @@ def _content(runs: Sequence[EventRun], view: View) -> dict[str, Any]:
     all_tags = event_runs.tags_of(runs)
     curve_count = sum(len(run.curves) for run in runs)
     limit = min(_MAX_CURVE_POINTS, max(_MIN_CURVE_POINTS, _PAGE_POINTS // curve_count))
-    curves: dict[str, list[dict[str, Any]]] = {tag: [] for tag in all_tags}
+    curves: dict[str, list[dict[str, Any]]] = {}
     known_axes: set[str] = set()
     longest = 0
     for number, run in enumerate(runs):
         for tag, curve in run.curves.items():
             drawn = _drawn_curve(curve, number, run.start_s, limit)
-            curves[tag].append(drawn)
-            known_axes.update(axis for axis in AXES if drawn[axis])
+            curves.setdefault(tag, []).append(drawn)
+            known_axes.update(filter(drawn.get, AXES))
             longest = max(longest, len(curve))
     return {
         "runs": [run.name for run in runs],
         "tags": all_tags,
         "shown": _tags_shown_first(all_tags),
         "curves": curves,
-        "axes": [axis for axis in AXES if axis in known_axes],
+        "axes": sorted(known_axes, key=AXES.index),
         "axis": view.axis,
         "log": view.log_y,
         "smoothing": view.smoothing,
@@ -83,8 +84,7 @@ def _content(runs: Sequence[EventRun], view: View) -> dict[str, Any]:
 
 def _tags_shown_first(all_tags: list[str]) -> list[str]:
     """The tags that are shown when the page opens: the losses, else the first few."""
-    losses = [tag for tag in all_tags if tags.is_loss(tag)]
-    return (losses or all_tags)[:_TAGS_SHOWN_FIRST]
+    return (tags.losses(all_tags) or all_tags)[:_TAGS_SHOWN_FIRST]
 
 
 def _drawn_curve(curve: Curve, run: int, start_s: float, limit: int) -> dict[str, Any]:
@@ -106,6 +106,7 @@ def _drawn_curve(curve: Curve, run: int, start_s: float, limit: int) -> dict[str
         "lowest": None,
         "highest": None,
         "last": _last_point(curve, float(hours[-1])),
+        # to 36 ms, which no chart can show
         "hours": np.round(hours[last_of_parts], 5).tolist(),
     }
     if len(finite):
@@ -145,8 +146,9 @@ def _summarize_parts(
     sums = np.add.reduceat(np.where(finite, values, 0), starts)
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is wanted
         means = sums / np.add.reduceat(finite.astype(float), starts)
-    known = np.where(finite, values, np.nan)
-    return means, np.fmin.reduceat(known, starts), np.fmax.reduceat(known, starts)
+    # fmin and fmax prefer any number to NaN
+    without_inf = np.where(finite, values, np.nan)
+    return means, np.fmin.reduceat(without_inf, starts), np.fmax.reduceat(without_inf, starts)
 
 
 def _rounded(values: np.ndarray) -> list[float | None]:
@@ -163,6 +165,7 @@ def _rounded(values: np.ndarray) -> list[float | None]:
 
 def _embed(content: dict[str, Any]) -> str:
     """JSON for a script element, which no name of a run or tag can end early."""
+    # in JSON, < occurs in strings alone
     return orjson.dumps(content).decode().replace("<", "\\u003c")
 
 

@@ -55,10 +55,10 @@ def validation_curves(tensorboard: Path) -> list[LossCurve]:
 
 
 def _loss_curve(curve: Curve, label: str) -> LossCurve:
-    known = curve.known_along("tokens")
+    curve = curve.known_along("tokens")
     return LossCurve(
         label,
-        tuple(known.tokens.tolist()),
-        tuple(known.values.tolist()),
-        tuple(known.times_s.tolist()),
+        tuple(curve.tokens.tolist()),
+        tuple(curve.values.tolist()),
+        tuple(curve.times_s.tolist()),
     )

@@ -31,6 +31,7 @@ def draw_panels(
     all_tags = event_runs.tags_of(runs)
     columns = min(len(all_tags), 2 if len(all_tags) <= 4 else 3)
     rows = -(-len(all_tags) // columns)
+    # a Figure of its own, without pyplot, is freed when it goes and needs no display
     figure = Figure(figsize=(max(8, 5.4 * columns), 0.6 + 3.6 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes, tag in zip(panels, all_tags, strict=False):
@@ -44,7 +45,9 @@ def draw_panels(
         axes.set_visible(False)
     if title is not None:
         figure.suptitle(title, parse_math=False)
-    handles = [Line2D([], [], color=f"C{number % 10}") for number in range(len(runs))]
+    handles = []
+    for number in range(len(runs)):
+        handles.append(Line2D([], [], color=f"C{number % 10}"))
     legend = figure.legend(
         handles,
         ["run"] * len(runs),
@@ -64,7 +67,7 @@ def draw_losses(runs: Sequence[EventRun], title: str, target: Path, view: View) 
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    losses = [tag for tag in event_runs.tags_of(runs) if tags.is_loss(tag)]
+    losses = tags.losses(event_runs.tags_of(runs))
     labels = {}
     for run_number, run in enumerate(runs):
         for loss_number, tag in enumerate(losses):
@@ -120,6 +123,7 @@ def _mark_epochs(axes: Axes, unique_tokens: int) -> None:
 
     Raises UsageError where there are too many.
     """
+    # what the curves reach, without the panel's margins
     last = axes.dataLim.x1
     if not np.isfinite(last):  # the panel is empty
         return
@@ -146,6 +150,7 @@ def _label(legend: Legend, labels: Sequence[str]) -> None:
 def _save(figure: Figure, target: Path) -> None:
     """Write a picture whole; the same picture is the same bytes."""
     extension = target.suffix.lstrip(".")
+    # without dates, and with a fixed salt for the ids of SVG elements
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with files.atomic(target) as temporary, matplotlib.rc_context({"svg.hashsalt": "encore"}):
         figure.savefig(temporary, dpi=150, format=extension, metadata=undated.get(extension))

@@ -5,11 +5,14 @@ tokens seen under the same tag with a suffix. There, what TensorBoard calls the 
 source: TurkuNLP 6732bc9 megatron/training.py (training_log, evaluate_and_print_results)
 """
 
+from collections.abc import Iterable
+
 TRAINING_LOSS = "lm-loss-training/lm loss"
 VALIDATION_LOSS = "lm-loss-validation/{}/lm loss validation"
 SUFFIXES = {"samples": " vs samples", "tokens": " vs tokens"}
 # "gigaflos" is Megatron's spelling
 FLOPS_SUFFIX = " vs gigaflos (without embeddings)"
+# the same pairs of numbers, written both ways round
 STEPS_VS = "steps-vs-{unit}/y=steps,x={unit}"
 VS_STEPS = "steps-vs-{unit}/y={unit},x=steps"
 
@@ -23,6 +26,6 @@ def validation_set(tag: str) -> str | None:
     return None
 
 
-def is_loss(tag: str) -> bool:
-    """Whether a tag is the training loss or a validation loss, in nats per token."""
-    return tag == TRAINING_LOSS or validation_set(tag) is not None
+def losses(tags: Iterable[str]) -> list[str]:
+    """Those of the tags that are training or validation losses, in nats per token."""
+    return [tag for tag in tags if tag == TRAINING_LOSS or validation_set(tag) is not None]

@@ -18,6 +18,7 @@ import numpy as np
 BLOCK_BYTES = 2 << 20
 _HEADER_BYTES = 12
 _CHECKSUM_BYTES = 4
+# what a clone without git-lfs has in place of a file
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -57,6 +58,7 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
 
     A record that is longer than a block is read whole.
     """
+    # shared by all blocks: few headers differ
     headers: dict[bytes, int] = {}
     offset = 0
     with open(path, "rb") as handle:
@@ -77,6 +79,7 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[RecordBlock]:
             yield RecordBlock(path, offset, data, span.starts, span.ends, damage)
             if not more:
                 return
+            # the record that the block cut is read again with its rest
             data = data[span.stop :] + more
             offset += span.stop
 
@@ -111,6 +114,7 @@ class _Span(NamedTuple):
 def _intact_records(data: bytes, headers: dict[bytes, int]) -> _Span:
     positions, crcs, stop, reason = _whole_records(data, headers)
     starts = np.array(positions, np.int64) + _HEADER_BYTES
+    # a payload ends a checksum before the next record begins
     ends = np.append(starts[1:] - _HEADER_BYTES, stop)[: len(starts)] - _CHECKSUM_BYTES
     # every 4 bytes of the data as a number, of which those behind the payloads are looked at
     words = np.ndarray(max(0, len(data) - _CHECKSUM_BYTES + 1), "<u4", data, strides=(1,))
