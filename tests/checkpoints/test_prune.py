@@ -12,6 +12,7 @@ import torch
 from encore.checkpoints import prune, step_folder
 from encore.checkpoints.prune import PruneEntry, RetentionRule
 from encore.errors import CheckpointError, OutputError, UsageError
+from helpers.exploits import exploits
 from helpers.kills import kills
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -197,6 +198,37 @@ def test_what_the_kit_does_not_understand_stays(run: Path) -> None:
         10, 20, 30, 40, 50
     )
     assert not any(entry.delete for entry in found.values())
+
+
+def test_what_cannot_be_read_or_judged_is_not_torn(
+    run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A file system that fails, layer files in torch's old format, and states that would do harm."""
+    canary = tmp_path_factory.mktemp("harm") / "canary"
+    layer = run / "global_step20" / LAYER
+    torch.save({"weight": torch.zeros(2)}, layer, _use_new_zipfile_serialization=False)
+    torch.save({"args": exploits(canary)["os.system"]}, run / "global_step30" / STATES)
+    whole_states = torch.load(run / "global_step10" / STATES, weights_only=True)
+    torch.save(whole_states | {"dp_world_size": -1}, run / "global_step40" / STATES)
+    is_torn = step_folder.is_torn
+
+    def failing(path: Path) -> bool:
+        if path == run / "global_step10" / LAYER:  # as a file system that has lost a server
+            raise OSError(5, "Input/output error", str(path))
+        return is_torn(path)
+
+    monkeypatch.setattr(step_folder, "is_torn", failing)
+    entries = by_name(run, RetentionRule(last=1, idle_s=0))
+    reasons = {
+        "global_step10": "Input/output error",
+        "global_step20": "torch's old format",
+        "global_step30": "could run code",
+        "global_step40": "dp_world_size -1",
+    }
+    for name, reason in reasons.items():
+        assert entries[name].state == prune.UNKNOWN and not entries[name].delete
+        assert reason in entries[name].reason
+    assert not canary.exists()
 
 
 def test_what_changed_a_short_time_ago_stays(run: Path) -> None:

@@ -1,6 +1,8 @@
 """Every command on the base install: help and usage errors work, a missing extra is one line."""
 
+import json
 import os
+import shutil
 import subprocess
 import venv
 from importlib import metadata
@@ -81,6 +83,21 @@ def test_a_missing_extra_is_one_line_that_names_it(
     (error,) = [text for text in ended.stderr.splitlines() if text.startswith("error: ")]
     assert error.endswith(f"is not installed; in the kit's folder: pip install -e '.[{extra}]'")
     assert "Traceback" not in ended.stderr
+
+
+def test_pruning_needs_the_base_alone(bare_python: Path, tmp_path: Path) -> None:
+    """The genuine checkpoints: one whole, one without its optimizer, one torn."""
+    for step, run_of in ((10, "tp1"), (20, "tp2"), (30, "tp1")):
+        source = kit.ROOT / "tests" / "data" / "megatron_tiny" / run_of / "checkpoint"
+        shutil.copytree(source / "global_step20", tmp_path / f"global_step{step}")
+    torn = tmp_path / "global_step30" / "layer_03-model_00-model_states.pt"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    tool = str(kit.ROOT / "tools" / "prune_checkpoints.py")
+    ended = run(bare_python, tool, ".", "--idle", "0", "--json", "--delete", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    states = {entry["step"]: entry["state"] for entry in json.loads(ended.stdout)}
+    assert states == {10: "whole", 20: "weights only", 30: "torn"}
+    assert {path.name for path in tmp_path.iterdir()} == {"global_step10", "global_step20"}
 
 
 def test_rendering_needs_the_base_alone(bare_python: Path, tmp_path: Path) -> None:
