@@ -20,7 +20,6 @@ from encore.errors import EncoreError
 from encore.plan import resolve
 from encore.plan.records import Plan, Request
 from encore.plan.user_config import UserConfig
-from encore.tokens import train_bpe
 
 _TOOLS = Path(__file__).resolve().parent
 _HELD_OUT_DOCUMENTS = 200
@@ -55,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
             f"# {python_docs.write_jsonl(text):,} documents of Python's own documentation → {text}"
         )
     if not (tokenizer / "vocab.json").exists():
+        from encore.tokens import train_bpe  # loads tokenizers, which --help does without
+
         train_bpe.train(text, tokenizer, plan.data.tokenizer.vocabulary)
         cli.say(f"# a tokenizer of {plan.data.tokenizer.vocabulary:,} tokens → {tokenizer}")
     prepare(plan, text, tokenizer)

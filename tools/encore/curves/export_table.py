@@ -52,7 +52,7 @@ def write_csv(table: pa.Table, out: BinaryIO) -> None:
     """CSV with a header, quotes where a name needs them."""
     options = csv.WriteOptions(quoting_style="needed")
     with csv.CSVWriter(out, _PLAIN, write_options=options) as writer:
-        # Arrow writes names as CSV only when they are plain; for all rows at once they may not fit
+        # a batch at a time: names never lie in memory once per row of the whole table
         for batch in table.to_batches(_BATCH_ROWS):
             writer.write_batch(batch.cast(_PLAIN))
 
