@@ -264,7 +264,7 @@ def test_what_killed_writes_left_goes_but_for_the_only_copy(run: Path) -> None:
         ".global_step5.removed",
     }
     assert "only" not in by_name(run)[".global_step60.replaced"].reason
-    assert "global_step90 itself is not here" in by_name(run)[".global_step90.replaced"].reason
+    assert "global_step90 itself does not exist" in by_name(run)[".global_step90.replaced"].reason
 
 
 def test_links_and_other_names_are_left_alone(
