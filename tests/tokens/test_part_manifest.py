@@ -133,7 +133,15 @@ def test_a_manifest_that_cannot_be_right_is_refused(tmp_path: Path, parts: objec
     assert part_manifest.read_journal(tmp_path / "journal", tmp_path / "x") == ([], 0)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '"', "\xff"])
+def test_a_folder_in_the_place_of_a_manifest_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.parts.json").mkdir()
+    with pytest.raises(DataError, match=r"x\.parts\.json cannot be read: Is a directory"):
+        part_manifest.read_manifest(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '"', "\xff", "[" * 200_000], ids=lambda text: repr(text[:9])
+)
 def test_a_manifest_that_is_no_json_object_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.parts.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=r"x\.parts\.json is not a list of parts"):

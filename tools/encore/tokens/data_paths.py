@@ -87,13 +87,19 @@ def parse(text: str, where: str) -> tuple[Group, ...]:
         raise DataError(
             f"{where}: {line!r} does not begin and end with a double quote", f"write {_GROUP}"
         )
-    groups = tuple(_parse_group(quoted, where) for quoted in line[1:-1].split('" "'))
-    name, times = Counter(group.name for group in groups).most_common(1)[0]
+    groups = []
+    names: Counter[str] = Counter()
+    # Megatron-DeepSpeed splits the line at exactly this
+    for quoted in line[1:-1].split('" "'):
+        group = _parse_group(quoted, where)
+        groups.append(group)
+        names[group.name] += 1
+    name, times = names.most_common(1)[0]
     if times > 1:
         raise DataError(
             f"{where}: {times} groups are named {name!r}", "give each group its own name"
         )
-    return groups
+    return tuple(groups)
 
 
 def render(groups: Sequence[Group]) -> str:
@@ -125,17 +131,24 @@ def _parse_group(text: str, where: str) -> Group:
             f"put one blank between groups: {_GROUP} {_GROUP}",
         )
     name, colon, rest = text.partition(":")
+    # a slash before the first colon: the name is missing, and the colon is a range's or a path's
     if not colon or not name or name != name.strip() or "/" in name:
         raise DataError(
             f"{where}: {text!r} does not begin with a name and a colon", f"write {_GROUP}"
         )
-    parts = tuple(_parse_part(part, name, where) for part in rest.split(","))
-    if sum(part.weight for part in parts) <= 0:
+    parts = []
+    total_weight = 0.0
+    for entry in rest.split(","):
+        part = _parse_part(entry, name, where)
+        parts.append(part)
+        total_weight += part.weight
+    # weights are normalized by their sum
+    if total_weight <= 0:
         raise DataError(
             f"{where}: the weights of {name!r} are all zero",
             "give at least one corpus a positive weight",
         )
-    return Group(name, parts)
+    return Group(name, tuple(parts))
 
 
 def _parse_part(text: str, name: str, where: str) -> WeightedPrefix:

@@ -35,6 +35,7 @@ def describe(prefix: Path) -> dict[str, Any]:
     document_tokens: lengths in tokens, each None where there are no documents.
     """
     dataset = IndexedDataset(prefix)
+    # a wrong document index would give lengths that no document has
     dataset.check()
     lengths = document_lengths(dataset)
     return {
@@ -71,6 +72,7 @@ def document(prefix: Path, number: int) -> Tokens:
             f"{prefix} has no document {number:,}",
             f"its {documents:,} documents are counted from 0",
         )
+    # the whole index is not checked for one document: that would read all of it
     first, end = map(int, dataset.doc_idx[number : number + 2])
     if not 0 <= first <= end <= len(dataset):
         raise DataError(f"{idx_path(prefix)} is wrong about document {number:,}", REPLACE_PAIR)

@@ -154,7 +154,8 @@ class _GigatokenEncoder:
         self._frame = Frame(tokenizer.dtype, *_template(tokenizer.backend), end)
         self._json = tokenizer.backend.to_str()
         self._local = threading.local()
-        self._probes = [probe.encode() for probe in _PROBES]
+        self._probes = list(map(str.encode, _PROBES))
+        # within text: added tokens have matching rules of their own (single_word, lstrip, rstrip)
         added_tokens = tokenizer.backend.get_added_tokens_decoder().values()
         if added_tokens:
             in_text = "".join(f" x{token.content}y" for token in added_tokens)

@@ -113,6 +113,7 @@ class Index:
         Opening an index does not look for this: each entry is read only when its document is.
         """
         first = 0
+        # in chunks, so that an index larger than memory can be checked
         for expected in _pointers(_chunks([self]), self.dtype.itemsize):
             sizes = self.sizes[first : first + len(expected)]
             pointers = self.pointers[first : first + len(expected)]
@@ -231,6 +232,7 @@ class IndexedWriter:
             raise DataError(
                 f"a document has {int(sizes.max()):,} tokens; an .idx holds at most {_INT32_MAX:,}"
             )
+        # a no-op for what the encoders return: contiguous, of the dtype
         flat = np.ascontiguousarray(flat_tokens, dtype=self.dtype)
         if int(sizes.sum()) != flat.size:
             raise ValueError(f"lengths add up to {int(sizes.sum())}, not to {flat.size} tokens")

@@ -119,25 +119,33 @@ def _check(raw: Any) -> None:
         if field.name not in raw:
             raise ValueError(f"it lacks {field.name!r}")
     for name in ("kit", "dtype", "encoder"):
-        _expect(isinstance(raw[name], str), name, "a string")
+        _expect(_is_text(raw[name]), name, "a string")
     for name in ("documents", "tokens"):
         _expect(_is_count(raw[name]), name, "a count")
     _expect(isinstance(raw["append_eod"], bool), "append_eod", "true or false")
-    _expect(isinstance(raw["tokenizer"], dict), "tokenizer", "an object")
+    _expect(_is_object(raw["tokenizer"]), "tokenizer", "an object")
     inputs = raw["inputs"]
-    inputs_right = isinstance(inputs, list) and all(isinstance(each, dict) for each in inputs)
+    inputs_right = isinstance(inputs, list) and all(map(_is_object, inputs))
     _expect(inputs_right, "inputs", "a list of objects")
     skipped = raw["skipped"]
-    skipped_right = isinstance(skipped, dict) and all(map(_is_count, skipped.values()))
+    skipped_right = _is_object(skipped) and all(map(_is_count, skipped.values()))
     _expect(skipped_right, "skipped", "an object of counts")
     sha256 = raw["sha256"]
-    sha256_right = isinstance(sha256, dict) and all(isinstance(v, str) for v in sha256.values())
+    sha256_right = _is_object(sha256) and all(map(_is_text, sha256.values()))
     _expect(sha256_right, "sha256", "an object of strings")
 
 
 def _expect(right: bool, name: str, kind: str) -> None:
     if not right:
         raise ValueError(f"{name!r} is not {kind}")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _is_count(value: Any) -> bool:

@@ -175,22 +175,27 @@ def read_journal(path: Path, prefix: Path) -> tuple[list[BinPart], int]:
 
 
 def _write(path: Path, head: dict[str, Any], parts: Iterable[BinPart]) -> None:
-    content = head | {"parts": [asdict(part) for part in parts]}
+    content = head | {"parts": list(map(asdict, parts))}
     files.write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _parse(raw: Any, prefix: Path) -> list[BinPart]:
     """The parts in a JSON object; raises ValueError, TypeError or KeyError for anything else."""
-    parts = [BinPart(item["name"], item["bytes"], item["xxh3_128"]) for item in raw["parts"]]
     pattern = re.compile(re.escape(bin_path(prefix).name) + _SUFFIX)
-    for part in parts:
+    parts = []
+    names = set()
+    for item in raw["parts"]:
+        part = BinPart(item["name"], item["bytes"], item["xxh3_128"])
         # another name could lead out of the folder
-        if not pattern.fullmatch(part.name):
+        if not pattern.fullmatch(part.name) or part.name in names:
             raise ValueError(part.name)
+        # JSON's true is an int to isinstance
         if type(part.bytes) is not int or part.bytes < 0:
             raise ValueError(part.bytes)
         if part.xxh3_128 is not None and not _HASH.fullmatch(part.xxh3_128):
             raise ValueError(part.xxh3_128)
-    if not parts or len({part.name for part in parts}) < len(parts):
-        raise ValueError("no parts, or one twice")
+        parts.append(part)
+        names.add(part.name)
+    if not parts:
+        raise ValueError("no parts")
     return parts

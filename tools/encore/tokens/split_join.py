@@ -76,6 +76,11 @@ def _total(parts: Sequence[BinPart]) -> int:
     return sum(part.bytes for part in parts)
 
 
+def _starts(parts: Sequence[BinPart]) -> list[int]:
+    """Where each part starts in the .bin, and last where the .bin ends."""
+    return list(accumulate((part.bytes for part in parts), initial=0))
+
+
 def _size(path: Path) -> int:
     """The size of a file, -1 where there is none."""
     if not path.is_file():
@@ -129,12 +134,11 @@ def _check_parts(prefix: Path, parts: Sequence[BinPart], finished: int) -> str:
 
 def _check_disk(target: Path, parts: Sequence[BinPart], remove_parts: bool) -> None:
     """Raise OutputError where the disk lacks room for what the join needs at once."""
-    sizes = [part.bytes for part in parts]
     # with `remove_parts`: the copies under way, and one that waits for its commit
     largest_window = 0
-    for first in range(len(sizes)):
-        largest_window = max(largest_window, sum(sizes[first : first + COPIERS + 1]))
-    required = sum(sizes)
+    for first in range(len(parts)):
+        largest_window = max(largest_window, _total(parts[first : first + COPIERS + 1]))
+    required = _total(parts)
     hint = f"free disk space, or add --remove-parts: {largest_window:,} are enough then"
     if remove_parts:
         required = largest_window
@@ -150,7 +154,7 @@ def _append(
     """Append the parts to the unfinished .bin, which holds the first `finished` of them."""
     target = bin_path(prefix)
     paths = [target.with_name(part.name) for part in parts]
-    starts = list(accumulate((part.bytes for part in parts), initial=0))
+    starts = _starts(parts)
 
     def append(i: int) -> None:
         part = parts[i]
@@ -162,8 +166,10 @@ def _append(
             )
 
     committed = finished
+    # "r+b" keeps the bytes of the finished parts
     mode = "r+b" if finished else "wb"
     with open(_unfinished(target), mode) as unfinished:
+        # what follows the finished parts was never synced, and may be of parts since replaced
         unfinished.truncate(starts[finished])
         progress(starts[finished])
         if remove_parts:
@@ -241,6 +247,7 @@ def split(
             journal.unlink(missing_ok=True)
             return manifest
         _make_room(prefix, plan, journal)
+        # The journal lists the parts to clear away after a kill; a failure clears them away itself.
         try:
             parts = _write_parts(target, plan, progress)
             part_manifest.write_manifest(prefix, parts)
@@ -293,6 +300,7 @@ def _split_earlier(prefix: Path, plan: Sequence[BinPart]) -> list[BinPart] | Non
     planned = [replace(part, xxh3_128=None) for part in manifest]
     if planned != list(plan) or not _have_their_sizes(plan, target.parent):
         return None
+    # The parts are of an older .bin when that was written to after their manifest.
     manifest_ns = part_manifest.manifest_path(prefix).stat().st_mtime_ns
     if target.stat().st_mtime_ns > manifest_ns:
         return None
@@ -324,7 +332,7 @@ def _remove_parts(target: Path, parts: Sequence[BinPart]) -> None:
 
 def _write_parts(target: Path, plan: Sequence[BinPart], progress: Progress) -> list[BinPart]:
     """Copy the ranges of the .bin to the planned parts; returns these with their hashes."""
-    starts = list(accumulate((part.bytes for part in plan), initial=0))
+    starts = _starts(plan)
 
     def write(i: int) -> BinPart:
         part = plan[i]

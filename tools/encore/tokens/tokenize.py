@@ -90,8 +90,10 @@ def _write(
                     # `remaining` is negative by as much as the last document exceeds the budget
                     lengths[-1] += budget.remaining
             writer.add_batch(ids[: lengths.sum()], lengths[lengths > 0])
+            # each batch brings a later digest of its input; the last one counts
             inputs[batch.input_index] = batch.source
-            skipped.update(reason for _, reason in batch.skipped)
+            for _, reason in batch.skipped:
+                skipped[reason] += 1
             skipped["no tokens"] += int((lengths == 0).sum())
             if budget.reached:
                 break
@@ -106,7 +108,7 @@ def _write(
         append_eod=request.append_eod,
         encoder=encode.version,
         tokenizer=tokenizer.describe(),
-        inputs=[asdict(digest) for digest in inputs.values()],
+        inputs=list(map(asdict, inputs.values())),
         # unary plus drops the reasons that no document had
         skipped=dict(+skipped),
         sha256={

@@ -65,6 +65,7 @@ def verify(
     consumers: list[Callable[[bytes], None]] = []
     if manifest is not None:
         consumers.append(sha256.update)
+    # ids of an unsigned dtype are checked only against a vocabulary
     if ids.can_be_exceeded:
         consumers.append(ids.add)
     damaged = _read_once(extents, consumers, progress)
@@ -112,25 +113,30 @@ def _size_findings(index: Index, extents: Sequence[_Extent]) -> list[Finding]:
         actual = path.stat().st_size
         total += actual
         if actual != size:
-            seen = f"{path} has {actual:,} bytes, the manifest of its parts says {size:,}"
-            findings.append(Finding("bytes", False, seen, advice))
+            fault = f"{path} has {actual:,} bytes, the manifest of its parts says {size:,}"
+            findings.append(Finding("bytes", False, fault, advice))
     if total == index.bin_bytes:
         findings.append(Finding("bytes", True, f"{total:,} bytes of tokens, as the .idx says"))
     else:
-        seen = f"{total:,} bytes of tokens, the .idx says {index.bin_bytes:,}"
-        findings.append(Finding("bytes", False, seen, REPLACE_PAIR))
+        fault = f"{total:,} bytes of tokens, the .idx says {index.bin_bytes:,}"
+        findings.append(Finding("bytes", False, fault, REPLACE_PAIR))
     return findings
 
 
 def _part_findings(extents: Sequence[_Extent], damaged: Sequence[_Extent]) -> list[Finding]:
     """What the hashes of the parts say; nothing where none are known."""
     if damaged:
-        names = [f"{extent.name} differs from the manifest" for extent in damaged]
-        # the ranges of one .bin share its path
-        paths = dict.fromkeys(extent.path.name for extent in damaged)
-        advice = f"fetch {', '.join(paths)} again"
-        return [Finding("parts", False, "; ".join(names), advice)]
-    hashed = sum(extent.xxh3_128 is not None for extent in extents)
+        faults = []
+        # a dict, as an ordered set: the ranges of one .bin share its path
+        names: dict[str, None] = {}
+        for extent in damaged:
+            faults.append(f"{extent.name} differs from the manifest")
+            names[extent.path.name] = None
+        return [Finding("parts", False, "; ".join(faults), f"fetch {', '.join(names)} again")]
+    hashed = 0
+    for extent in extents:
+        if extent.xxh3_128 is not None:
+            hashed += 1
     if not hashed:
         return []
     return [Finding("parts", True, f"XXH3 of {hashed} parts as in the manifest")]
@@ -142,8 +148,8 @@ def _manifest_finding(manifest: Manifest, index: Index, bin_sha256: str) -> Find
     mismatch = manifest.mismatch(index, digests)
     if mismatch is not None:
         return Finding("manifest", False, mismatch, TOKENIZE_AGAIN)
-    seen = f"documents, tokens, dtype and SHA-256 as in {manifest.path(index.prefix)}"
-    return Finding("manifest", True, seen)
+    agreement = f"documents, tokens, dtype and SHA-256 as in {manifest.path(index.prefix)}"
+    return Finding("manifest", True, agreement)
 
 
 def _read_once(
@@ -213,6 +219,7 @@ class _IdRange:
         smallest = int(ids.min())
         largest = int(ids.max())
         self._largest = max(self._largest, largest)
+        # the masks are costly, and needed only where something is wrong
         if smallest < 0 or largest >= self._limit:
             outside = (ids < 0) | (ids.astype(np.int64) >= self._limit)
             self._outside += int(outside.sum())
@@ -224,8 +231,8 @@ class _IdRange:
     def finding(self) -> Finding:
         """The result, after the last chunk."""
         if self._first is None:
-            seen = f"the largest is {self._largest:,}; all must be {self._allowed}"
-            return Finding("ids", True, seen)
+            largest = f"the largest is {self._largest:,}; all must be {self._allowed}"
+            return Finding("ids", True, largest)
         token, value = self._first
         byte = token * self._index.dtype.itemsize
         sequence = int(np.searchsorted(self._index.pointers, byte, "right")) - 1
