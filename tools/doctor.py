@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Say in a minute, before the queue does in a day, what would fail.
+"""Find out in a minute, rather than after a day in the queue, what would fail.
 
-Checks the container runtime, the run's data and tokenizer, disk and inodes, Slurm's partition, account and its opinion
-of the very script, and the Hub. With --job it also runs a two-minute job in the run's own container, on its own kind of
-nodes: devices per rank, an all-reduce and the network it takes, free GPU memory, writable caches.
+Checks the container runtime and image, the run's data and tokenizer, disk and inodes, Slurm's
+partition and account, whether Slurm would accept this very script, and the Hub. With --job it also
+runs a two-minute job in the run's own container, on its own kind of nodes: devices per rank, an
+all-reduce and its network, free GPU memory, writable caches.
 
 examples:
   tools/doctor.py 500k500k100k --cluster local --workspace demo/workspace
@@ -13,8 +14,9 @@ examples:
 
 import argparse
 import dataclasses
+import functools
 
-from encore import cli, human
+from encore import cli, findings
 from encore.doctor import checks, job_checks
 from encore.plan import options, resolve, user_config
 
@@ -36,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         default=3600,
         metavar="S",
-        help="seconds to wait for it; default: 3600",
+        help="seconds to wait for that job; default: 3600",
     )
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     return parser
@@ -47,27 +49,24 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     config = user_config.load()
     plan = resolve.resolve(options.request(args, config), config)
-    findings = checks.examine(plan, args.skip)
-    if args.job and all(finding.right is not False for finding in findings):
+    results = checks.examine(plan, args.skip)
+    runs_job = args.job and not findings.wrong(results)
+    if runs_job:
         short = dataclasses.replace(plan, job=dataclasses.replace(plan.job, time=_JOB_TIME))
-        findings += job_checks.in_job(short, args.wait)
+        job_check = functools.partial(job_checks.in_job, short, args.wait)
+        results += checks.run_check("job", job_check, "no --job")
     if args.json:
-        cli.print_json([dataclasses.asdict(finding) for finding in findings])
+        cli.print_json([dataclasses.asdict(finding) for finding in results])
     else:
-        print(human.table(row for finding in findings for row in rows(finding)))
-    wrong = sum(finding.right is False for finding in findings)
-    if wrong:
-        cli.say(
-            f"{wrong} of {len(findings)} would fail"
-            + ("; --job waits until they are mended" if args.job else "")
-        )
-    return 1 if wrong else 0
-
-
-def rows(finding: checks.Finding) -> list[tuple[str, str, str]]:
-    """A finding's line; what to do about a wrong one stands below it."""
-    line = ({True: "✓", False: "✗", None: "–"}[finding.right], finding.what, finding.seen)
-    return [line, ("", "", f"→ {finding.advice}")] if finding.right is False else [line]
+        print(findings.table(results))
+    wrong = findings.wrong(results)
+    if not wrong:
+        return 0
+    summary = f"{len(wrong)} of {len(results)} checks would fail the run"
+    if args.job and not runs_job:
+        summary += "; the job of --job was not submitted: fix these first"
+    cli.say(summary)
+    return 1
 
 
 if __name__ == "__main__":

@@ -2,13 +2,21 @@
 
 import dataclasses
 import json
+import logging
 import os
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from encore import hub_library
 from encore.doctor import checks
-from encore.images import record as images
+from encore.errors import DataError
+from encore.findings import Finding
+from encore.images import record
 from encore.jobs import render
 from encore.plan import resolve
 from encore.plan.records import Plan, Request
@@ -16,6 +24,7 @@ from encore.plan.user_config import UserConfig
 from encore.tokens import verify
 from encore.tokens.indexed import IndexedWriter
 from encore.tokens.manifest import Manifest
+from helpers.hub_server import TOKEN, running
 from helpers.manifests import BROKEN, manifest_of
 
 
@@ -193,10 +202,8 @@ def test_an_image_is_known_by_its_digest(tmp_path: Path) -> None:
     path = place_image(found, sif())
     (finding,) = checks.image(found)
     assert finding.right is True and "names no digest for cuda yet" in finding.seen
-    record = {field.name: "" for field in dataclasses.fields(images.BuildRecord)} | {
-        "digest": "sha256:0"
-    }
-    images.record_path(path).write_text(json.dumps(record))
+    content = dict.fromkeys((field.name for field in dataclasses.fields(record.BuildRecord)), "")
+    record.record_path(path).write_text(json.dumps(content | {"digest": "sha256:0"}))
     (finding,) = checks.image(found)
     assert (
         finding.right is False and "not the one that the record beside it describes" in finding.seen
@@ -241,7 +248,7 @@ def test_a_workspace_that_cannot_be_written_is_wrong(tmp_path: Path) -> None:
 
 
 def test_a_quota_of_lustre_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lustre's two commands answer as its manual shows: nothing else of it can be had on one machine."""
+    """Lustre's two commands answer as its manual shows; there is no Lustre on one machine."""
     (tmp_path / "stat").write_text("#!/bin/sh\necho lustre\n", encoding="utf-8")
     (tmp_path / "lfs").write_text(
         "#!/bin/sh\ncase $1 in\n"
@@ -258,8 +265,89 @@ def test_a_quota_of_lustre_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_offline_the_hub_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(hub_library.library().constants, "HF_HUB_OFFLINE", True)
     (finding,) = checks.hub(plan(tmp_path, "cuda", "146m14b400m"))
     assert finding.right is None
+
+
+def hub_finding(url: str, monkeypatch: pytest.MonkeyPatch) -> Finding:
+    """What the doctor finds about the Hub at `url`."""
+    monkeypatch.setattr(hub_library.library().constants, "ENDPOINT", url)
+    others = set(checks.CHECKS) - {"hub"}
+    (finding,) = checks.examine(plan(Path("/w"), "cuda", "146m14b400m"), skip=others)
+    return finding
+
+
+def test_a_login_is_named_and_one_that_the_hub_refuses_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running() as server:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        assert hub_finding(server.url, monkeypatch) == Finding("hub", True, "logged in as tester")
+        monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+        refused = hub_finding(server.url, monkeypatch)
+        assert refused.right is False and "permission denied (401)" in refused.seen
+        monkeypatch.delenv("HF_TOKEN")
+        monkeypatch.setattr(hub_library.library().constants, "HF_TOKEN_PATH", str(tmp_path / "no"))
+        logged_out = hub_finding(server.url, monkeypatch)
+        assert logged_out.right is False and "not logged in" in logged_out.seen
+        assert "hf auth login" in refused.advice and "hf auth login" in logged_out.advice
+
+
+def test_a_hub_that_accepts_and_never_answers_is_wrong_after_the_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub_library, "PROBE_S", 0.2)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        start = time.monotonic()
+        finding = hub_finding(url, monkeypatch)
+        # the library's own default is to wait forever
+        assert time.monotonic() - start < 30
+    assert finding.right is False and f"{url} does not answer" in finding.seen
+
+
+@pytest.mark.parametrize("name", checks.CHECKS)
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(5, "Input/output error", "/scratch"),
+        subprocess.TimeoutExpired(["sinfo"], 30),
+        KeyError("a bug"),
+        DataError("a.bin is torn", "fetch it again"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_check_trips_over_is_a_finding_and_the_others_run(
+    name: str, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Plan) -> list[Finding]:
+        raise error
+
+    for other in checks.CHECKS:
+        monkeypatch.setitem(checks.CHECKS, other, lambda _, what=other: [Finding(what, True, "")])
+    monkeypatch.setitem(checks.CHECKS, name, fail)
+    monkeypatch.setattr(logging.getLogger("encore"), "propagate", True)
+    with caplog.at_level(logging.DEBUG, "encore"):
+        findings = checks.examine(plan(Path("/w")))
+    assert [finding.what for finding in findings] == list(checks.CHECKS)
+    (wrong,) = [finding for finding in findings if not finding.right]
+    assert wrong.what == name and "\n" not in wrong.seen
+    if isinstance(error, DataError):
+        assert (wrong.seen, wrong.advice) == ("a.bin is torn", "fetch it again")
+    else:
+        assert type(error).__name__ in wrong.seen and str(error) in wrong.seen
+        assert wrong.advice == f"leave it out with --skip {name}"
+        assert "Traceback" in caplog.text
+
+
+def test_without_an_extra_a_check_says_which_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cluster = plan(tmp_path, "cuda", "146m14b400m")
+    for module in ("huggingface_hub", "encore.tokens.indexed"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for check, extra in ((checks.hub, "hub"), (checks.data, "data")):
+        (finding,) = check(on_cluster)
+        assert finding.right is None and finding.seen.endswith(f"pip install -e '.[{extra}]'")

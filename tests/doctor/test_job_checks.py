@@ -5,7 +5,7 @@ import json
 
 import pytest
 from encore.doctor import job_checks
-from encore.doctor.checks import Finding
+from encore.findings import Finding
 from encore.plan import resolve, settings
 from encore.plan.records import Plan, Request
 from encore.plan.user_config import UserConfig

@@ -91,10 +91,12 @@ def cached_files(repository: str, name: str, optional_names: Sequence[str] = ())
         with translated_errors(f"{repository}/{optional_name}"):
             try:
                 paths.append(Path(download(optional_name)))
-            except hub.errors.EntryNotFoundError as error:
-                # LocalEntryNotFoundError also stands for a failed request, which is its cause
-                if error.__cause__ is not None and not hasattr(error, "response"):
+            except hub.errors.LocalEntryNotFoundError as error:
+                # also raised for a failed request, which is its cause then
+                if error.__cause__ is not None:
                     raise
+            except hub.errors.EntryNotFoundError:
+                continue
     return paths
 
 

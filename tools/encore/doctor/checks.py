@@ -1,117 +1,99 @@
-"""What would fail in the queue, found before it: one function per check, each returns its findings.
+"""Find what would fail in the queue before it does: one function per check, each returns findings.
 
-Checks look at this machine and ask Slurm; what a job finds is in `job_checks`.
+Checks look at this machine and ask Slurm and the Hub; `job_checks` has what a short job finds.
 """
 
 import functools
 import getpass
+import logging
 import re
 import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 
-from encore import files
-from encore.errors import DataError, EncoreError
-from encore.images import record as images
+from encore import files, hub_library
+from encore.errors import DataError, EncoreError, HubError
+from encore.findings import Finding
+from encore.hub import client
+from encore.images import record
 from encore.jobs import render, slurm
 from encore.plan.records import Plan
 from encore.tokens.manifest import TOKENIZE_AGAIN, Manifest
 
 _VERSION_TIMEOUT_S = 60
+_SPACE_TIMEOUT_S = 60
+# SQUASHFS_MAGIC of Linux, include/uapi/linux/magic.h
 _SQUASHFS_MAGIC = b"hsqs"
 _FREE_SPACE = Path(__file__).with_name("free_space.sh")
-_LEAST_FILES = 10_000
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's table; `right` None: it could not be looked at, and why stands in `seen`."""
-
-    what: str
-    right: bool | None
-    seen: str
-    advice: str = ""
-
+# room for the shards of a run's checkpoints, its events and logs
+_MIN_FREE_INODES = 10_000
 
 Check = Callable[[Plan], list[Finding]]
 
+log = logging.getLogger(__name__)
+
 
 def runtime(plan: Plan) -> list[Finding]:
-    """The container runtime is there and new enough."""
+    """The container runtime is installed, and new enough."""
     name = plan.cluster.runtime
     if name == "none":
         return []
     if name == "pyxis":
-        offered = "--container-image" in slurm.ask("srun", "--help")
-        seen = f"srun {'takes' if offered else 'lacks'} --container-image"
-        return [Finding("pyxis", offered, seen, "ask the site for pyxis, or choose --cluster cuda")]
+        has_pyxis = "--container-image" in slurm.ask("srun", "--help")
+        seen = f"srun {'has' if has_pyxis else 'lacks'} --container-image"
+        return [Finding("pyxis", has_pyxis, seen, "name a cluster without pyxis: --cluster cuda")]
     if shutil.which(name) is None:
-        return [
-            Finding(
-                name,
-                False,
-                "not on this machine",
-                f"load or install {name}, or choose another --cluster",
-            )
-        ]
-    done = subprocess.run(
+        advice = f"module load {name}, or name a cluster of another runtime with --cluster"
+        return [Finding(name, False, "not on this machine", advice)]
+    result = subprocess.run(
         [name, "--version"], capture_output=True, text=True, check=False, timeout=_VERSION_TIMEOUT_S
     )
-    # "apptainer version 1.4.5", also where it goes by the name of singularity; "singularity-ce version 4.1.3"
-    match = re.match(r"(\S+) version (\d+(?:\.\d+)+)", done.stdout)
+    # "apptainer version 1.4.5", also where it is installed under the name singularity, or
+    # "singularity-ce version 4.1.3"
+    match = re.match(r"(\S+) version (\d+(?:\.\d+)+)", result.stdout)
     if match is None:
-        return [Finding(name, False, done.stdout.strip() or "says no version", f"reinstall {name}")]
+        seen = result.stdout.strip() or "prints no version"
+        return [Finding(name, False, seen, f"see what is installed: {name} --version")]
     product, version = match.groups()
-    least = plan.cluster.runtime_versions.get(product)
-    enough = least is None or _numbers(version) >= _numbers(least)
-    return [Finding(name, enough, f"{product} {version}", f"{product} {least} or newer is needed")]
+    required = plan.cluster.runtime_versions.get(product)
+    is_new_enough = required is None or _version(version) >= _version(required)
+    advice = f"install {product} {required} or newer"
+    return [Finding(name, is_new_enough, f"{product} {version}", advice)]
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
 
 
 def image(plan: Plan) -> list[Finding]:
-    """The image is there, for this machine's architecture, and the one that its record and the registry describe."""
-    place, name = render.image_path(plan), plan.software.image_name
-    if place is None:
+    """The image exists, is for the nodes' architecture, and is the one that was recorded."""
+    location = render.image_path(plan)
+    if location is None:
         return []
+    path = Path(location)
+    name = plan.software.image_name
     build = f"tools/build_image.py {name} --out {shlex.quote(plan.paths.images)}"
-    if not Path(place).is_file():
-        return [Finding("image", False, f"{place} is missing", build)]
+    if not path.is_file():
+        return [Finding("image", False, f"{path} is missing", build)]
     if plan.cluster.runtime == "pyxis":
-        right = files.starts_with(Path(place), _SQUASHFS_MAGIC)
-        return [
-            Finding(
-                "image",
-                right,
-                f"{place} is {'a' if right else 'no'} squashfs file",
-                f"see {name}.def, %help",
-            )
-        ]
-    found = images.identify(Path(place), name)
-    return [
-        Finding(
-            "image", found.is_named is not False, f"{found.digest[:19]}…: {found.reason}", build
-        )
-    ]
+        is_squashfs = files.starts_with(path, _SQUASHFS_MAGIC)
+        seen = f"{path} is {'a' if is_squashfs else 'not a'} squashfs file"
+        advice = f"make one with the commands at the end of containers/{name}.def"
+        return [Finding("image", is_squashfs, seen, advice)]
+    identity = record.identify(path, name)
+    seen = f"{identity.digest[:19]}…: {identity.reason}"
+    return [Finding("image", identity.is_named is not False, seen, build)]
 
 
 def data(plan: Plan) -> list[Finding]:
-    """Every .bin/.idx pair is there, readable, whole, and the one that its manifest describes."""
+    """Every .bin/.idx pair is readable and whole, and matches its manifest."""
     try:
         from encore.tokens.indexed import IndexedDataset
-    except ImportError:
-        return [
-            Finding(
-                "data",
-                None,
-                "numpy is not installed (in the kit's folder: pip install -e '.[data]')",
-            )
-        ]
+    except ModuleNotFoundError as error:
+        seen = f"{error.name} is not installed; in the kit's folder: pip install -e '.[data]'"
+        return [Finding("data", None, seen)]
     findings = []
     for prefix in plan.data.prefixes:
         path = f"{plan.paths.data}/{prefix}"
@@ -119,7 +101,7 @@ def data(plan: Plan) -> list[Finding]:
             dataset = IndexedDataset(path)
         except (DataError, OSError) as error:
             findings.append(
-                Finding(prefix, False, str(error), "make it with tools/prepare_corpus.py tokenize")
+                Finding(prefix, False, str(error), "tools/prepare_corpus.py tokenize makes it")
             )
             continue
         seen = f"{dataset.token_count:,} tokens in {dataset.document_count:,} documents"
@@ -137,137 +119,121 @@ def data(plan: Plan) -> list[Finding]:
 
 
 def tokenizer(plan: Plan) -> list[Finding]:
-    """The tokenizer's files are there, with the hashes that the registry states."""
-    record = plan.data.tokenizer
-    folder = Path(plan.paths.tokenizers) / record.name
+    """The tokenizer's files exist, with the hashes that the registry states, if it does."""
+    facts = plan.data.tokenizer
+    folder = Path(plan.paths.tokenizers) / facts.name
+    advice = f"copy it into {folder} from: {facts.source}"
     findings = []
-    for name in record.files or dict.fromkeys(("vocab.json", "merges.txt")):
+    for name in facts.files or ("vocab.json", "merges.txt"):
+        what = f"{facts.name}/{name}"
         path = folder / name
         if not path.is_file():
-            findings.append(
-                Finding(f"{record.name}/{name}", False, "missing", f"put it into {folder}")
-            )
-        elif record.files:
-            same = files.sha256(path) == record.files[name]
-            findings.append(
-                Finding(
-                    f"{record.name}/{name}",
-                    same,
-                    "the registry's hash" if same else "another hash",
-                    "copy it again",
-                )
-            )
+            findings.append(Finding(what, False, f"{path} is missing", advice))
+        elif not facts.files:
+            findings.append(Finding(what, True, "present"))
+        elif files.sha256(path) == facts.files[name]:
+            findings.append(Finding(what, True, "the registry's hash"))
         else:
-            findings.append(Finding(f"{record.name}/{name}", True, "present"))
+            seen = f"{path} does not have the hash in registry/tokenizers.yml"
+            findings.append(Finding(what, False, seen, advice))
     return findings
 
 
 def space(plan: Plan) -> list[Finding]:
-    """The place of the checkpoints can be written and has room for them all, by its quota where it has one."""
-    place = plan.paths.checkpoints
-    said = subprocess.run(
-        ["sh", _FREE_SPACE, place], capture_output=True, text=True, check=True
-    ).stdout.split()
-    gib, count = said[-2:]
-    if gib == "none":
-        return [
-            Finding(
-                "disk",
-                False,
-                f"{place} can be neither made nor written",
-                "choose another --workspace",
-            )
-        ]
-    need = plan.cost.checkpoints_kept_bytes / 2**30
-    advice = "free space, or keep fewer checkpoints with --set save_interval"
-    seen = f"{gib} GiB free, {need:,.1f} GiB if all checkpoints are kept"
-    findings = [Finding("disk", gib == "unlimited" or int(gib) > need, seen, advice)]
-    enough = count == "unlimited" or int(count) > _LEAST_FILES
-    return [*findings, Finding("inodes", enough, f"{count} free", "delete or pack small files")]
+    """The checkpoints' folder is writable and has room for them all, within any quota."""
+    folder = plan.paths.checkpoints
+    result = subprocess.run(
+        ["sh", _FREE_SPACE, folder],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=_SPACE_TIMEOUT_S,
+    )
+    free_gib, free_inodes = result.stdout.split()[-2:]
+    if free_gib == "none":
+        seen = f"{folder} cannot be created or written"
+        return [Finding("disk", False, seen, "name a folder that you may write with --workspace")]
+    required_gib = plan.cost.checkpoints_kept_bytes / 2**30
+    all_runs = shlex.quote(str(Path(folder).parent))
+    prune = f"tools/prune_checkpoints.py {all_runs}/* --keep-last 1"
+    return [
+        Finding(
+            "disk",
+            free_gib == "unlimited" or int(free_gib) > required_gib,
+            f"{free_gib} GiB free, {required_gib:,.1f} GiB if all checkpoints are kept",
+            f"{prune}, or keep fewer: --set save_interval=N",
+        ),
+        Finding(
+            "inodes",
+            free_inodes == "unlimited" or int(free_inodes) > _MIN_FREE_INODES,
+            f"{free_inodes} free",
+            prune,
+        ),
+    ]
 
 
 def queue(plan: Plan) -> list[Finding]:
-    """Slurm answers, knows partition and account, and would start this very script."""
+    """Slurm answers, has the partition and account, and would start this very script."""
     if plan.cluster.scheduler != "slurm":
         return []
     partitions = slurm.partitions()
     logs = Path(plan.paths.logs)
-    seen = (
-        str(logs)
-        if logs.is_dir()
-        else f"{logs} is missing: a job whose log cannot be opened dies without a word"
-    )
+    seen = str(logs)
+    if not logs.is_dir():
+        seen = f"{logs} is missing: Slurm kills a job without a message if it cannot open its log"
     findings = [
         Finding("slurm", True, f"{len(partitions)} partitions"),
-        Finding("log folder", logs.is_dir(), seen, f"mkdir -p {logs}"),
+        Finding("log folder", logs.is_dir(), seen, f"mkdir -p {shlex.quote(str(logs))}"),
     ]
-    wanted = plan.job.partition
-    if wanted is not None:
-        state = partitions.get(wanted)
-        seen = (
-            f"{state.nodes} nodes, limit {state.max_time}"
-            if state
-            else f"no {wanted}; there are {', '.join(partitions)}"
-        )
-        findings.append(
-            Finding("partition", bool(state and state.available), seen, "choose --set partition")
-        )
-    findings += _account(plan)
+    if plan.job.partition is not None:
+        findings.append(_partition(plan.job.partition, partitions))
+    findings.append(_account(plan))
     try:
-        said = slurm.test_only(render.train_script(plan))
-        findings.append(Finding("script", True, said.removeprefix("sbatch: ")))
+        answer = slurm.test_only(render.train_script(plan))
+        findings.append(Finding("script", True, answer.removeprefix("sbatch: ")))
     except slurm.SlurmError as error:
-        findings.append(Finding("script", False, str(error), "change what it names"))
+        advice = error.hint or "try other --nodes, --time, --account or --set partition=NAME"
+        findings.append(Finding("script", False, str(error), advice))
     return findings
 
 
-def _account(plan: Plan) -> list[Finding]:
-    known, wanted = slurm.accounts(getpass.getuser()), plan.job.account
-    if known is None:
-        return [Finding("account", None, "this Slurm keeps no accounts that could be asked for")]
-    if wanted is None:
-        return [
-            Finding(
-                "account",
-                not plan.cluster.account_required,
-                "none is given",
-                f"one of {', '.join(sorted(known))}",
-            )
-        ]
-    return [Finding("account", wanted in known, wanted, f"one of {', '.join(sorted(known))}")]
+def _partition(name: str, partitions: dict[str, slurm.PartitionState]) -> Finding:
+    names = ", ".join(partitions)
+    advice = f"--set partition=NAME, one of {names}"
+    state = partitions.get(name)
+    if state is None:
+        return Finding("partition", False, f"no partition {name}; there are {names}", advice)
+    seen = f"{state.nodes} nodes, limit {state.max_time}"
+    if not state.available:
+        seen += f", but {name} is down"
+    return Finding("partition", state.available, seen, advice)
+
+
+def _account(plan: Plan) -> Finding:
+    accounts = slurm.accounts(getpass.getuser())
+    if accounts is None:
+        return Finding("account", None, "this Slurm keeps no accounts")
+    advice = f"--account NAME, one of {', '.join(sorted(accounts))}"
+    account = plan.job.account
+    if account is None:
+        return Finding("account", not plan.cluster.account_required, "none", advice)
+    return Finding("account", account in accounts, account, advice)
 
 
 def hub(plan: Plan) -> list[Finding]:
-    """The Hugging Face Hub answers and knows who asks; the token stays with the Hub's own library."""
+    """The Hugging Face Hub answers and accepts the login; its library alone reads the token."""
     if plan.cluster.scheduler == "none":
         return []
-    try:
-        from huggingface_hub import HfApi, constants, errors
-    except ImportError:
-        return [
-            Finding(
-                "hub",
-                None,
-                "huggingface_hub is not installed (in the kit's folder: pip install -e '.[hub]')",
-            )
-        ]
-    if constants.HF_HUB_OFFLINE:
+    if not hub_library.is_installed():
+        seen = f"huggingface_hub is not installed; {hub_library.INSTALL_HINT}"
+        return [Finding("hub", None, seen)]
+    if hub_library.is_offline():
         return [Finding("hub", None, "HF_HUB_OFFLINE is set")]
     try:
-        user = HfApi().whoami()["name"]
-    except errors.LocalTokenNotFoundError:
-        return [Finding("hub", False, "not logged in", "hf auth login")]
-    except (
-        Exception
-    ) as error:  # whatever the network does is a finding, not a failure of the doctor
-        return [
-            Finding(
-                "hub",
-                False,
-                f"does not answer: {type(error).__name__}",
-                "check the network, or set HF_HUB_OFFLINE=1",
-            )
-        ]
+        with hub_library.short_timeout():
+            user = client.username()
+    except HubError as error:
+        return [Finding("hub", False, str(error), error.hint)]
     return [Finding("hub", True, f"logged in as {user}")]
 
 
@@ -283,17 +249,24 @@ CHECKS: dict[str, Check] = {
 
 
 def examine(plan: Plan, skip: Collection[str] = ()) -> list[Finding]:
-    """All findings that need no job; what a check itself trips over is a finding too."""
-    chosen = [name for name in CHECKS if name not in skip]
-    return [
-        finding
-        for name in chosen
-        for finding in _safely(name, functools.partial(CHECKS[name], plan))
-    ]
+    """All findings that need no job."""
+    findings = []
+    for name, check in CHECKS.items():
+        if name not in skip:
+            findings += run_check(name, functools.partial(check, plan), f"--skip {name}")
+    return findings
 
 
-def _safely(name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
+def run_check(name: str, check: Callable[[], list[Finding]], skip_option: str) -> list[Finding]:
+    """The check's findings; an exception of its own is a finding too, so that the rest still runs.
+
+    skip_option: how to run the doctor without this check.
+    """
     try:
         return check()
     except EncoreError as error:
-        return [Finding(name, False, str(error), error.hint)]
+        return [Finding(name, False, str(error), error.hint or skip_option)]
+    except Exception as error:
+        log.debug("the check %s failed", name, exc_info=True)
+        seen = f"the check itself failed: {type(error).__name__}: {error}"
+        return [Finding(name, False, " ".join(seen.split()), f"leave it out with {skip_option}")]

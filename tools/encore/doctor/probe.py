@@ -1,8 +1,8 @@
-"""What a rank sees inside a job: devices, memory, collectives, writable caches. Runs on the compute node, alone.
+"""What a rank sees inside a job: devices, memory, collectives, writable caches.
 
-The doctor's job carries this file's text, so that it imports nothing but torch. Every rank prints one line,
-`ENCORE_PROBE {json}`: rank, world_size, host, local_rank, device, devices_seen, free_gib, all_reduce_ok, bus_gb_s,
-caches (folder → writable).
+The doctor's job script carries this file's text to the compute nodes, so that it imports nothing
+but torch. Every rank prints one line, `ENCORE_PROBE {json}`: rank, world_size, host, local_rank,
+device, devices_seen, free_gib, all_reduce_ok, bus_gb_s, caches (folder → writable).
 """
 
 import json
@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,31 +23,33 @@ _ROUNDS = 5
 
 def main() -> int:
     """Probe and report; exit code 1 when a collective gives a wrong sum."""
-    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    on_gpu = torch.cuda.is_available()
-    device = (
-        torch.device("cuda", local_rank % torch.cuda.device_count())
-        if on_gpu
-        else torch.device("cpu")
-    )
-    report = {
+    report: dict[str, Any] = {
         "rank": rank,
         "world_size": world_size,
         "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
         "local_rank": local_rank,
-        "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        "device": "cpu",
         "devices_seen": torch.cuda.device_count(),
-        "free_gib": torch.cuda.mem_get_info(device)[0] / 2**30 if on_gpu else None,
-        "caches": {
-            os.environ[name]: writable(os.environ[name]) for name in _CACHES if name in os.environ
-        },
+        "free_gib": None,
+        "caches": {},
     }
+    for name in _CACHES:
+        if name in os.environ:
+            report["caches"][os.environ[name]] = is_writable(os.environ[name])
+    device = torch.device("cpu")
+    backend = "gloo"
+    if torch.cuda.is_available():
+        device = torch.device("cuda", local_rank % torch.cuda.device_count())
+        backend = "nccl"
+        report["device"] = torch.cuda.get_device_name(device)
+        report["free_gib"] = torch.cuda.mem_get_info(device)[0] / 2**30
+        torch.cuda.set_device(device)
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29500")
-    if on_gpu:
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=world_size)
+    dist.init_process_group(backend, rank=rank, world_size=world_size)
     report["all_reduce_ok"] = sums_right(device, world_size)
     report["bus_gb_s"] = bus_bandwidth(device, world_size)
     dist.barrier()
@@ -65,27 +68,27 @@ def sums_right(device: torch.device, world_size: int) -> bool:
 
 
 def bus_bandwidth(device: torch.device, world_size: int) -> float:
-    """GB/s of an all-reduce, as nccl-tests count it: 2·(n−1)/n of the bytes, over the time of one."""
-    count = (256 << 20 if device.type == "cuda" else 4 << 20) // 4
-    values = torch.ones(count, device=device)
+    """GB/s of an all-reduce, as nccl-tests count it: 2·(n−1)/n of the bytes, over its time."""
+    byte_count = 256 << 20 if device.type == "cuda" else 4 << 20
+    values = torch.ones(byte_count // 4, device=device)  # float32
     dist.all_reduce(values)
-    synchronise(device)
+    synchronize(device)
     start = time.perf_counter()
     for _ in range(_ROUNDS):
         dist.all_reduce(values)
-    synchronise(device)
+    synchronize(device)
     seconds = (time.perf_counter() - start) / _ROUNDS
-    return 2 * (world_size - 1) / world_size * count * 4 / seconds / 1e9
+    return 2 * (world_size - 1) / world_size * byte_count / seconds / 1e9
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait for what runs on the device."""
+def synchronize(device: torch.device) -> None:
+    """Wait until the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def writable(folder: str) -> bool:
-    """Whether a file can be made there, the folder too."""
+def is_writable(folder: str) -> bool:
+    """Whether a file can be created in the folder, and the folder itself."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         file = Path(folder) / f".probe-{os.getpid()}"
