@@ -37,8 +37,8 @@ def test_dry_run_json_has_the_promised_keys() -> None:
     plan = json.loads(
         render("146m14b400m", "--cluster", "lumi", "--account", "p_1", "--dry-run", "--json").stdout
     )
-    promised = "name parameters tokens unique_tokens epochs train_samples steps global_batch_size nodes gpus trainer"
-    promised += " trainer_args data_paths gpu_hours jobs"
+    promised = "name parameters tokens unique_tokens epochs train_samples steps global_batch_size"
+    promised += " nodes gpus trainer trainer_args data_paths gpu_hours jobs"
     assert set(promised.split()) <= set(plan)
     assert plan["data_paths"]["train400m.txt"] == (
         '"train: 1.0 0:1 /scratch/p_1/encore/data/c4_subsampled/gpt2tok_c4_en_400M_text_document"\n'
@@ -102,7 +102,7 @@ def test_out_and_check(tmp_path: Path) -> None:
         (("146m14b400m", "--account", "x\n#SBATCH --wrap=id"), 2, "not a Slurm account"),
         (("146m14b400m", "--set", "partition=a\nrm -rf x"), 2, "partition"),
         (("146m14b400m", "--trainer", "a\nrm -rf x"), 2, "unknown trainer"),
-        (("146m14b400m", "--workspace", "/tmp/$(id)"), 2, "cannot stand in a job script"),
+        (("146m14b400m", "--workspace", "/tmp/$(id)"), 2, "cannot be used in a job script"),
         (("146m14b400m", "--set", "lr"), 2, "no value"),
         (("146m14b400m", "--json"), 2, "--dry-run"),
         (("146m14b400m", "--check"), 2, "--out"),
@@ -128,8 +128,10 @@ def test_a_broken_configuration_names_file_and_line(tmp_path: Path) -> None:
 def test_rendering_loads_no_heavy_package() -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'tools')!r}); import render_sbatch;"
-        "render_sbatch.main(['146m14b400m', '--cluster', 'lumi', '--quiet', '--out', '/dev/null', '--check']);"
-        "print(sorted({'torch', 'numpy', 'transformers', 'datasets', 'matplotlib', 'deepspeed'} & set(sys.modules)))"
+        "render_sbatch.main("
+        "['146m14b400m', '--cluster', 'lumi', '--quiet', '--out', '/dev/null', '--check']);"
+        "heavy = {'torch', 'numpy', 'transformers', 'datasets', 'matplotlib', 'deepspeed'};"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ended.stdout == "[]\n"

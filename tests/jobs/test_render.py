@@ -1,4 +1,4 @@
-"""Rendered scripts: whole reference files, shell syntax, quoting, and arguments that the pinned trainers take."""
+"""Rendered scripts: whole reference files, shell syntax, quoting, and the trainers' arguments."""
 
 import json
 import shlex

@@ -129,9 +129,11 @@ def test_network_plugin_is_demanded_on_several_nodes_only() -> None:
 def test_data_lines_of_a_code_mix_carry_weights_a_range_and_two_validation_sets() -> None:
     found = plan("4b284b84b90c4py", config=UserConfig(workspace="/w"))
     assert found.data_paths == {
-        "train84b90c4py.txt": '"train: 0.9 0:1 /w/data/c4_subsampled/gpt2tok_c4_en_84B_text_document,'
+        "train84b90c4py.txt": '"train:'
+        " 0.9 0:1 /w/data/c4_subsampled/gpt2tok_c4_en_84B_text_document,"
         ' 0.1 0:1 /w/data/python/gpt2tok_python_84B_content_document"\n',
-        "valc4py.txt": '"validation: 1.0 0:1 /w/data/c4_validation/gpt2tok_c4validation_rerun_text_document"'
+        "valc4py.txt": '"validation:'
+        ' 1.0 0:1 /w/data/c4_validation/gpt2tok_c4validation_rerun_text_document"'
         ' "validation_python: 1.0 0.95:1 /w/data/python/gpt2tok_python_content_document"\n',
     }
 
@@ -194,7 +196,7 @@ def test_a_missing_account_is_warned_of() -> None:
         ({"cluster": "lumi"}, ("min_lr=1",), "above lr"),
         ({"cluster": "lumi"}, ("train_samples=255",), "do not fill one batch"),
         ({"cluster": "lumi", "trainer": "bigscience", "objective": "ul2"}, (), "no ul2 objective"),
-        ({"cluster": "cuda", "workspace": "/a b"}, (), "cannot stand in a job script"),
+        ({"cluster": "cuda", "workspace": "/a b"}, (), "cannot be used in a job script"),
     ],
 )
 def test_what_cannot_be_is_refused(

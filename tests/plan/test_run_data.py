@@ -95,7 +95,8 @@ def test_lines_are_the_published_ones_to_the_byte() -> None:
     )
     assert run_data.line(run_data.valid_groups(DataSpec("oscar"), load_corpora()), folder) == (
         f'"validation_c4: 1.0 0:1 {folder}/c4_validation/gpt2tok_c4validation_rerun_text_document"'
-        f' "validation_oscar: 1.0 0:1 {folder}/oscar_validation/gpt2tok_oscarvalidation_text_document"\n'
+        ' "validation_oscar:'
+        f' 1.0 0:1 {folder}/oscar_validation/gpt2tok_oscarvalidation_text_document"\n'
     )
     assert "1.0 0.95:1 " in run_data.line(
         run_data.valid_groups(VALIDATION["valc4py.txt"], load_corpora()), folder

@@ -6,7 +6,7 @@ import json
 import pytest
 from encore.errors import UnknownNameError, UsageError
 from encore.jobs import render
-from encore.plan import report, resolve, settings
+from encore.plan import report, resolve, settings, trainer_args
 from encore.plan.overrides import Overrides, value_text
 from encore.plan.records import Plan, Request
 from encore.plan.user_config import UserConfig
@@ -191,3 +191,25 @@ def test_a_key_set_to_its_own_default_gives_the_same_script(
     again = plan(request(name, cluster, *base, f"{key}={value_text(value)}"))
     expected = without_origin(render.train_script(default, "/kit"))
     assert without_origin(render.train_script(again, "/kit")) == expected
+
+
+# another value than the default's, in range
+CHANGED = {"lr": 3e-4, "min_lr": 1e-6, "lr_decay_style": "linear", "seed": 7}
+
+
+@pytest.mark.parametrize("key", [*settings_of(Optimizer), *settings_of(Cadence)])
+def test_every_hyperparameter_reaches_the_trainer(key: str) -> None:
+    default = request("146m14b400m", "lumi")
+    value = rows(default)[key].value
+    changed = CHANGED.get(key, value * 0.9 if isinstance(value, float) else 3)
+    arguments = trainer_args.trainer_args(plan(request(default.name, "lumi", f"{key}={changed}")))
+    assert arguments != trainer_args.trainer_args(plan(default))
+
+
+@given(st.floats(1e-9, 1, exclude_max=True))
+def test_the_trainer_gets_a_number_as_it_was_set(value: float) -> None:
+    text = f"{value:.10g}"
+    arguments = trainer_args.trainer_args(
+        plan(request("146m14b400m", "lumi", f"weight_decay={text}"))
+    )
+    assert float(arguments[arguments.index("--weight-decay") + 1]) == float(text)

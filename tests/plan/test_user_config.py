@@ -74,7 +74,7 @@ def test_the_default_cluster(
     conf = tmp_path / "slurm.conf"
     conf.write_text(f"# Slurm\nClusterName={slurm_name}\n" if slurm_name else "SlurmUser=root\n")
     monkeypatch.setenv("SLURM_CONF", str(conf))
-    monkeypatch.setattr(user_config, "_slurm_conf_places", lambda: [conf])
+    monkeypatch.setattr(user_config, "_slurm_conf_files", lambda: [conf])
     assert user_config.default_cluster(user_config.UserConfig(configured)) == expected
 
 
@@ -83,7 +83,7 @@ def test_a_guessed_cluster_is_said_in_one_line(
 ) -> None:
     monkeypatch.delenv("SLURM_CLUSTER_NAME", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setattr(user_config, "_slurm_conf_places", list)
+    monkeypatch.setattr(user_config, "_slurm_conf_files", list)
     with caplog.at_level("INFO"):
         user_config.default_cluster(user_config.UserConfig("cuda"))
         assert caplog.messages == []

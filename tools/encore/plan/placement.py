@@ -163,7 +163,7 @@ def _check_launch(name: str, cluster: clusters.Cluster, use: ClusterUse) -> None
             valid.append("single")
     if use.launch not in valid:
         raise UsageError(
-            f"--set launch={use.launch} does not start {use.gpus_per_node} ranks per node on {name}",
+            f"--set launch={use.launch} cannot start {use.gpus_per_node} ranks per node on {name}",
             f"valid: {', '.join(valid)}",
         )
 

@@ -1,4 +1,4 @@
-"""From a request to a plan: the registry's defaults, the user's overrides, what follows from both."""
+"""From a request to a plan: defaults, overrides, and what follows from both."""
 
 import dataclasses
 from collections.abc import Mapping

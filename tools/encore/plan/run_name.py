@@ -1,14 +1,18 @@
-"""The run-name grammar: `146m14b400m` is 146M parameters, 14B training tokens, 400M unique tokens.
+"""The run-name grammar: 146m14b400m is 146M parameters, 14B training tokens, 400M unique tokens.
 
-A name is {parameters}{tokens}[{unique}][suffix]; an amount `xby` is x.y billion (`1b9`, `1b25`), `400m` is 400 million,
-`100k` is 100 thousand. The convention is ambiguous (`1b12b8100m` is 1.1B, 2.8B, 100M), so every split is considered:
-the parameters have to be a label of registry/models.yml and unique ≤ tokens; if several readings remain, the triples of
-the known runs decide, else the user does. Without a unique amount (`4b284bc4dedup`) all tokens are taken to be unique.
-A known run's own triple outranks its name: the name of an optimal-allocation run (`8b7178b25bopt`) tells what it is
-compared with, not what it is.
+A name is {parameters}{tokens}[{unique}][suffix]. An amount is `400m` (400 million), `100k`
+(100 thousand) or `1b9`, `1b25` (1.9 and 1.25 billion). Names are ambiguous: 1b12b8100m is 1.1B,
+2.8B, 100M, but its characters split in other ways too. So every split is a reading, provided that
+its parameters are a label of registry/models.yml and its unique tokens are no more than its tokens.
+Where several remain, those whose numbers are those of a known run win, else the user chooses.
+Without a unique amount (4b284bc4dedup) all tokens are taken to be unique.
 
-The suffix says what is trained on, in this order: `c4`, `oscar`; a code mix `90c4py` or `c4py10` (90% C4, 10% Python);
-`dedup`, `perplexity25`, …; `v2`; `opt`, `subopt`, `opt2`; `seed3`.
+A known run's own numbers outrank its name: the name of an optimal-allocation run (8b7178b25bopt)
+states the run that it is compared with.
+
+The suffix names what is trained on, in this order: `c4`, `oscar`; a code mix `90c4py` or `c4py10`
+(90% C4, 10% Python); `dedup`, `perplexity25`, …; `v2`; `opt`, `subopt`, `opt2`; `seed3`. Versions
+and optimality tell runs apart but change nothing in a plan.
 """
 
 import functools
@@ -19,30 +23,39 @@ from dataclasses import dataclass, replace
 from encore.errors import UnknownNameError, UsageError
 
 _SCALES = {"k": 10**3, "m": 10**6, "b": 10**9}
-# canonical amounts only: no leading zero, no trailing zero after the unit, below 1000 of the unit
-_AMOUNT = r"[1-9][0-9]{0,2}[kmb](?:[1-9]|[0-9][1-9])?"
-_FORM = "write parameters, tokens, unique tokens, as in 146m14b400m"
+# Canonical amounts only, for fewer readings: no leading zero, no trailing zero after the unit,
+# below 1000 of the unit.
+_AMOUNT = re.compile(r"[1-9][0-9]{0,2}[kmb](?:[1-9]|[0-9][1-9])?")
+_LONGEST_AMOUNT = len("999b99")
+_FORM = "write parameters, tokens, unique tokens, for example 146m14b400m"
 _SUFFIX = (
-    r"(?:(?P<share>[1-9][0-9])?(?P<corpus>{corpora})(?P<mixed>py(?P<mixed_share>[1-9][0-9])?)?)?(?P<variant>{variants})?"
-    r"(?P<version>v[0-9]+)?(?P<optimum>(?:sub)?opt(?:v?[0-9]+)?)?(?:seed(?P<seed>[0-9]+))?"
+    r"(?:(?P<share>[1-9][0-9])?(?P<corpus>{corpora})(?P<mixed>py(?P<mixed_share>[1-9][0-9])?)?)?"
+    r"(?P<variant>{variants})?"
+    r"(?:v[0-9]+)?(?:(?:sub)?opt(?:v?[0-9]+)?)?(?:seed(?P<seed>[0-9]+))?"
 )
+
+Triple = tuple[int, int, int]  # parameters, tokens, unique tokens
 
 
 @dataclass(frozen=True)
 class Suffix:
-    """What stands behind the amounts; absent parts are None."""
+    """What follows the amounts; absent parts are None.
+
+    corpus_share: percent of `corpus` in a mix with Python; None where nothing is mixed in.
+    """
 
     corpus: str | None = None
-    corpus_share: int | None = None  # percent of `corpus` in a mix with Python, else None
+    corpus_share: int | None = None
     variant: str | None = None
-    version: str | None = None
-    optimum: str | None = None
     seed: int | None = None
 
 
 @dataclass(frozen=True)
 class RunName:
-    """A name taken apart; `label` is the parameters' amount as written, `parameters` what the label stands for."""
+    """A reading of a name: labels are amounts as written, `parameters` what the label stands for.
+
+    unique_label: empty where the name states no unique tokens.
+    """
 
     name: str
     label: str
@@ -52,13 +65,15 @@ class RunName:
     unique_label: str
     suffix: Suffix
 
-
-Triple = tuple[int, int, int]  # parameters, tokens, unique tokens
+    @property
+    def triple(self) -> Triple:
+        """Parameters, tokens, unique tokens."""
+        return self.parameters, self.tokens, self.unique_tokens
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a name can be made of: parameter labels with their counts, corpora, their variants; and the known runs."""
+    """What names consist of: parameter labels with their counts, corpora, variants; known runs."""
 
     labels: Mapping[str, int]
     known: Mapping[str, Triple]
@@ -67,39 +82,49 @@ class Vocabulary:
 
     @functools.cached_property
     def suffix(self) -> re.Pattern[str]:
-        """What a suffix looks like; longer words first, so that `dedup25` is not `dedup` and a rest."""
-        alternatives = {"corpora": self.corpora, "variants": self.variants}
+        """The form of a suffix."""
         return re.compile(
-            _SUFFIX.format(
-                **{
-                    k: "|".join(map(re.escape, sorted(v, key=len, reverse=True))) or "(?!)"
-                    for k, v in alternatives.items()
-                }
-            )
+            _SUFFIX.format(corpora=_any_of(self.corpora), variants=_any_of(self.variants))
         )
+
+
+def _any_of(words: Iterable[str]) -> str:
+    """A pattern that matches any of the words; without words, nothing."""
+    # longest first, so that dedup25 is not read as dedup and a rest
+    longest_first = sorted(words, key=len, reverse=True)
+    return "|".join(map(re.escape, longest_first)) or "(?!)"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the user said about an ambiguous name, as amounts (`1b1`); None leaves a part open."""
+    """How the user reads an ambiguous name, as amounts (`1b1`); None leaves a part open."""
 
     params: str | None = None
     tokens: str | None = None
     unique: str | None = None
 
+    def allows(self, reading: RunName) -> bool:
+        """Whether a reading agrees with every part that was chosen."""
+        if self.params is not None and reading.label != self.params:
+            return False
+        if self.tokens is not None and reading.tokens != amount(self.tokens):
+            return False
+        return self.unique is None or reading.unique_tokens == amount(self.unique)
+
 
 def amount(text: str) -> int:
-    """`1b25` → 1_250_000_000; raises UsageError on anything that is not an amount."""
+    """`1b25` → 1_250_000_000; raises UsageError for anything that is not an amount."""
     match = re.fullmatch(r"([0-9]+)([kmb])([0-9]*)", text)
     if not match:
         raise UsageError(f"{text!r} is not an amount", "write 400m, 14b or 1b9 (1.9 billion)")
     whole, unit, fraction = match.groups()
-    return int(whole + fraction) * _SCALES[unit] // 10 ** len(fraction)
+    denominator: int = 10 ** len(fraction)
+    return int(whole + fraction) * _SCALES[unit] // denominator
 
 
 def amount_label(count: int) -> str:
     """1_250_000_000 → `1b25`: the amount that stands for a count."""
-    for unit, scale in sorted(_SCALES.items(), key=lambda item: -item[1]):
+    for unit, scale in reversed(_SCALES.items()):
         if count >= scale:
             whole, rest = divmod(count, scale)
             fraction = f"{rest / scale:.6f}"[2:].rstrip("0")
@@ -110,28 +135,19 @@ def amount_label(count: int) -> str:
 def parse(name: str, words: Vocabulary, choice: Choice | None = None) -> RunName:
     """Read a run's name.
 
-    Raises UsageError for a name that has no reading or several (it lists them and how to choose), for an unknown
-    label, and for unique > tokens.
+    Raises UsageError for a name without a reading, with several (it lists them and how to choose),
+    with an unknown label, or with more unique than training tokens.
     """
+    choice = choice or Choice()
     if not re.fullmatch(r"[a-z0-9]{1,80}", name):
         raise UsageError(f"{name!r} is not a run's name", _FORM)
-    readings = _possible(name, words, choice or Choice())
+    readings = _possible_readings(name, words, choice)
     if len(readings) > 1:
-        triples = set(words.known.values())
-        readings = [
-            r for r in readings if (r.parameters, r.tokens, r.unique_tokens) in triples
-        ] or readings
+        known = set(words.known.values())
+        readings = [reading for reading in readings if reading.triple in known] or readings
     if len(readings) > 1:
-        listed = " or ".join(
-            f"{r.label} / {r.tokens:,} tokens / {r.unique_tokens:,} unique" for r in readings
-        )
-        first = readings[0]
-        raise UsageError(
-            f"{name!r} has {len(readings)} readings: {listed}",
-            f"say which, for example --params {first.label} --tokens {amount_label(first.tokens)}"
-            f" --unique {amount_label(first.unique_tokens)}",
-        )
-    if name in words.known and choice in (None, Choice()):
+        raise _ambiguous(name, readings)
+    if name in words.known and choice == Choice():
         parameters, tokens, unique_tokens = words.known[name]
         return replace(
             readings[0], parameters=parameters, tokens=tokens, unique_tokens=unique_tokens
@@ -139,8 +155,23 @@ def parse(name: str, words: Vocabulary, choice: Choice | None = None) -> RunName
     return readings[0]
 
 
-def _possible(name: str, words: Vocabulary, choice: Choice) -> list[RunName]:
-    readings = [reading for reading in _splits(name, words) if _chosen(reading, choice)]
+def _ambiguous(name: str, readings: list[RunName]) -> UsageError:
+    descriptions = []
+    for reading in readings:
+        descriptions.append(
+            f"{reading.label} / {reading.tokens:,} tokens / {reading.unique_tokens:,} unique"
+        )
+    first = readings[0]
+    return UsageError(
+        f"{name!r} has {len(readings)} readings: {' or '.join(descriptions)}",
+        f"choose one, for example with --params {first.label}"
+        f" --tokens {amount_label(first.tokens)} --unique {amount_label(first.unique_tokens)}",
+    )
+
+
+def _possible_readings(name: str, words: Vocabulary, choice: Choice) -> list[RunName]:
+    """The readings that are allowed and make sense; raises UsageError where none is left."""
+    readings = [reading for reading in _splits(name, words) if choice.allows(reading)]
     if not readings:
         raise UsageError(f"{name!r} has no reading as a run's name", _FORM)
     labelled = [reading for reading in readings if reading.label in words.labels]
@@ -148,63 +179,62 @@ def _possible(name: str, words: Vocabulary, choice: Choice) -> list[RunName]:
         raise UnknownNameError("model label", readings[0].label, words.labels)
     possible = [reading for reading in labelled if reading.unique_tokens <= reading.tokens]
     if not possible:
-        worst = labelled[0]
+        first = labelled[0]
         raise UsageError(
-            f"{name!r}: {worst.unique_tokens:,} unique tokens are more than the {worst.tokens:,} trained on",
+            f"{name!r}: {first.unique_tokens:,} unique tokens are more than the"
+            f" {first.tokens:,} trained on",
             "write parameters, tokens, unique tokens, in this order",
         )
-    # a reading that states its unique tokens beats one that leaves them out
+    # A reading that states its unique tokens beats one that leaves them out.
     return [reading for reading in possible if reading.unique_label] or possible
 
 
 def _splits(name: str, words: Vocabulary) -> list[RunName]:
-    """Every reading of `name` in canonical amounts and a known suffix."""
-    found = []
-    for label, rest in _heads(name):
-        for tokens_label, tail in _heads(rest):
-            for unique_label, suffix_text in [("", tail), *_heads(tail)]:
-                suffix = _suffix(suffix_text, words)
-                if suffix is None or (not unique_label and not suffix_text):
+    """Every way to read `name` as canonical amounts and a known suffix."""
+    readings = []
+    for label, after_label in _leading_amounts(name):
+        for tokens_label, after_tokens in _leading_amounts(after_label):
+            for unique_label, rest in [("", after_tokens), *_leading_amounts(after_tokens)]:
+                suffix = _suffix(rest, words)
+                # Only a name with a suffix may leave out its unique tokens.
+                if suffix is None or not (unique_label or rest):
                     continue
-                tokens = amount(tokens_label)
-                unique = amount(unique_label) if unique_label else tokens
-                found.append(
-                    RunName(
-                        name,
-                        label,
-                        words.labels.get(label, 0),
-                        tokens,
-                        unique,
-                        unique_label,
-                        suffix,
-                    )
+                reading = RunName(
+                    name=name,
+                    label=label,
+                    parameters=words.labels.get(label, 0),
+                    tokens=amount(tokens_label),
+                    unique_tokens=amount(unique_label or tokens_label),
+                    unique_label=unique_label,
+                    suffix=suffix,
                 )
-    return found
+                readings.append(reading)
+    return readings
 
 
-def _heads(text: str) -> list[tuple[str, str]]:
-    """The amounts that `text` can begin with, each with what is left."""
-    cuts = (text[:end] for end in range(2, min(len(text), 6) + 1))
-    return [(head, text[len(head) :]) for head in cuts if re.fullmatch(_AMOUNT, head)]
+def _leading_amounts(text: str) -> list[tuple[str, str]]:
+    """The amounts that `text` can begin with, each with the rest of it."""
+    amounts = []
+    for end in range(1, min(len(text), _LONGEST_AMOUNT) + 1):
+        if _AMOUNT.fullmatch(text[:end]):
+            amounts.append((text[:end], text[end:]))
+    return amounts
 
 
 def _suffix(text: str, words: Vocabulary) -> Suffix | None:
+    """A suffix; None where the text is not one."""
     match = words.suffix.fullmatch(text)
     if not match:
         return None
-    share, mixed, mixed_share = match["share"], match["mixed"], match["mixed_share"]
-    if bool(mixed) != bool(share or mixed_share) or (share and mixed_share):
+    share = match["share"]
+    mixed_share = match["mixed_share"]
+    percent = None
+    if match["mixed"]:
+        # 90c4py or c4py10: a mix states one of its two shares
+        if bool(share) == bool(mixed_share):
+            return None
+        percent = int(share) if share else 100 - int(mixed_share)
+    elif share:
         return None
-    percent = int(share) if share else 100 - int(mixed_share) if mixed_share else None
     seed = int(match["seed"]) if match["seed"] else None
-    return Suffix(
-        match["corpus"], percent, match["variant"], match["version"], match["optimum"], seed
-    )
-
-
-def _chosen(reading: RunName, choice: Choice) -> bool:
-    return (
-        (choice.params is None or reading.label == choice.params)
-        and (choice.tokens is None or reading.tokens == amount(choice.tokens))
-        and (choice.unique is None or reading.unique_tokens == amount(choice.unique))
-    )
+    return Suffix(match["corpus"], percent, match["variant"], seed)

@@ -2,12 +2,24 @@
 
 from dataclasses import dataclass
 
+# The kinds of files whose folder a user may place outside the workspace.
+FOLDER_KINDS = (
+    "data",
+    "tokenizers",
+    "images",
+    "caches",
+    "logs",
+    "runs",
+    "checkpoints",
+    "tensorboard",
+)
+
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Every path of a run, below one workspace; as text, for they may lie on another machine.
+    """Every path of a run, as text: the files may be on another machine.
 
-    `folders` are the user's own places for a kind of file (`data`, `images`, …) instead of one in the workspace.
+    folders: the user's own folder for a kind of files (`data`, `images`, …), outside the workspace.
     """
 
     workspace: str
@@ -39,17 +51,17 @@ class RunPaths:
 
     @property
     def logs(self) -> str:
-        """Job logs; Slurm opens them before the script runs, so the folder has to be there at submission."""
+        """Job logs. Slurm opens them before the script runs: the folder must exist at submission."""
         return self._folder("logs")
 
     @property
     def config(self) -> str:
-        """What the job writes for its trainer: data-path files, DeepSpeed's configuration; and the kill switch."""
+        """What the job writes for its trainer: data paths, DeepSpeed's configuration."""
         return f"{self._folder('runs')}/{self.run}"
 
     @property
     def kill_switch(self) -> str:
-        """A file whose appearance makes the trainer save and end."""
+        """The file whose appearance makes the trainer save and exit."""
         return f"{self.config}/kill-switch"
 
     @property
@@ -61,15 +73,3 @@ class RunPaths:
     def tensorboard(self) -> str:
         """The run's event files."""
         return f"{self._folder('tensorboard')}/{self.run}"
-
-
-FOLDER_KINDS = (
-    "data",
-    "tokenizers",
-    "images",
-    "caches",
-    "logs",
-    "runs",
-    "checkpoints",
-    "tensorboard",
-)

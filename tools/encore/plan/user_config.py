@@ -1,9 +1,10 @@
-"""What is the user's own: cluster, account, workspace. Kept in ~/.config/encore/config.yml, never in the repository.
+"""The user's defaults: cluster, account, workspace. They are kept outside the repository, in
+~/.config/encore/config.yml:
 
 cluster: lumi
 account: project_465000000
 workspace: /scratch/project_465000000/me/encore
-folders:                      # optional: another place for a kind of file
+folders:                      # optional: a kind of files in another place than the workspace
   images: /projappl/project_465000000/images
 """
 
@@ -17,7 +18,8 @@ from encore.errors import UnknownNameError, UsageError
 from encore.plan.run_paths import FOLDER_KINDS
 from encore.registry import clusters, strict_yaml
 
-# no blank, quote, comma or colon: Megatron's data-path lines split on them, and none can break out of a script
+# No blank, quote, comma or colon: Megatron's data-path lines split on them, and without them no
+# path can break out of a job script.
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9._/+@=-]+")
 _SAFE_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _FALLBACK_CLUSTER = "lumi"
@@ -36,13 +38,17 @@ class UserConfig:
 
 
 def path() -> Path:
-    """Where the configuration lies: $XDG_CONFIG_HOME/encore/config.yml."""
+    """The configuration file: $XDG_CONFIG_HOME/encore/config.yml."""
     home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(home) / "encore" / "config.yml"
 
 
 def load(file: Path | None = None) -> UserConfig:
-    """The user's configuration, empty when there is none; raises RegistryError or UsageError when it is wrong."""
+    """The user's configuration, empty without a file.
+
+    Raises RegistryError for keys or values of a wrong form, UsageError for a folder that cannot be
+    in a job script.
+    """
     file = file or path()
     if not file.is_file():
         return UserConfig()
@@ -59,14 +65,14 @@ def safe_path(text: str, what: str) -> str:
     absolute = os.path.abspath(Path(text).expanduser())
     if not _SAFE_PATH.fullmatch(absolute):
         raise UsageError(
-            f"{what}: {text!r} cannot stand in a job script",
-            "use letters, digits and . _ / + @ = - only, no blanks",
+            f"{what}: {text!r} cannot be used in a job script",
+            "use a path of letters, digits and . _ / + @ = - only",
         )
     return absolute
 
 
 def safe_account(text: str) -> str:
-    """`text` as a Slurm account; raises UsageError on anything that could break out of an #SBATCH line."""
+    """`text` as a Slurm account; raises UsageError for what could break out of an #SBATCH line."""
     if not _SAFE_ACCOUNT.fullmatch(text):
         raise UsageError(f"{text!r} is not a Slurm account", "use letters, digits and _ . - only")
     return text
@@ -92,20 +98,22 @@ def default_cluster(config: UserConfig) -> str:
     return _FALLBACK_CLUSTER
 
 
-def _slurm_conf_places() -> list[Path]:
-    """Where slurm.conf may lie; the last place is that of a configless Slurm."""
-    places = [os.environ.get("SLURM_CONF"), "/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf"]
-    return [Path(place) for place in places if place]
+def _slurm_conf_files() -> list[Path]:
+    """The files that may be slurm.conf; the last is where configless Slurm keeps its copy."""
+    files = [Path("/etc/slurm/slurm.conf"), Path("/run/slurm/conf/slurm.conf")]
+    if os.environ.get("SLURM_CONF"):
+        files.insert(0, Path(os.environ["SLURM_CONF"]))
+    return files
 
 
 def _slurm_conf_cluster() -> str | None:
-    for place in _slurm_conf_places():
+    """The cluster's name in the first slurm.conf that states one."""
+    for file in _slurm_conf_files():
         try:
-            match = re.search(
-                r"(?im)^\s*ClusterName\s*=\s*(\S+)", place.read_text(errors="replace")
-            )
+            text = file.read_text(errors="replace")
         except OSError:
             continue
+        match = re.search(r"(?im)^\s*ClusterName\s*=\s*(\S+)", text)
         if match:
             return match[1]
     return None
