@@ -28,6 +28,8 @@ from encore.registry import corpora
 # Whatever needs the extra `data` is imported in the functions that use it, so that help and errors
 # of arguments work without it.
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from encore.corpus.batches import Batches
     from encore.tokens.encoders import Encode
 
@@ -185,7 +187,6 @@ def tokenize(args: argparse.Namespace) -> dict[str, Any]:
 def subset(args: argparse.Namespace) -> dict[str, Any]:
     """Write the subset; returns what it holds."""
     from encore.corpus import subsets
-    from encore.tokens import encoders, tokenizer
 
     if args.tokens is not None and args.tokens_per_sample is not None:
         args.samples = subsets.samples(args.tokens, args.tokens_per_sample)
@@ -194,14 +195,19 @@ def subset(args: argparse.Namespace) -> dict[str, Any]:
     def write(batches: "Batches") -> dict[str, Any]:
         return subsets.write(args.inputs, args.output, args.field, batches)
 
-    def write_counted(encode: "Encode") -> dict[str, Any]:
-        return write(subsets.head_of_tokens(lambda: read(args), args.tokens, encode))
-
-    # Encoding may start over with another encoder, and the tail is found in a first pass: both open
-    # the inputs anew.
     if args.tail is not None:
         summary = write(subsets.tail(lambda: read(args), args.tail))
     elif args.tokens is not None:
+        from encore.tokens import encoders, tokenizer
+
+        # called a second time, from the start, if the first encoder turns out to be wrong
+        def write_counted(encode: "Encode") -> dict[str, Any]:
+            def count_tokens(texts: list[bytes]) -> "npt.NDArray[np.int64]":
+                _, lengths = encode(texts)
+                return lengths
+
+            return write(subsets.head_of_tokens(read(args), args.tokens, count_tokens))
+
         counting = tokenizer.load(args.tokenizer)
         summary = encoders.with_fastest_encoder(counting, args.append_eod, write_counted)
     else:

@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
-"""Take real text to a trained model on this machine: every step of the kit, in minutes, without Slurm or a GPU.
+"""Take real text to a trained model on this machine, in minutes, without Slurm or a GPU.
 
-Prints each command before it runs. What is already there is reused; delete the folder to start over.
+Runs every step of the kit and prints each command before it runs. Existing results are reused;
+delete the folder to start over.
 
 examples:
-  tools/run_demo.py                                  500k parameters, 500k tokens of 100k unique ones, into demo/
+  tools/run_demo.py                     500k parameters, 500k tokens, 100k unique ones, into demo/
   tools/run_demo.py 1m1m400k --folder /tmp/demo
 """
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from encore import cli, human
@@ -25,6 +28,21 @@ _TOOLS = Path(__file__).resolve().parent
 _HELD_OUT_DOCUMENTS = 200
 _SMOOTHING = 0.9
 _PROMPT = "The function returns"
+
+
+@dataclass(frozen=True)
+class DemoFiles:
+    """Where the demo keeps its results; what belongs to the run lies where the plan says."""
+
+    text: Path
+    held_out_text: Path
+    tokenizer: Path
+    data: Path
+    tensorboard: Path
+    checkpoint: Path
+    transformers: Path
+    loss_picture: Path
+    curves_page: Path
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,133 +60,182 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     workspace = args.folder / "workspace"
     plan = resolve.resolve(Request(args.name, "local", workspace=str(workspace)), UserConfig())
-    text, tokenizer = (
-        args.folder / "pydocs.jsonl",
-        workspace / "tokenizers" / plan.data.tokenizer.name,
+    files = DemoFiles(
+        text=args.folder / "pydocs.jsonl",
+        held_out_text=args.folder / "pydocs_validation.jsonl",
+        tokenizer=workspace / "tokenizers" / plan.data.tokenizer.name,
+        data=Path(plan.paths.data),
+        tensorboard=Path(plan.paths.tensorboard),
+        checkpoint=Path(plan.paths.checkpoints) / f"global_step{plan.training.steps}",
+        transformers=args.folder / "transformers",
+        loss_picture=args.folder / "loss.png",
+        curves_page=args.folder / "curves.html",
     )
-    step = Path(plan.paths.checkpoints) / f"global_step{plan.training.steps}"
-    picture, page = args.folder / "loss.png", args.folder / "curves.html"
-    converted = args.folder / "transformers"
-    if not text.exists():
-        cli.say(
-            f"# {python_docs.write_jsonl(text):,} documents of Python's own documentation → {text}"
-        )
-    if not (tokenizer / "vocab.json").exists():
-        from encore.tokens import train_bpe  # loads tokenizers, which --help does without
-
-        train_bpe.train(text, tokenizer, plan.data.tokenizer.vocabulary)
-        cli.say(f"# a tokenizer of {plan.data.tokenizer.vocabulary:,} tokens → {tokenizer}")
-    prepare(plan, text, tokenizer)
-    if not step.exists():
-        run(
-            "render_sbatch.py",
-            args.name,
-            "--cluster",
-            "local",
-            "--workspace",
-            workspace,
-            pipe_to_bash=True,
-        )
-    drawing = ["--x", "tokens", "--unique-tokens", plan.unique_tokens, "--smoothing", _SMOOTHING]
-    run("export_tensorboard.py", plan.paths.tensorboard, "--losses", *drawing, "--out", picture)
-    run("export_tensorboard.py", plan.paths.tensorboard, *drawing, "--out", page)
-    run("sample_text.py", step, "--tokenizer", tokenizer, "--prompt", _PROMPT)
-    if not converted.exists():
-        run("convert_checkpoint.py", "to-transformers", step, converted, "--tokenizer", tokenizer)
-    run("convert_checkpoint.py", "verify", step, converted)
-    made = [
-        ("checkpoint", step),
-        ("for transformers", f"{converted}/"),
-        ("loss curve", picture),
-        ("all curves", page),
-    ]
-    print(summary(plan, step, [("text", text), ("tokenized data", f"{plan.paths.data}/"), *made]))
+    write_text_and_tokenizer(plan, files)
+    tokenize(plan, files)
+    if not files.checkpoint.exists():
+        title("Train: render the job script for this machine, and run it")
+        run_script("render_sbatch.py", plan.name, "--cluster", "local", "--workspace", workspace)
+    draw(plan, files)
+    title("Sample from the model")
+    run("sample_text.py", files.checkpoint, "--tokenizer", files.tokenizer, "--prompt", _PROMPT)
+    convert(files)
+    title("Results")
+    print(comparison(plan, files))
+    print()
+    print(contents(files))
     return 0
 
 
-def prepare(plan: Plan, text: Path, tokenizer: Path) -> None:
+def write_text_and_tokenizer(plan: Plan, files: DemoFiles) -> None:
+    """Write the text, and train a tokenizer on it of the size that the run's registry entry has."""
+    if not files.text.exists():
+        title("Collect text: Python's own documentation")
+        count = python_docs.write_jsonl(files.text)
+        cli.say(f"{files.text}: {count:,} documents")
+    # vocab.json is written last
+    if not (files.tokenizer / "vocab.json").exists():
+        from encore.tokens import train_bpe
+
+        title("Train a tokenizer on it")
+        vocabulary = plan.data.tokenizer.vocabulary
+        train_bpe.train(files.text, files.tokenizer, vocabulary)
+        cli.say(f"{files.tokenizer}: {vocabulary:,} tokens")
+
+
+def tokenize(plan: Plan, files: DemoFiles) -> None:
     """Tokenize the head of the text for training and its tail for validation."""
-    held_out = text.with_name("pydocs_validation.jsonl")
-    sets = [
-        (plan.data.train, text, ["--tokens", plan.unique_tokens]),
-        (plan.data.valid[0], held_out, []),
-    ]
-    for group, source, limit in sets:
-        prefix = f"{plan.paths.data}/{group.parts[0].prefix}"
-        if Path(f"{prefix}.idx").exists():
-            continue
-        if source == held_out:
-            run(
-                "prepare_corpus.py",
-                "subset",
-                text,
-                "--tail",
-                _HELD_OUT_DOCUMENTS,
-                "--output",
-                held_out,
-            )
-        output = prefix.removesuffix("_text_document")
+    training = files.data / plan.data.train.parts[0].prefix
+    if not training.with_name(f"{training.name}.idx").exists():
+        title("Tokenize the training data: the first documents, up to the run's unique tokens")
+        tokenize_file(files.text, training, files, "--tokens", plan.unique_tokens)
+    validation = files.data / plan.data.valid[0].parts[0].prefix
+    if not validation.with_name(f"{validation.name}.idx").exists():
+        title("Tokenize the validation data: the last documents, held out")
         run(
             "prepare_corpus.py",
-            "tokenize",
-            source,
-            "--tokenizer",
-            tokenizer,
-            "--output-prefix",
-            output,
-            "--append-eod",
-            *limit,
+            *("subset", files.text, "--tail", _HELD_OUT_DOCUMENTS),
+            *("--output", files.held_out_text),
         )
+        tokenize_file(files.held_out_text, validation, files)
 
 
-def run(tool: str, *arguments: object, pipe_to_bash: bool = False) -> None:
-    """Show a command as a user would type it, then run it; raises EncoreError when it fails."""
-    words = list(map(str, arguments))
-    cli.say(f"\n$ tools/{tool} {shlex.join(words)}{' | bash' if pipe_to_bash else ''}")
-    command = [sys.executable, str(_TOOLS / tool), *words]
-    if pipe_to_bash:
-        script = subprocess.run(command, check=False, stdout=subprocess.PIPE)
-        code = (
-            script.returncode
-            or subprocess.run(["bash"], input=script.stdout, check=False).returncode
+def tokenize_file(text: Path, prefix: Path, files: DemoFiles, *limit: object) -> None:
+    """Tokenize a file into PREFIX.bin and PREFIX.idx."""
+    # prepare_corpus.py appends the field's name itself, as Megatron's own tool does
+    output = str(prefix).removesuffix("_text_document")
+    run(
+        "prepare_corpus.py",
+        *("tokenize", text, "--tokenizer", files.tokenizer),
+        *("--output-prefix", output, "--append-eod", *limit),
+    )
+
+
+def draw(plan: Plan, files: DemoFiles) -> None:
+    """Draw the losses as a picture, and all curves as a page."""
+    style = ["--x", "tokens", "--unique-tokens", plan.unique_tokens, "--smoothing", _SMOOTHING]
+    title("Draw the losses, with a line where each epoch ends")
+    run(
+        "export_tensorboard.py",
+        *(files.tensorboard, "--losses", *style, "--out", files.loss_picture),
+    )
+    run("export_tensorboard.py", files.tensorboard, *style, "--out", files.curves_page)
+
+
+def convert(files: DemoFiles) -> None:
+    """Convert the checkpoint for transformers, and compare the two."""
+    title("Convert the checkpoint for transformers, and verify that the logits are the same")
+    if not files.transformers.exists():
+        run(
+            "convert_checkpoint.py",
+            *("to-transformers", files.checkpoint, files.transformers),
+            *("--tokenizer", files.tokenizer),
         )
-    else:
-        code = subprocess.run(command, check=False).returncode
+    run("convert_checkpoint.py", "verify", files.checkpoint, files.transformers)
+
+
+def title(text: str) -> None:
+    """Say what the next commands do."""
+    cli.say(f"\n# {text}")
+
+
+def run(tool: str, *arguments: object) -> None:
+    """Show a command as a user would type it, then run it. Raises EncoreError if it fails."""
+    words = [str(argument) for argument in arguments]
+    cli.say(f"$ tools/{tool} {shlex.join(words)}")
+    result = subprocess.run([sys.executable, str(_TOOLS / tool), *words], check=False)
+    _check(tool, result.returncode)
+
+
+def run_script(tool: str, *arguments: object) -> None:
+    """Like `run`, and pipe the script that the command prints into bash."""
+    words = [str(argument) for argument in arguments]
+    cli.say(f"$ tools/{tool} {shlex.join(words)} | bash")
+    script = subprocess.run(
+        [sys.executable, str(_TOOLS / tool), *words], check=False, stdout=subprocess.PIPE
+    )
+    _check(tool, script.returncode)
+    # The script looks for the kit's .venv; the demo may run in another environment.
+    environment = {"ENCORE_PYTHON": sys.executable, **os.environ}
+    result = subprocess.run(["bash"], input=script.stdout, env=environment, check=False)
+    _check(f"{tool} | bash", result.returncode)
+
+
+def _check(command: str, code: int) -> None:
     if code:
-        raise EncoreError(f"tools/{tool} ended with exit code {code}", "its message is above")
+        raise EncoreError(
+            f"tools/{command} failed with exit code {code}",
+            "fix what it reports above, then run the demo again: it resumes at this step",
+        )
 
 
-def summary(plan: Plan, step: Path, made: list[tuple[str, object]]) -> str:
-    """The plan against what was measured, and where everything that was made lies."""
+def comparison(plan: Plan, files: DemoFiles) -> str:
+    """The plan's predictions against what was measured, and the final losses."""
     from encore.curves import losses
     from encore.curves.curve import moving_average
 
-    training = losses.training_curve(Path(plan.paths.tensorboard))
-    valid = losses.validation_curves(Path(plan.paths.tensorboard))
+    training = losses.training_curve(files.tensorboard)
+    # Measured between the first and the last logged step; predictions are scaled to these tokens.
     seconds = training.times_s[-1] - training.times_s[0]
     tokens = training.tokens[-1] - training.tokens[0]
-    flops = plan.cost.flops_exact * tokens / plan.training.tokens
-    expected = plan.cost.hours * 3600 * tokens / plan.training.tokens
+    share = tokens / plan.training.tokens
+    flops = plan.cost.flops_exact * share
+    planned_seconds = plan.cost.hours * 3600 * share
+    checkpoint_bytes = 0
+    for path in files.checkpoint.rglob("*"):
+        if path.is_file():
+            checkpoint_bytes += path.stat().st_size
     rows = [
-        ("training", human.duration(expected), human.duration(seconds)),
-        ("tokens/s", f"{tokens / expected:,.0f}", f"{tokens / seconds:,.0f}"),
+        ("training time", human.duration(planned_seconds), human.duration(seconds)),
+        ("tokens/s", f"{tokens / planned_seconds:,.0f}", f"{tokens / seconds:,.0f}"),
+        ("FLOP/s", f"{flops / planned_seconds:.2g}", f"{flops / seconds:.2g}"),
         (
-            "FLOP/s",
-            f"{plan.cost.flops_exact / plan.cost.hours / 3600:.2g}",
-            f"{flops / seconds:.2g}",
+            "checkpoint",
+            human.byte_size(plan.cost.checkpoint_bytes),
+            human.byte_size(checkpoint_bytes),
         ),
-        ("checkpoint", human.byte_size(plan.cost.checkpoint_bytes), human.byte_size(size(step))),
     ]
-    last = f"training loss {moving_average(training.losses, _SMOOTHING)[-1]:.3f}" + "".join(
-        f", {v.label} {v.losses[-1]:.3f}" for v in valid
+    smoothed = moving_average(training.losses, _SMOOTHING)[-1]
+    final_losses = [f"training loss {smoothed:.3f}"]
+    for curve in losses.validation_curves(files.tensorboard):
+        final_losses.append(f"{curve.label} loss {curve.losses[-1]:.3f}")
+    table = human.table(rows, ("", "planned", "measured"))
+    return f"{table}\n\n{', '.join(final_losses)} after {plan.epochs:g} epochs"
+
+
+def contents(files: DemoFiles) -> str:
+    """Where everything lies."""
+    return human.table(
+        [
+            ("text", files.text),
+            ("tokenized data", f"{files.data}/"),
+            ("checkpoint", f"{files.checkpoint}/"),
+            ("model for transformers", f"{files.transformers}/"),
+            ("losses", files.loss_picture),
+            ("all curves", files.curves_page),
+        ]
     )
-    return f"\n{human.table(rows, ('', 'plan', 'measured'))}\n\n{last} after {plan.epochs:g} epochs\n\n{human.table(made)}"
-
-
-def size(folder: Path) -> int:
-    """Bytes of the files in a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, extra="train,convert,analysis")

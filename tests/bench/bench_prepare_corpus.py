@@ -1,11 +1,12 @@
-"""Rate of `prepare_corpus.py tokenize` against bare gigatoken and a loop like Megatron's own tool, in one run.
+"""Rate of `prepare_corpus.py tokenize` against bare gigatoken and a loop like Megatron's own tool.
 
-Aims: at least 0.6 of bare gigatoken, and 40 times preprocess_data_many_cores.py. For that tool stands a loop over
-`tokenizers`: processes that each take a line, encode it, and turn the list of ids into an array and bytes (source:
-TurkuNLP 6732bc9; with --workers N it has one process that reads and N - 1 that encode). Rates are MB of jsonl per
-second of a whole process, with its imports and its loading of GPT-2's tokenizer; bare gigatoken's is also given for its
-encode_files() alone, with nothing checked, hashed or written around it. Each is the median of the rounds, and so is
-each ratio, since a busy machine slows the parts of a round alike.
+Aims: at least 0.6 of bare gigatoken, and 40 times preprocess_data_many_cores.py. That tool is
+represented by a loop over `tokenizers`: processes that each take a line, encode it, and turn the
+list of ids into an array and bytes (source: TurkuNLP 6732bc9; with --workers N it has one process
+that reads and N - 1 that encode). Rates are MB of jsonl per second of a whole process, with its
+imports and its loading of GPT-2's tokenizer; bare gigatoken's is also given for its encode_files()
+alone, with nothing checked, hashed or written around it. All are timed in every round, and medians
+of rates and of ratios are printed, since a busy machine slows the parts of a round alike.
 
     python tests/bench/bench_prepare_corpus.py                400 MB, three rounds
     python tests/bench/bench_prepare_corpus.py --mb 2000      to see that memory stays the same
@@ -55,27 +56,26 @@ if __name__ == "__main__":
 
 
 def write_corpus(path: Path, size_mb: float) -> None:
-    """Prose and code of the standard library in windows of 1 to 5 kB, one word in fifty made new."""
+    """Windows of 1 to 5 kB of the standard library's prose and code.
+
+    One word in fifty gets a random end: no tokenizer can have met it before.
+    """
     rng = random.Random(0)
-    library = Path(sysconfig.get_paths()["stdlib"])
-    sources = [path for path in sorted(library.rglob("*.py")) if "site-packages" not in path.parts]
-    texts = [
-        *topics.values(),
-        *(path.read_text(encoding="utf-8", errors="ignore") for path in sources),
-    ]
+    texts = list(topics.values())
+    for source in sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py")):
+        if "site-packages" not in source.parts:
+            texts.append(source.read_text(encoding="utf-8", errors="ignore"))
     texts = [text for text in texts if text.strip()]
-    left = size_mb * 1e6
+    remaining = size_mb * 1e6
     with open(path, "w", encoding="utf-8") as out:
-        while left > 0:
+        while remaining > 0:
             text = rng.choice(texts)
             start = rng.randrange(len(text))
             words = text[start : start + rng.randint(1000, 5000)].split(" ")
             for _ in range(len(words) // 50):
                 words[rng.randrange(len(words))] += f"{rng.getrandbits(24):x}"
-            left -= out.write(
-                json.dumps({"text": " ".join(words) or "-", "url": f"https://example.org/{left}"})
-                + "\n"
-            )
+            record = {"text": " ".join(words) or "-", "url": f"https://example.org/{remaining}"}
+            remaining -= out.write(json.dumps(record) + "\n")
 
 
 def measured(command: list[str]) -> tuple[float, float, str]:
@@ -93,39 +93,34 @@ def measured(command: list[str]) -> tuple[float, float, str]:
 
 
 def one_round(folder: Path) -> dict[str, float]:
-    """MB/s of each, and peak memory of ours."""
-    corpus, part, tokenizer = (
-        folder / "corpus.jsonl",
-        folder / "part.jsonl",
-        str(folder / "gpt2.json"),
+    """MB/s of each, and peak memory of prepare_corpus.py in MB."""
+    corpus = folder / "corpus.jsonl"
+    part = folder / "part.jsonl"
+    tokenizer = str(folder / "gpt2.json")
+    size_mb = corpus.stat().st_size / 1e6
+    part_mb = part.stat().st_size / 1e6
+    seconds, memory_mb, _ = measured(
+        [
+            *(sys.executable, str(_ROOT / "tools" / "prepare_corpus.py"), "tokenize", str(corpus)),
+            *("--tokenizer", str(_GPT2), "--append-eod", "--output-prefix", str(folder / "out")),
+        ]
     )
-    size, part_size = corpus.stat().st_size / 1e6, part.stat().st_size / 1e6
-    ours = [
-        "tokenize",
-        str(corpus),
-        "--tokenizer",
-        str(_GPT2),
-        "--append-eod",
-        "--output-prefix",
-        str(folder / "out"),
-    ]
-    seconds, memory, _ = measured(
-        [sys.executable, str(_ROOT / "tools" / "prepare_corpus.py"), *ours]
-    )
-    bare_seconds, _, encoding = measured([sys.executable, "-c", _BARE, str(corpus), tokenizer])
+    bare_seconds, _, call_seconds = measured([sys.executable, "-c", _BARE, str(corpus), tokenizer])
     result = {
-        "ours": size / seconds,
-        "bare": size / bare_seconds,
-        "bare call": size / float(encoding),
+        "ours": size_mb / seconds,
+        "bare": size_mb / bare_seconds,
+        "bare call": size_mb / float(call_seconds),
+        "memory": memory_mb,
     }
     for processes in (1, 2):
         loop = [sys.executable, "-c", _LOOP, str(part), tokenizer, str(processes)]
-        result[f"loop {processes}"] = part_size / measured(loop)[0]
-    return result | {"memory": memory}
+        loop_seconds, _, _ = measured(loop)
+        result[f"loop {processes}"] = part_mb / loop_seconds
+    return result
 
 
 def main() -> None:
-    """Interleave all, print the medians and the ratios."""
+    """Run the rounds, print the medians and the ratios."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -142,20 +137,22 @@ def main() -> None:
         load(str(_GPT2)).backend.save(str(folder / "gpt2.json"))
         rounds = [one_round(folder) for _ in range(args.rounds)]
 
-    def rate(key: str) -> str:
-        ratio = statistics.median(each["ours"] / each[key] for each in rounds)
-        return f"{statistics.median(each[key] for each in rounds):7.1f} MB/s, ours is {ratio:.2f} times that"
+    def median(key: str) -> float:
+        return statistics.median(results[key] for results in rounds)
 
-    memory = max(each["memory"] for each in rounds)
+    def line(title: str, key: str) -> str:
+        ratio = statistics.median(results["ours"] / results[key] for results in rounds)
+        return f"{title:32} {median(key):7.1f} MB/s, ours is {ratio:.2f} times that"
+
+    memory_mb = max(results["memory"] for results in rounds)
     print(
-        f"prepare_corpus.py tokenize       {statistics.median(each['ours'] for each in rounds):7.1f} MB/s",
-        end="",
+        f"{'prepare_corpus.py tokenize':32} {median('ours'):7.1f} MB/s,"
+        f" at most {memory_mb:.0f} MB of memory"
     )
-    print(f", at most {memory:.0f} MB of memory")
-    print(f"gigatoken, whole process         {rate('bare')}")
-    print(f"gigatoken, encode_files() alone  {rate('bare call')}")
-    print(f"tokenizers, 1 process encoding   {rate('loop 1')}")
-    print(f"tokenizers, 2 processes encoding {rate('loop 2')}")
+    print(line("gigatoken, whole process", "bare"))
+    print(line("gigatoken, encode_files() alone", "bare call"))
+    print(line("tokenizers, 1 process encoding", "loop 1"))
+    print(line("tokenizers, 2 processes encoding", "loop 2"))
 
 
 if __name__ == "__main__":

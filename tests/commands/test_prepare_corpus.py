@@ -150,7 +150,7 @@ REFUSED = [
     (
         ["tokenize", "in/corpus.jsonl", "--tokenizer", "nobody/nothing"],
         1,
-        "tokenizer nobody/nothing is no folder",
+        "tokenizer nobody/nothing is not a local folder",
     ),
     (["tokenize", "in/corpus.jsonl", "--tokenizer", "in"], 1, "has neither tokenizer.json nor"),
     (
@@ -190,7 +190,7 @@ REFUSED = [
     (
         ["subset", "in/corpus.jsonl", "--tokens", "9", "--output", "out/x"],
         1,
-        "tokenizer gpt2 is no folder",
+        "tokenizer gpt2 is not a local folder",
     ),
     ([], 2, "the following arguments are required"),
 ]

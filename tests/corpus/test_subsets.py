@@ -58,13 +58,11 @@ def test_fewer_bytes_are_a_prefix_of_more(
 
 
 def test_tokens_are_counted_to_the_document_that_reaches_them(corpus: Path, tmp_path: Path) -> None:
-    def encode(texts: list[bytes]) -> tuple[list[int], list[int]]:
-        return [], [3] * len(texts)
+    def count_tokens(texts: list[bytes]) -> list[int]:
+        return [3] * len(texts)
 
     for tokens, count in ((1, 1), (3, 1), (4, 2), (149, 50), (150, 50)):
-        batches = subsets.head_of_tokens(
-            lambda: stream([str(corpus)], ReadOptions()), tokens, encode
-        )
+        batches = subsets.head_of_tokens(stream([str(corpus)], ReadOptions()), tokens, count_tokens)
         assert subsets.write([str(corpus)], tmp_path / "x", "text", batches)["documents"] == count
         assert (tmp_path / "x").read_bytes() == b"".join(LINES[:count])
 

@@ -15,13 +15,13 @@ import numpy.typing as npt
 import orjson
 
 from encore import files
-from encore.corpus.batches import Batch, Batches, Budget, head
+from encore.corpus.batches import Batches, Budget, head
 from encore.errors import DataError, UsageError
 from encore.threads import ahead
 
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
-Encode = Callable[[list[bytes]], tuple[npt.ArrayLike, npt.ArrayLike]]
-"""Texts (n,) → their ids, and how many each has (n,)."""
+CountTokens = Callable[[list[bytes]], npt.ArrayLike]
+"""Texts (n,) → the number of tokens of each (n,)."""
 
 
 def samples(tokens: int, tokens_per_sample: float) -> int:
@@ -57,14 +57,13 @@ def tail(open_stream: Callable[[], Batches], count: int) -> Batches:
         yield batch.rest(dropped)
 
 
-def head_of_tokens(open_stream: Callable[[], Batches], tokens: int, encode: Encode) -> Batches:
-    """The first documents, up to and including the one that reaches this many tokens."""
+def head_of_tokens(batches: Batches, tokens: int, count_tokens: CountTokens) -> Batches:
+    """The first documents, up to and including the one that reaches this many tokens.
 
-    def lengths(batch: Batch) -> npt.ArrayLike:
-        _, lengths = encode(batch.texts)
-        return lengths
-
-    return head(ahead(open_stream()), Budget(tokens, "tokens"), lengths)
+    Raises UsageError if `tokens` is below 1, DataError if there are too few.
+    """
+    budget = Budget(tokens, "tokens")
+    return head(ahead(batches), budget, lambda batch: count_tokens(batch.texts))
 
 
 def write(inputs: Iterable[str], target: Path, field: str, batches: Batches) -> dict[str, Any]:
