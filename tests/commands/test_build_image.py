@@ -203,6 +203,7 @@ def start_hanging_build(bench: dict[str, str]) -> "subprocess.Popen[bytes]":
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_build_leaves_nothing_and_no_process(
     bench: dict[str, str], number: signal.Signals
@@ -214,6 +215,7 @@ def test_an_interrupted_build_leaves_nothing_and_no_process(
     assert processes(bench) == []
 
 
+@pytest.mark.slow
 def test_what_a_killed_build_left_goes_with_the_next_run(bench: dict[str, str]) -> None:
     process = start_hanging_build(bench)
     process.kill()
@@ -227,6 +229,7 @@ def test_what_a_killed_build_left_goes_with_the_next_run(bench: dict[str, str]) 
     assert listing(bench) == ["encore-cpu.sif", "encore-cpu.sif.json"]
 
 
+@pytest.mark.slow
 def test_two_builds_of_one_image_do_not_meet(bench: dict[str, str]) -> None:
     process = start_hanging_build(bench)
     try:

@@ -1,4 +1,4 @@
-"""What was released: the registry's repositories and runs agree with each other and with what else it states."""
+"""The released repositories and runs agree with each other and with the rest of the registry."""
 
 import shutil
 from pathlib import Path

@@ -90,7 +90,8 @@ def test_both_loaders_are_what_they_claim() -> None:
 def test_a_file_becomes_frozen_records(read: Any) -> None:
     whole = read(
         "title: T\nrate: 3.0e-4\nbig: true\nday: 2026-11-23\nkind: large\nwords: [a, b]\n"
-        "parts:\n  one: {count: 1}\n  two: {count: 2, note: n}\nlisted:\n- {name: x, count: 1_000}\ninner: null\n"
+        "parts:\n  one: {count: 1}\n  two: {count: 2, note: n}\n"
+        "listed:\n- {name: x, count: 1_000}\ninner: null\n"
     )
     assert whole == Whole(
         title="T",

@@ -1,6 +1,6 @@
-"""Command lines that the trainers take and refuse; tests/manual/check_forks.py asks the forks themselves.
+"""Command lines that trainers accept and refuse; tests/manual/check_forks.py asks the forks.
 
-The command line that is taken is the one that TurkuNLP's fork really ran: data/megatron_tiny/tp1/args.txt.
+The accepted one is what TurkuNLP's fork really ran: data/megatron_tiny/tp1/args.txt.
 """
 
 import itertools
@@ -54,7 +54,8 @@ def test_deepspeedai_takes_its_own_spellings() -> None:
         "--kill-switch-path",
         "--train-weighted-split-paths-path",
         "--valid-weighted-split-paths-path",
-        add="--kill-switch-file stop --train-data-path 0.9 a 0.1 b --valid-data-path c --exit-signal-handler",
+        add="--kill-switch-file stop --train-data-path 0.9 a 0.1 b --valid-data-path c"
+        " --exit-signal-handler",
     )
     check(theirs, "deepspeedai")
     with pytest.raises(UnknownNameError) as caught:
