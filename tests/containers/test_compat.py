@@ -1,6 +1,7 @@
-"""encore_compat: active for a fork alone, and its stand-ins compute what they stand in for.
+"""encore_compat: active for a fork only, and its stand-ins compute what they stand in for.
 
-A package `megatron` made here asks for what the forks ask for; tests/manual/train_forks.py trains the forks themselves.
+A package `megatron` made here imports what the forks import; tests/manual/train_forks.py trains the
+forks themselves.
 """
 
 import json
@@ -43,7 +44,7 @@ print("asked and answered")
 
 @pytest.fixture
 def fork(tmp_path: Path) -> Path:
-    """A checkout with a package `megatron`, and a Python that has encore_compat as an image has it."""
+    """A checkout with a package `megatron`, listed as an image lists its forks."""
     checkout = tmp_path / "trainers" / "turkunlp-causal"
     for name in ("megatron", "megatron/fused_kernels", "megatron/data"):
         (checkout / name).mkdir(parents=True)
@@ -123,7 +124,8 @@ def test_the_configuration_is_given_once(fork: Path) -> None:
         "deepspeed.initialize = initialize\n"
         "import megatron\n"
         "args = argparse.Namespace(deepspeed_config='x.json')\n"
-        "both, one = deepspeed.initialize(args=args, config={'a': 1}), deepspeed.initialize(args=args)\n"
+        "both = deepspeed.initialize(args=args, config={'a': 1})\n"
+        "one = deepspeed.initialize(args=args)\n"
         "print(both, one, args.deepspeed_config)\n"
     )
     assert run(fork / "pretrain.py").stdout.strip().splitlines()[-1] == "None x.json x.json"
@@ -132,7 +134,8 @@ def test_the_configuration_is_given_once(fork: Path) -> None:
 def test_megatrons_own_checkpoints_load(fork: Path, tmp_path: Path) -> None:
     (fork / "pretrain.py").write_text(
         "import argparse, random, numpy as np, torch, megatron\n"
-        "state = {'args': argparse.Namespace(lr=1.0), 'np': np.random.get_state(), 'random': random.getstate()}\n"
+        "state = {'args': argparse.Namespace(lr=1.0), 'np': np.random.get_state()}\n"
+        "state['random'] = random.getstate()\n"
         f"torch.save(state, {str(tmp_path / 'x.pt')!r})\n"
         f"print(torch.load({str(tmp_path / 'x.pt')!r})['args'].lr)\n"
     )
@@ -230,8 +233,8 @@ def test_the_forks_architectures_are_dropped_and_rocm_gets_its_macro() -> None:
         "-gencode",
         "arch=compute_80",
     ]
-    assert extensions._flags(flags, hip=False) == ["-O3", "--use_fast_math"]
-    assert extensions._flags(["-O3"], hip=True) == ["-O3", "-D__HIP_PLATFORM_HCC__=1"]
+    assert extensions._compiler_flags(flags, is_hip=False) == ["-O3", "--use_fast_math"]
+    assert extensions._compiler_flags(["-O3"], is_hip=True) == ["-O3", "-D__HIP_PLATFORM_HCC__=1"]
 
 
 def test_kernels_that_do_not_compile_name_the_way_out(fork: Path) -> None:

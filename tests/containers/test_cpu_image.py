@@ -1,4 +1,4 @@
-"""The CPU image for real: built and tested with Apptainer, run, inspected; interrupted, it leaves nothing."""
+"""The CPU image, built with Apptainer itself: tested, run, inspected, interrupted."""
 
 import json
 import signal

@@ -1,6 +1,7 @@
-"""What lets the Megatron-DeepSpeed forks of 2023 run, unmodified, on today's torch, NumPy, Python and DeepSpeed.
+"""Lets the Megatron-DeepSpeed forks of 2023 run, unmodified, on today's torch, NumPy and Python.
 
-Lies in an image's site-packages with `encore_compat.pth`, which installs an import hook at each start of Python. The
-hook does nothing until a package `megatron` is imported from a checkout that `trainers.json`, in the folder above it,
-names; then it applies the entries of `encore_compat.entries`. `python -m encore_compat` lists them with their reasons.
+An image has it in its site-packages, with `encore_compat.pth`, which installs an import hook at
+each start of Python. The hook waits until a package `megatron` is imported from a checkout that
+`trainers.json`, in the folder above it, lists; then it applies the entries of
+`encore_compat.entries`. `python -m encore_compat` prints them with their reasons.
 """

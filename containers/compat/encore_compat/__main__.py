@@ -1,4 +1,4 @@
-"""List what is put right for the forks, why, and where they need it: `python -m encore_compat`."""
+"""Print what is changed for the forks, why, and where they need it: `python -m encore_compat`."""
 
 from encore_compat.entries import ENTRIES
 

@@ -1,6 +1,6 @@
-"""What the forks take from apex and amp_C, in terms of torch's own operators.
+"""What the forks import from apex and amp_C, built from torch's own operators.
 
-source: the call sites in the forks (see encore_compat.entries) and apex's documentation of the operators' meaning.
+source: the call sites in the forks (encore_compat.entries names them); apex's documentation.
 """
 
 import importlib.util
@@ -17,8 +17,9 @@ def _optimizers() -> dict[str, object]:
     import torch
 
     def fused_adam(parameters: Any, **settings: Any) -> torch.optim.Optimizer:
-        # AdamW itself, not a subclass: ZeRO takes optimizers of known types only
-        return torch.optim.AdamW(parameters, fused=torch.cuda.is_available() or None, **settings)
+        # AdamW itself, not a subclass: ZeRO accepts optimizers of known types only
+        fused = torch.cuda.is_available() or None
+        return torch.optim.AdamW(parameters, fused=fused, **settings)
 
     def fused_sgd(parameters: Any, **settings: Any) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, **settings)
@@ -30,7 +31,8 @@ def _multi_tensor_apply() -> dict[str, object]:
     def multi_tensor_applier(
         operator: Callable[..., Any], overflow: Any, tensors: list[Any], *arguments: Any
     ) -> Any:
-        """Call `operator` over lists of tensors; the chunk size, its first argument, means nothing here."""
+        """Call `operator` on lists of tensors."""
+        # the first argument is apex's chunk size, which the stand-ins ignore
         return operator(0, overflow, tensors, *arguments)
 
     return {"multi_tensor_applier": multi_tensor_applier}
@@ -42,13 +44,16 @@ def _amp_c() -> dict[str, object]:
     def multi_tensor_l2norm(
         _: int, overflow: Any, tensors: list[Any], per_tensor: bool = False
     ) -> tuple[Any, Any]:
-        """The L2 norm of all tensors of the first list together, shape [1], and of each if asked for."""
+        """The L2 norm of the first list as a whole, shape [1], and if `per_tensor` of each."""
         norms = torch._foreach_norm([tensor.float() for tensor in tensors[0]])
-        each = torch.stack(norms) if norms else overflow.new_zeros(1, dtype=torch.float32)
-        return each.norm().view(1), each if per_tensor else None
+        each = overflow.new_zeros(1, dtype=torch.float32)
+        if norms:
+            each = torch.stack(norms)
+        whole = each.norm().view(1)
+        return whole, each if per_tensor else None
 
     def multi_tensor_scale(_: int, overflow: Any, tensors: list[Any], scale: float) -> None:
-        """Write the first list times `scale` to the second; `overflow` becomes 1 where that is not finite."""
+        """Write the first list times `scale` to the second; set `overflow` to 1 for inf and NaN."""
         for source, target in zip(*tensors, strict=True):
             target.copy_(source * scale)
             overflow.logical_or_(~torch.isfinite(target).all())
@@ -60,7 +65,10 @@ def _layer_norm() -> dict[str, object]:
     import torch
 
     class FusedLayerNormAffineFunction:
-        """apply(input, weight, bias, shape, eps[, memory_efficient]); `forward` is looked at for its arguments."""
+        """apply(input, weight, bias, shape, eps[, memory_efficient]).
+
+        The forks inspect the signature of `forward` to learn whether apex has memory_efficient.
+        """
 
         @staticmethod
         def forward(
@@ -85,7 +93,10 @@ def _normalization() -> dict[str, object]:
     import torch
 
     class MixedFusedRMSNorm(torch.nn.RMSNorm):
-        """RMSNorm under apex's name; the sequence-parallel flag marks the weight for the gradients' all-reduce."""
+        """RMSNorm under apex's name.
+
+        sequence_parallel: marks the weight, whose gradient Megatron then all-reduces.
+        """
 
         def __init__(
             self, shape: Any, eps: float = 1e-5, sequence_parallel: bool = False, **_: Any

@@ -1,32 +1,33 @@
-"""Names that torch, NumPy and Python have dropped since 2023, put back where they are missing."""
+"""Names that torch, NumPy and Python have removed since 2023, restored where they are missing."""
 
 import importlib
 import math
 
 
 def six() -> dict[str, object]:
-    """torch._six: all that a fork takes from it."""
+    """torch._six: the only name that a fork imports from it."""
     return {"inf": math.inf}
 
 
 def restore_numpy_names() -> None:
-    """np.float, np.int, np.bool, np.object: other names of Python's own types."""
+    """np.float, np.int, np.bool, np.object: aliases of Python's own types."""
     import numpy
 
-    for name, kind in (("float", float), ("int", int), ("bool", bool), ("object", object)):
-        if name not in vars(numpy):
-            setattr(numpy, name, kind)
+    for kind in (float, int, bool, object):
+        # NumPy 2 has np.bool again, as its own scalar type: what exists stays
+        if kind.__name__ not in vars(numpy):
+            setattr(numpy, kind.__name__, kind)
 
 
 def distutils_util() -> dict[str, object]:
     """distutils.util.strtobool, as its documentation defines it."""
-    answers = dict.fromkeys(("y", "yes", "t", "true", "on", "1"), 1)
-    answers |= dict.fromkeys(("n", "no", "f", "false", "off", "0"), 0)
+    words = dict.fromkeys(("y", "yes", "t", "true", "on", "1"), 1)
+    words |= dict.fromkeys(("n", "no", "f", "false", "off", "0"), 0)
 
     def strtobool(value: str) -> int:
-        if value.lower() not in answers:
+        if value.lower() not in words:
             raise ValueError(f"invalid truth value {value!r}")
-        return answers[value.lower()]
+        return words[value.lower()]
 
     return {"strtobool": strtobool}
 
@@ -38,5 +39,5 @@ def pkg_resources() -> dict[str, object]:
 
 
 def vision_datasets() -> dict[str, object]:
-    """torchvision.datasets: the one class that is derived from at import."""
+    """torchvision.datasets: the one class that a fork derives from at import."""
     return {"VisionDataset": object}

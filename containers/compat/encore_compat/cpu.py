@@ -1,6 +1,6 @@
-"""torch.cuda's names, answering for the CPU: for testing an image where there is no GPU, never for training.
+"""torch.cuda's names answering for the CPU: to test an image where there is no GPU, not to train.
 
-The forks run on it with `--distributed-backend gloo` and the accelerator that DeepSpeed calls cpu.
+The forks then run with `--distributed-backend gloo` and DeepSpeed's accelerator `cpu`.
 """
 
 import functools
@@ -11,9 +11,9 @@ from typing import Any
 
 
 def stand_in() -> None:
-    """Put the CPU behind torch.cuda; raises RuntimeError where there is a GPU, for that is then the one to use."""
+    """Put the CPU behind torch.cuda; raises RuntimeError where there is a GPU to use."""
     ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    # read by DeepSpeed's CPU accelerator: what it is, and how many devices there seem to be
+    # DeepSpeed reads from these which accelerator it has, and how many devices
     os.environ.update(DS_ACCELERATOR="cpu", LOCAL_SIZE=ranks)
     import torch
 
@@ -24,44 +24,54 @@ def stand_in() -> None:
     cpu = torch.device("cpu")
     for kind in ("Float", "Int", "Long", "Half", "BFloat16", "Byte", "Bool", "Double"):
         setattr(torch.cuda, f"{kind}Tensor", getattr(torch, f"{kind}Tensor"))
-    answers: dict[str, Any] = {
+    functions: dict[str, Callable[..., Any]] = {
         "current_device": lambda: cpu,
         "device_count": lambda: int(ranks),
         "get_rng_state": lambda *_: torch.get_rng_state(),
         "set_rng_state": lambda state, *_: torch.set_rng_state(state),
-        "manual_seed": lambda seed: torch.manual_seed(seed) and None,
+        "manual_seed": _manual_seed,
     }
-    # a function each: torch._dynamo refuses one object under two names
-    answers |= {
-        name: _always(None)
-        for name in ("set_device", "synchronize", "empty_cache", "reset_peak_memory_stats")
-    }
-    memory = ("memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved")
-    answers |= {name: _always(0) for name in memory}
-    vars(torch.cuda).update(answers)
-    torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign,assignment]
+    # a function object each: torch._dynamo refuses one object under two names
+    for name in ("set_device", "synchronize", "empty_cache", "reset_peak_memory_stats"):
+        functions[name] = _constant(None)
+    for name in ("memory_allocated", "memory_reserved"):
+        functions[name] = _constant(0)
+        functions[f"max_{name}"] = _constant(0)
+    vars(torch.cuda).update(functions)
+    torch.Tensor.cuda = _unmoved  # type: ignore[method-assign,assignment]
+    torch.nn.Module.cuda = _unmoved  # type: ignore[method-assign,assignment]
 
 
-def _always(value: Any) -> Callable[..., Any]:
+def _manual_seed(seed: int) -> None:
+    import torch
+
+    torch.manual_seed(seed)
+
+
+def _constant(value: Any) -> Callable[..., Any]:
     return lambda *_: value
 
 
-def _without_cuda(module: ModuleType) -> None:
+def _unmoved(self: Any, *_: Any, **__: Any) -> Any:
+    """`.cuda()` of a tensor or a module: it stays on the CPU."""
+    return self
+
+
+def _allow_no_cuda(module: ModuleType) -> None:
     """megatron.training: starts although torch.cuda.is_available() says no, which is the truth."""
-    vars(module).update(
-        initialize_megatron=functools.partial(module.initialize_megatron, allow_no_cuda=True)
-    )
+    initialize = functools.partial(module.initialize_megatron, allow_no_cuda=True)
+    vars(module).update(initialize_megatron=initialize)
 
 
-def _seed_of_the_cpu(module: ModuleType) -> None:
-    """megatron.mpu.random: sets the CPU's random state where it set the GPU's."""
+def _seed_the_cpu(module: ModuleType) -> None:
+    """megatron.mpu.random: sets the CPU's random state instead of the GPU's."""
     import torch
 
     vars(module).update(_set_cuda_rng_state=lambda state, *_: torch.set_rng_state(state))
 
 
-MENDS = {
-    "megatron.training": _without_cuda,
-    "megatron.mpu.random": _seed_of_the_cpu,
-    "megatron.core.tensor_parallel.random": _seed_of_the_cpu,
+PATCHES = {
+    "megatron.training": _allow_no_cuda,
+    "megatron.mpu.random": _seed_the_cpu,
+    "megatron.core.tensor_parallel.random": _seed_the_cpu,
 }

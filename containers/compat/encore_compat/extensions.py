@@ -1,7 +1,7 @@
-"""The forks' compiled parts: compiled once, while an image is built, and found again at each start.
+"""The forks' compiled parts: compiled once, while an image is built, and loaded at each start.
 
-`python -m encore_compat.extensions CHECKOUT` compiles a fork's data helpers and, where there is a GPU compiler and
-ENCORE_KERNELS=compile, its fused kernels.
+`python -m encore_compat.extensions CHECKOUT` compiles a fork's data helpers and, with
+ENCORE_KERNELS=compile, which needs a GPU compiler, its fused kernels.
 """
 
 import importlib.machinery
@@ -16,25 +16,27 @@ from typing import Any
 
 from encore_compat.kernels import MODULES
 
-# set by encore_compat.entries.changes: where this checkout's kernels lie
+# where the kernels of the current checkout are; encore_compat.entries.apply_entries sets it
 kernels_folder = Path()
 
 
-def find_instead_of_compiling(module: ModuleType) -> None:
-    """megatron.fused_kernels: `load` takes what the image holds."""
+def load_instead_of_compiling(module: ModuleType) -> None:
+    """megatron.fused_kernels: `load` imports what the image holds."""
 
     def load(args: Any) -> None:
-        missing = [name for name in MODULES if name not in sys.modules and not _import(name)]
+        missing = []
+        for name in MODULES:
+            if name not in sys.modules and not _import(name):
+                missing.append(name)
         if missing and getattr(args, "rank", 0) == 0:
-            print(
-                f"> fused kernels not compiled in this image, torch's operators instead: {', '.join(missing)}"
-            )
+            names = ", ".join(missing)
+            print(f"> fused kernels not compiled in this image, torch's operators instead: {names}")
 
     vars(module).update(load=load, compile_kernels=module.load)
 
 
 def _import(name: str) -> bool:
-    """Import a compiled kernel from the image's folder under its own name, if it is there."""
+    """Import a compiled kernel from the image's folder under its own name; False without one."""
     file = kernels_folder / f"{name}.so"
     if not file.is_file():
         return False
@@ -47,12 +49,12 @@ def _import(name: str) -> bool:
 
 
 def keep_compiled_helpers(module: ModuleType) -> None:
-    """megatron.data.dataset_utils: `compile_helper` compiles only what is not there."""
-    make = module.compile_helper
+    """megatron.data.dataset_utils: `compile_helper` compiles only what is missing."""
+    compile_by_make = module.compile_helper
 
     def compile_helper() -> None:
         if importlib.util.find_spec("megatron.data.helpers") is None:
-            make()
+            compile_by_make()
 
     vars(module).update(compile_helper=compile_helper)
 
@@ -72,46 +74,51 @@ def compile_helpers(checkout: Path) -> None:
 
 
 def compile_kernels(checkout: Path) -> None:
-    """Run the fork's own build of its kernels, for the architectures that the image is for, into the image's folder."""
+    """Run the fork's own build of its kernels, for the image's GPUs, into the image's folder."""
     sys.path.insert(0, str(checkout))
     import torch
     from torch.utils import cpp_extension
 
     compile_one = cpp_extension.load
 
-    def load(**given: Any) -> Any:
+    def load(**settings: Any) -> Any:
         kernels_folder.mkdir(parents=True, exist_ok=True)
-        flags = _flags(given.pop("extra_cuda_cflags", []), torch.version.hip is not None)
-        return compile_one(
-            **given | {"build_directory": str(kernels_folder)}, extra_cuda_cflags=flags
-        )
+        flags = settings.get("extra_cuda_cflags", [])
+        settings["extra_cuda_cflags"] = _compiler_flags(flags, torch.version.hip is not None)
+        settings["build_directory"] = str(kernels_folder)
+        return compile_one(**settings)
 
     cpp_extension.load = load
     from megatron import fused_kernels
 
-    wanted = os.environ.get("ENCORE_GPU_ARCHITECTURES", "")
-    os.environ.update(TORCH_CUDA_ARCH_LIST=wanted, PYTORCH_ROCM_ARCH=wanted)
+    # torch's names of the same setting: the first for NVIDIA, the second for AMD
+    architectures = os.environ.get("ENCORE_GPU_ARCHITECTURES", "")
+    os.environ.update(TORCH_CUDA_ARCH_LIST=architectures, PYTORCH_ROCM_ARCH=architectures)
     try:
         fused_kernels.compile_kernels(SimpleNamespace(rank=0, masked_softmax_fusion=True))
     except (RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0]
         raise SystemExit(
-            f"error: the kernels of {checkout.name} do not compile here ({str(error).splitlines()[0]});"
-            " build with --build-arg kernels=torch to have torch's operators instead"
+            f"error: the kernels of {checkout.name} do not compile here ({reason});"
+            " build with --build-arg kernels=torch to use torch's operators instead"
         ) from error
 
 
-def _flags(flags: list[str], hip: bool) -> list[str]:
-    """The compiler's flags without the forks' own -gencode pairs: TORCH_CUDA_ARCH_LIST says what to compile for.
-
-    With the macro that the fork's ROCm code goes by and torch defined until 2.0, when it became __HIP_PLATFORM_AMD__
-    (turkunlp megatron/fused_kernels/layer_norm_cuda_kernel.cu:249-323, 562, 692, 768, 809).
-    """
-    kept, skip = [], False
-    for flag in flags:
-        if not skip and flag != "-gencode":
-            kept.append(flag)
-        skip = flag == "-gencode"
-    return [*kept, "-D__HIP_PLATFORM_HCC__=1"] if hip else kept
+def _compiler_flags(flags: list[str], is_hip: bool) -> list[str]:
+    """The compiler's flags for today's toolkits."""
+    result = []
+    words = iter(flags)
+    for flag in words:
+        if flag == "-gencode":
+            # with its value: the forks' architectures, which CUDA 13 no longer knows
+            next(words, None)
+        else:
+            result.append(flag)
+    if is_hip:
+        # torch defined this until 2.0, now it is __HIP_PLATFORM_AMD__; the fork's ROCm code tests
+        # it (turkunlp megatron/fused_kernels/layer_norm_cuda_kernel.cu:249-323, 562, 692, 768, 809)
+        result.append("-D__HIP_PLATFORM_HCC__=1")
+    return result
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The import hook: notices that a fork's `megatron` is being imported and applies the entries; idle otherwise.
+"""The import hook: applies the entries when a fork's `megatron` is imported; idle otherwise.
 
 Standard library only, and little of it: this runs at each start of Python in the image.
 """
@@ -13,7 +13,7 @@ from types import ModuleType
 
 
 class _StandIns(MetaPathFinder, Loader):
-    """Serves modules that are made here instead of read from a file."""
+    """Serves modules whose content a function returns, instead of a file."""
 
     def __init__(self, makers: dict[str, Callable[[], dict[str, object]]]) -> None:
         self.makers = makers
@@ -26,45 +26,46 @@ class _StandIns(MetaPathFinder, Loader):
         return importlib.machinery.ModuleSpec(name, self, origin="encore_compat", is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
-        """Take the default module."""
+        """Use the default module."""
 
     def exec_module(self, module: ModuleType) -> None:
         vars(module).update(self.makers[module.__name__]())
 
 
-class _Mended(Loader):
-    """A file's own loader, with a change to the module once it has run."""
+class _PatchingLoader(Loader):
+    """A file's own loader, followed by a change to the loaded module."""
 
-    def __init__(self, loader: Loader, mend: Callable[[ModuleType], None]) -> None:
-        self.loader, self.mend = loader, mend
+    def __init__(self, loader: Loader, patch: Callable[[ModuleType], None]) -> None:
+        self.loader = loader
+        self.patch = patch
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         self.loader.exec_module(module)
-        self.mend(module)
+        self.patch(module)
 
 
-class _Mender(MetaPathFinder):
-    """Changes modules of a fork after they have run."""
+class _Patcher(MetaPathFinder):
+    """Changes modules of a fork once they are loaded."""
 
-    def __init__(self, mends: dict[str, Callable[[ModuleType], None]]) -> None:
-        self.mends = mends
+    def __init__(self, patches: dict[str, Callable[[ModuleType], None]]) -> None:
+        self.patches = patches
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name not in self.mends:
+        if name not in self.patches:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Mended(spec.loader, self.mends[name])
+            spec.loader = _PatchingLoader(spec.loader, self.patches[name])
         return spec
 
 
 class _Watch(MetaPathFinder):
-    """Waits for `megatron`; steps aside for good when it has come."""
+    """Waits for the import of `megatron`, then removes itself."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -73,32 +74,36 @@ class _Watch(MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.origin and (checkout := fork_of(Path(spec.origin))):
-            activate(checkout)
+        if spec is not None and spec.origin:
+            checkout = fork_of(Path(spec.origin))
+            if checkout is not None:
+                activate(checkout)
         return spec
 
 
 def install() -> None:
-    """Watch for a fork; called by encore_compat.pth."""
+    """Wait for a fork; encore_compat.pth calls this."""
     if not any(isinstance(finder, _Watch) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Watch())
 
 
 def fork_of(origin: Path) -> Path | None:
-    """The checkout that holds `megatron/__init__.py`, if the trainers.json above it names it."""
+    """The checkout that holds `megatron/__init__.py`, if the trainers.json beside it lists it."""
     checkout = origin.parent.parent
-    record = checkout.parent / "trainers.json"
-    if not record.is_file():
+    listing = checkout.parent / "trainers.json"
+    if not listing.is_file():
         return None
-    return checkout if checkout.name in json.loads(record.read_text(encoding="utf-8")) else None
+    if checkout.name not in json.loads(listing.read_text(encoding="utf-8")):
+        return None
+    return checkout
 
 
 def activate(checkout: Path) -> None:
     """Apply the entries for the fork in `checkout`."""
-    from encore_compat.entries import changes
+    from encore_compat.entries import apply_entries
 
-    found = changes(checkout)
-    # complete packages of the image come first unless an entry says otherwise
-    sys.meta_path.insert(0, _StandIns(found.instead))
-    sys.meta_path.append(_StandIns(found.if_missing))
-    sys.meta_path.insert(0, _Mender(found.mends))
+    changes = apply_entries(checkout)
+    # what the image has comes before the stand-ins, unless an entry replaces it
+    sys.meta_path.insert(0, _StandIns(changes.instead))
+    sys.meta_path.append(_StandIns(changes.if_missing))
+    sys.meta_path.insert(0, _Patcher(changes.patches))

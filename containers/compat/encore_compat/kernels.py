@@ -1,7 +1,8 @@
-"""The forks' fused kernels in terms of torch's operators, under the kernels' own names.
+"""The forks' fused kernels built from torch's operators, under the kernels' own names.
 
-Slower than the compiled softmax, which makes one pass over memory where this makes three; the layer norm is torch's
-fused one. Shapes: b batch, n heads, q and k sequence positions. source: the call sites in megatron/model/fused_*.py.
+The softmax is slower than the compiled one, which passes over memory once where this does three
+times; the layer norm is torch's fused one. Shapes: b batch, n heads, q and k sequence positions.
+source: the call sites in megatron/model/fused_*.py.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ def _layer_norm() -> dict[str, object]:
     def forward_affine(
         value: Any, shape: Any, weight: Any, bias: Any, eps: float
     ) -> tuple[Any, Any, Any]:
-        """Layer norm of `value` in the weight's type; with the mean and the inverse deviation, for backward."""
+        """Layer norm of `value` in the weight's type, mean and inverse deviation for backward."""
         return torch.native_layer_norm(value.to(weight.dtype), list(shape), weight, bias, eps)
 
     def backward_affine(
@@ -28,11 +29,17 @@ def _layer_norm() -> dict[str, object]:
         _: float,
     ) -> tuple[Any, Any, Any]:
         """The gradients of value, weight and bias."""
-        known = value.to(weight.dtype)
-        found = torch.ops.aten.native_layer_norm_backward(
-            gradient, known, list(shape), mean, inverse, weight, bias, [True, True, True]
+        value_gradient, weight_gradient, bias_gradient = torch.ops.aten.native_layer_norm_backward(
+            gradient,
+            value.to(weight.dtype),
+            list(shape),
+            mean,
+            inverse,
+            weight,
+            bias,
+            [True, True, True],
         )
-        return found[0].to(value.dtype), found[1], found[2]
+        return value_gradient.to(value.dtype), weight_gradient, bias_gradient
 
     return {"forward_affine": forward_affine, "backward_affine": backward_affine}
 
@@ -62,7 +69,7 @@ def _masked() -> dict[str, object]:
         # as the kernel: a masked position gets -10000, so that a row without any other is not NaN
         return torch.softmax((value * float(scale)).masked_fill(mask.bool(), -10000.0), -1)
 
-    # rows of the attention that one block takes; 1 divides every number of them
+    # the fork uses the kernel where this divides its rows or batches of attention, as 1 does
     return {"forward": forward, "backward": _backward, "get_batch_per_block": lambda *_: 1}
 
 

@@ -1,4 +1,4 @@
-"""What DeepSpeed and torch.load have come to refuse."""
+"""What today's DeepSpeed and torch.load refuse, made acceptable."""
 
 import argparse
 import copy
@@ -8,36 +8,36 @@ from typing import Any
 
 
 def give_configuration_once() -> None:
-    """deepspeed.initialize: the path in `args` is not shown to it when the configuration itself is given."""
+    """deepspeed.initialize: hide the path in `args` when the configuration itself is passed."""
     import deepspeed
 
     initialize = deepspeed.initialize
 
     @functools.wraps(initialize)
-    def once(args: Any = None, *others: Any, **given: Any) -> Any:
-        if (given.get("config") or given.get("config_params")) and getattr(
-            args, "deepspeed_config", None
-        ):
+    def once(args: Any = None, *others: Any, **settings: Any) -> Any:
+        is_passed = settings.get("config") or settings.get("config_params")
+        if is_passed and getattr(args, "deepspeed_config", None):
+            # a copy: the fork reads its own args.deepspeed_config later
             args = copy.copy(args)
             args.deepspeed_config = None
-        return initialize(args, *others, **given)
+        return initialize(args, *others, **settings)
 
     deepspeed.initialize = once
 
 
 def compression() -> dict[str, object]:
-    """deepspeed.compression.compress: its two functions, which say that they are gone."""
+    """deepspeed.compression.compress: its two functions, which raise NotImplementedError."""
 
-    def gone(*_: Any, **__: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise NotImplementedError(
             "this DeepSpeed has no compression; train without --compression-training"
         )
 
-    return {"init_compression": gone, "redundancy_clean": gone}
+    return {"init_compression": refuse, "redundancy_clean": refuse}
 
 
 def make_attention_inputs_contiguous(module: ModuleType) -> None:
-    """megatron.model.transformer: CoreAttention, where there is one, gets query, key and value in one piece each."""
+    """megatron.model.transformer: make the inputs of CoreAttention, if there is one, contiguous."""
     attention = getattr(module, "CoreAttention", None)
     if attention is None:
         return
@@ -50,7 +50,7 @@ def make_attention_inputs_contiguous(module: ModuleType) -> None:
 
 
 def allow_saved_types() -> None:
-    """torch.load makes a Namespace and numpy's random state too, which Megatron's own checkpoints hold."""
+    """torch.load also restores a Namespace and NumPy's random state, as Megatron saves them."""
     import numpy
     import torch
 
