@@ -1,8 +1,8 @@
-"""Throughput of `hub.py pull`, which verifies every hash, against `hf download`, which does not, in one run.
+"""Throughput of `hub.py pull`, which verifies every hash, against `hf download`, which does not.
 
-Both are whole processes against the same hub on loopback, by plain HTTP (there is no Xet storage there); rounds are
-interleaved and each figure is the median. The server is Python too and shares the machine, so that the ratio tells what
-verifying costs, and the rates nothing about a real network.
+Both are whole processes against the same hub on loopback, by plain HTTP (there is no Xet storage
+there); rounds are interleaved and each figure is the median. The server is Python too and shares
+the machine, so that the ratio tells what verifying costs, and the rates nothing about a network.
 
     python tests/bench/bench_hub.py                 400 MB in four files, three rounds
     python tests/bench/bench_hub.py --mb 2000 --folder /scratch/me
@@ -78,9 +78,8 @@ def main() -> None:
         medians = {key: statistics.median(values) for key, values in seconds.items()}
     for key, value in medians.items():
         print(f"{key:12} {value:6.2f} s  {args.mb / value:6.0f} MB/s")
-    print(
-        f"ratio of rates, hub.py pull to hf download: {medians['hf download'] / medians['hub.py pull']:.2f}"
-    )
+    ratio = medians["hf download"] / medians["hub.py pull"]
+    print(f"ratio of rates, hub.py pull to hf download: {ratio:.2f}")
 
 
 if __name__ == "__main__":

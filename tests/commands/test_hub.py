@@ -1,4 +1,4 @@
-"""tools/hub.py list and where, what the Hub's refusals become, and the places of runs in repositories."""
+"""tools/hub.py list and where, refused requests, and the places of runs in repositories."""
 
 import json
 import os
@@ -34,7 +34,10 @@ def command(tmp_path: Path, *argv: str, **environment: str) -> subprocess.Comple
 
 
 def test_list_needs_neither_network_nor_library(tmp_path: Path) -> None:
-    probe = "import sys; sys.modules |= dict.fromkeys(('huggingface_hub', 'numpy', 'torch')); sys.path.insert(0, {!r});"
+    probe = (
+        "import sys; sys.modules |= dict.fromkeys(('huggingface_hub', 'numpy', 'torch'));"
+        " sys.path.insert(0, {!r});"
+    )
     program = (
         probe.format(str(ROOT / "tools")) + "import hub; from encore import cli; cli.run(hub.main)"
     )

@@ -1,8 +1,8 @@
-"""Runs tools/hub.py many times a second: a process that has imported everything forks a child for each run.
+"""Runs tools/hub.py many times a second: a process that has imported everything forks for each run.
 
-Reads a JSON line per run (argv, cwd, env; signal, and after how long or when which file appears) on stdin, and answers
-with one (code, seconds). The child is a process of its own that runs the command's own main, so that a SIGKILL ends it
-as it would end any.
+Reads a JSON line per run (argv, cwd, env; signal, and after how long or when which file appears) on
+stdin, and answers with one (code, seconds). The child is a process of its own that runs the
+command's own main, so that a SIGKILL ends it as it would end any.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ def load() -> ModuleType:
 
     with contextlib.suppress(HubError):
         client.resolve_commit(client.Repository("nobody/nothing"))  # the first request imports more
-    # 10 MiB, of which the library hands on whole ones only: small, so that a fault or a kill comes between two
+    # the library hands on whole chunks of 10 MiB; small ones, so that faults and kills hit between
     library().constants.DOWNLOAD_CHUNK_SIZE = BLOCK
     return module
 

@@ -1,8 +1,9 @@
-"""A Hugging Face Hub on loopback: the endpoints that tools/hub.py comes to call, over real HTTP, with faults on order.
+"""A Hugging Face Hub on loopback: the endpoints that tools/hub.py calls, with faults on request.
 
-Repositories are kept in memory, a commit a listing. Files above LARGE bytes go through LFS: they are answered by a
-redirect to another host name of the same server, as the Hub does with its CDN, where no token may arrive. The shapes of
-requests and answers are those that huggingface_hub 2.4.0 sends and reads.
+Repositories are kept in memory, each commit as a listing. Files above LARGE bytes go through LFS:
+they are answered by a redirect to another host name of the same server, as the Hub does with its
+CDN, where no token may arrive. The shapes of requests and answers are those that huggingface_hub
+2.4.0 sends and reads.
 """
 
 import base64
@@ -37,7 +38,7 @@ def git_sha1(data: bytes) -> str:
 
 @dataclass
 class Fault:
-    """What goes wrong with the next `times` requests that match: a status, or a way to spoil the body."""
+    """What goes wrong with the next `times` requests that match: a status, or a spoiled body."""
 
     method: str
     pattern: str
@@ -257,7 +258,8 @@ class Handler(BaseHTTPRequestHandler):
         more = {}
         if start + self.hub.page < len(entries):
             recursive = self.query.get("recursive", ["False"])[0]
-            link = f"{self.hub.url}{self.path.partition('?')[0]}?recursive={recursive}&cursor={start + self.hub.page}"
+            address = f"{self.hub.url}{self.path.partition('?')[0]}"
+            link = f"{address}?recursive={recursive}&cursor={start + self.hub.page}"
             more = {"Link": f'<{link}>; rel="next"'}
         return 200, entries[start : start + self.hub.page], more
 

@@ -1,4 +1,4 @@
-"""tools/hub.py pull against a real HTTP server: what comes is what the Hub states, or nothing, whatever goes wrong."""
+"""tools/hub.py pull against a real HTTP server: exactly the Hub's bytes arrive, or nothing."""
 
 import hashlib
 import json
@@ -214,8 +214,8 @@ def test_bytes_that_stay_wrong_are_refused_by_name(bench: Bench) -> None:
     assert ended.code == 1 and ended.err.count("Traceback") == 0
     digest = hashlib.sha256(files_of_run()[BIG]).hexdigest()
     assert (
-        f"error: {BIG}: the bytes received differ from the Hub's hash (size 600,001, sha256 {digest})"
-        in ended.err
+        f"error: {BIG}: the bytes received differ from the Hub's hash"
+        f" (size 600,001, sha256 {digest})" in ended.err
     )
     assert not (bench.home / BIG).exists() and not (bench.home / RUN / download.MANIFEST).exists()
 
@@ -302,7 +302,7 @@ def test_two_pulls_into_one_folder_do_not_meet(bench: Bench) -> None:
 
 
 def test_a_file_in_xet_storage_comes_by_the_librarys_own_way(bench: Bench) -> None:
-    """The hub here has no Xet: the library takes the plain way, and what it leaves is verified and put in place."""
+    """The hub here has no Xet, so the library downloads plainly; its file is verified as well."""
     bench.hub.in_xet = {BIG}
     bench.hub.fault("GET", "/cdn/", "wrong")
     environment = {k: v for k, v in bench.environment.items() if k != "HF_HUB_DISABLE_XET"}
@@ -374,7 +374,10 @@ def pull_or_kill(bench: Bench, random: Random, usual_s: float, *argv: str) -> En
 def kill_often(
     bench: Bench, kills: int, argv: tuple[str, ...], folder: Path, right: dict[str, bytes]
 ) -> int:
-    """Run and kill; whenever a run ends by itself, compare and begin anew. Returns the kills that came in time."""
+    """Run and kill; compare and start over whenever a run ends by itself.
+
+    Returns the number of kills that came in time.
+    """
     random, killed = Random(4), 0
     bench.hub.pace_s = 0.003
     usual_s = bench.run(*argv).seconds
@@ -400,10 +403,12 @@ def kill_often(
     return killed
 
 
+@pytest.mark.slow
 def test_a_hundred_kills_end_in_the_same_bytes(bench: Bench) -> None:
     assert kill_often(bench, 100, ("pull", RUN, "--jobs", "2"), bench.home / RUN, CHECKPOINT) == 100
 
 
+@pytest.mark.slow
 def test_kills_between_download_and_join_end_in_the_same_bytes(bench: Bench) -> None:
     add_dataset(bench)
     argv = ("pull", "c4-subsets/gpt2tok_c4_en_1B9", "--remove-parts")

@@ -42,8 +42,8 @@ def runtime(plan: Plan) -> list[Finding]:
         return []
     if name == "pyxis":
         has_pyxis = "--container-image" in slurm.ask("srun", "--help")
-        seen = f"srun {'has' if has_pyxis else 'lacks'} --container-image"
-        return [Finding("pyxis", has_pyxis, seen, "name a cluster without pyxis: --cluster cuda")]
+        detail = f"srun {'has' if has_pyxis else 'lacks'} --container-image"
+        return [Finding("pyxis", has_pyxis, detail, "name a cluster without pyxis: --cluster cuda")]
     if shutil.which(name) is None:
         advice = f"module load {name}, or name a cluster of another runtime with --cluster"
         return [Finding(name, False, "not on this machine", advice)]
@@ -54,8 +54,8 @@ def runtime(plan: Plan) -> list[Finding]:
     # "singularity-ce version 4.1.3"
     match = re.match(r"(\S+) version (\d+(?:\.\d+)+)", result.stdout)
     if match is None:
-        seen = result.stdout.strip() or "prints no version"
-        return [Finding(name, False, seen, f"see what is installed: {name} --version")]
+        detail = result.stdout.strip() or "prints no version"
+        return [Finding(name, False, detail, f"see what is installed: {name} --version")]
     product, version = match.groups()
     required = plan.cluster.runtime_versions.get(product)
     is_new_enough = required is None or _version(version) >= _version(required)
@@ -79,12 +79,14 @@ def image(plan: Plan) -> list[Finding]:
         return [Finding("image", False, f"{path} is missing", build)]
     if plan.cluster.runtime == "pyxis":
         is_squashfs = files.starts_with(path, _SQUASHFS_MAGIC)
-        seen = f"{path} is {'a' if is_squashfs else 'not a'} squashfs file"
+        detail = f"{path} is a squashfs file"
+        if not is_squashfs:
+            detail = f"{path} is not a squashfs file"
         advice = f"make one with the commands at the end of containers/{name}.def"
-        return [Finding("image", is_squashfs, seen, advice)]
+        return [Finding("image", is_squashfs, detail, advice)]
     identity = record.identify(path, name)
-    seen = f"{identity.digest[:19]}…: {identity.reason}"
-    return [Finding("image", identity.is_named is not False, seen, build)]
+    detail = f"{identity.digest[:19]}…: {identity.reason}"
+    return [Finding("image", identity.is_named is not False, detail, build)]
 
 
 def data(plan: Plan) -> list[Finding]:
@@ -92,8 +94,8 @@ def data(plan: Plan) -> list[Finding]:
     try:
         from encore.tokens.indexed import IndexedDataset
     except ModuleNotFoundError as error:
-        seen = f"{error.name} is not installed; in the kit's folder: pip install -e '.[data]'"
-        return [Finding("data", None, seen)]
+        detail = f"{error.name} is not installed; in the kit's folder: pip install -e '.[data]'"
+        return [Finding("data", None, detail)]
     findings = []
     for prefix in plan.data.prefixes:
         path = f"{plan.paths.data}/{prefix}"
@@ -104,17 +106,17 @@ def data(plan: Plan) -> list[Finding]:
                 Finding(prefix, False, str(error), "tools/prepare_corpus.py tokenize makes it")
             )
             continue
-        seen = f"{dataset.token_count:,} tokens in {dataset.document_count:,} documents"
+        detail = f"{dataset.token_count:,} tokens in {dataset.document_count:,} documents"
         try:
             manifest = Manifest.read(path)
         except DataError as error:
             findings.append(Finding(prefix, False, str(error), error.hint))
             continue
         if manifest is None:
-            findings.append(Finding(prefix, True, f"{seen}, no manifest"))
+            findings.append(Finding(prefix, True, f"{detail}, no manifest"))
             continue
         mismatch = manifest.mismatch(dataset)
-        findings.append(Finding(prefix, mismatch is None, mismatch or seen, TOKENIZE_AGAIN))
+        findings.append(Finding(prefix, mismatch is None, mismatch or detail, TOKENIZE_AGAIN))
     return findings
 
 
@@ -134,8 +136,8 @@ def tokenizer(plan: Plan) -> list[Finding]:
         elif files.sha256(path) == facts.files[name]:
             findings.append(Finding(what, True, "the registry's hash"))
         else:
-            seen = f"{path} does not have the hash in registry/tokenizers.yml"
-            findings.append(Finding(what, False, seen, advice))
+            detail = f"{path} does not have the hash in registry/tokenizers.yml"
+            findings.append(Finding(what, False, detail, advice))
     return findings
 
 
@@ -151,8 +153,8 @@ def space(plan: Plan) -> list[Finding]:
     )
     free_gib, free_inodes = result.stdout.split()[-2:]
     if free_gib == "none":
-        seen = f"{folder} cannot be created or written"
-        return [Finding("disk", False, seen, "name a folder that you may write with --workspace")]
+        detail = f"{folder} cannot be created or written"
+        return [Finding("disk", False, detail, "name a folder that you may write with --workspace")]
     required_gib = plan.cost.checkpoints_kept_bytes / 2**30
     all_runs = shlex.quote(str(Path(folder).parent))
     prune = f"tools/prune_checkpoints.py {all_runs}/* --keep-last 1"
@@ -178,12 +180,12 @@ def queue(plan: Plan) -> list[Finding]:
         return []
     partitions = slurm.partitions()
     logs = Path(plan.paths.logs)
-    seen = str(logs)
+    detail = str(logs)
     if not logs.is_dir():
-        seen = f"{logs} is missing: Slurm kills a job without a message if it cannot open its log"
+        detail = f"{logs} is missing: Slurm kills a job without a message if it cannot open its log"
     findings = [
         Finding("slurm", True, f"{len(partitions)} partitions"),
-        Finding("log folder", logs.is_dir(), seen, f"mkdir -p {shlex.quote(str(logs))}"),
+        Finding("log folder", logs.is_dir(), detail, f"mkdir -p {shlex.quote(str(logs))}"),
     ]
     if plan.job.partition is not None:
         findings.append(_partition(plan.job.partition, partitions))
@@ -203,10 +205,10 @@ def _partition(name: str, partitions: dict[str, slurm.PartitionState]) -> Findin
     state = partitions.get(name)
     if state is None:
         return Finding("partition", False, f"no partition {name}; there are {names}", advice)
-    seen = f"{state.nodes} nodes, limit {state.max_time}"
+    detail = f"{state.nodes} nodes, limit {state.max_time}"
     if not state.available:
-        seen += f", but {name} is down"
-    return Finding("partition", state.available, seen, advice)
+        detail += f", but {name} is down"
+    return Finding("partition", state.available, detail, advice)
 
 
 def _account(plan: Plan) -> Finding:
@@ -225,8 +227,8 @@ def hub(plan: Plan) -> list[Finding]:
     if plan.cluster.scheduler == "none":
         return []
     if not hub_library.is_installed():
-        seen = f"huggingface_hub is not installed; {hub_library.INSTALL_HINT}"
-        return [Finding("hub", None, seen)]
+        detail = f"huggingface_hub is not installed; {hub_library.INSTALL_HINT}"
+        return [Finding("hub", None, detail)]
     if hub_library.is_offline():
         return [Finding("hub", None, "HF_HUB_OFFLINE is set")]
     try:
@@ -268,5 +270,5 @@ def run_check(name: str, check: Callable[[], list[Finding]], skip_option: str) -
         return [Finding(name, False, str(error), error.hint or skip_option)]
     except Exception as error:
         log.debug("the check %s failed", name, exc_info=True)
-        seen = f"the check itself failed: {type(error).__name__}: {error}"
-        return [Finding(name, False, " ".join(seen.split()), f"leave it out with {skip_option}")]
+        detail = f"the check itself failed: {type(error).__name__}: {error}"
+        return [Finding(name, False, " ".join(detail.split()), f"leave it out with {skip_option}")]

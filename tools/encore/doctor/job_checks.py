@@ -38,16 +38,18 @@ def read_log(plan: Plan, log: str, where: str) -> list[Finding]:
     reports: list[dict[str, Any]] = [json.loads(match[1]) for match in _REPORT.finditer(log)]
     ranks = sorted(report["rank"] for report in reports)
     all_reported = ranks == list(range(plan.gpus))
-    seen = f"{len(ranks)} of {plan.gpus} reported"
-    findings = [Finding("ranks", all_reported, seen, f"read {where}")]
+    detail = f"{len(ranks)} of {plan.gpus} reported"
+    findings = [Finding("ranks", all_reported, detail, f"read {where}")]
     if not reports:
         return findings
     findings.append(_nodes(plan, reports, where))
     if plan.cluster.accelerator != "cpu":
         findings += _devices(plan, reports)
     sums_are_right = all(report["all_reduce_ok"] for report in reports)
-    seen = "sums are right" if sums_are_right else "wrong sums"
-    findings.append(Finding("all-reduce", sums_are_right, seen, f"read {where}"))
+    detail = "sums are right"
+    if not sums_are_right:
+        detail = "wrong sums"
+    findings.append(Finding("all-reduce", sums_are_right, detail, f"read {where}"))
     if len(reports) > 1:
         findings.append(_bandwidth(plan, min(report["bus_gb_s"] for report in reports), where))
     if plan.cluster.slingshot and plan.job.nodes > 1:
@@ -90,16 +92,16 @@ def _bandwidth(plan: Plan, measured: float, where: str) -> Finding:
     threshold = plan.cluster.all_reduce_gb_s
     if threshold is None:
         return Finding("bandwidth", None, f"{measured:.2f} GB/s, no threshold is known")
-    seen = f"{measured:.2f} GB/s, at least {threshold:g} expected"
-    return Finding("bandwidth", measured >= threshold, seen, f"read NCCL's lines in {where}")
+    detail = f"{measured:.2f} GB/s, at least {threshold:g} expected"
+    return Finding("bandwidth", measured >= threshold, detail, f"read NCCL's lines in {where}")
 
 
 def _network(log: str, where: str) -> Finding:
     """On Slingshot, nodes talk through the OFI plugin and cxi, or else, slowly, through TCP."""
     has_ofi = bool(_OFI.search(log)) and "cxi" in log
-    seen = "OFI and cxi" if has_ofi else "no OFI plugin or no cxi in the log"
+    detail = "OFI and cxi" if has_ofi else "no OFI plugin or no cxi in the log"
     advice = f"read {where}: NCCL has to load the image's aws-ofi-nccl"
-    return Finding("network", has_ofi, seen, advice)
+    return Finding("network", has_ofi, detail, advice)
 
 
 def _caches(reports: list[dict[str, Any]]) -> Finding:

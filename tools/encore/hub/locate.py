@@ -110,8 +110,11 @@ def run_folders(
     """
     folders = [name[:-1] for name in root_names if name.endswith("/")]
     if run in folders:
-        event_folders = [f"tensorboard_{run}", f"tensorboard_{run}_val"]
-        return (run, *(name for name in event_folders if name in folders))
+        run_and_events = [run]
+        for event_folder in (f"tensorboard_{run}", f"tensorboard_{run}_val"):
+            if event_folder in folders:
+                run_and_events.append(event_folder)
+        return tuple(run_and_events)
     # a folder's kind shows in the path of any file in it
     if holds_run_alone and any(run_files.kind(f"{name}/x") != "other" for name in folders):
         return ("",)
@@ -132,13 +135,15 @@ def run_plan(run: str, location: RunLocation, selection: RunSelection, out: Path
             files_by_path[local] = file
     selected = run_files.select(sorted(files_by_path), selection.kinds, selection.step)
     if not selected:
-        available = sorted({run_files.kind(path) for path in files_by_path})
+        available = sorted(set(map(run_files.kind, files_by_path)))
         raise HubError(
             f"{location.repository.name} has no {' or '.join(selection.kinds)} of {run}",
             f"valid for --what: {', '.join(available)}",
         )
-    items = tuple(DownloadItem(files_by_path[path], path) for path in selected)
-    return DownloadPlan(location.repository, location.commit, items, out)
+    items = []
+    for path in selected:
+        items.append(DownloadItem(files_by_path[path], path))
+    return DownloadPlan(location.repository, location.commit, tuple(items), out)
 
 
 def dataset_plan(name: str, prefix: str, revision: str, out: Path) -> DownloadPlan:
@@ -155,8 +160,10 @@ def dataset_plan(name: str, prefix: str, revision: str, out: Path) -> DownloadPl
         stems = sorted({path.partition(".")[0] for path in files_by_path})
         nearest = get_close_matches(prefix, stems, n=5, cutoff=0.3) or stems[:5]
         raise HubError(f"{repository.name} has no files {prefix}", f"nearest: {', '.join(nearest)}")
-    items = tuple(DownloadItem(files_by_path[path], path) for path in selected)
-    return DownloadPlan(repository, commit, items, out)
+    items = []
+    for path in selected:
+        items.append(DownloadItem(files_by_path[path], path))
+    return DownloadPlan(repository, commit, tuple(items), out)
 
 
 def place_report(place: released.Place, ask_hub: bool) -> dict[str, Any]:
@@ -182,16 +189,16 @@ def place_report(place: released.Place, ask_hub: bool) -> dict[str, Any]:
         location = find_run(place.run, place.repository)
         paths = []
         for folder in location.folders:
-            tree = client.repo_tree(location.repository, location.commit, folder)
-            paths += [file.path for file in tree]
+            for file in client.repo_tree(location.repository, location.commit, folder):
+                paths.append(file.path)
     except HubUnreachableError:
         return place_report(place, ask_hub=False)
     except HubError as error:
         return report | {"checked": f"{NOT_ON_HUB}: {error}"}
     return report | {
-        "folder": " ".join(folder or "(the root)" for folder in location.folders),
+        "folder": " ".join(location.folders) or "(the root)",
         "url": client.page_url(location.repository, location.folders[0]),
         "checked": "on the Hub",
-        "holds": sorted({run_files.kind(path) for path in paths}, key=run_files.KINDS.index),
+        "holds": sorted(set(map(run_files.kind, paths)), key=run_files.KINDS.index),
         "steps": run_files.steps(paths),
     }

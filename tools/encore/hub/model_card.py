@@ -46,7 +46,8 @@ def _summary(plan: Plan) -> str:
 
 def _table(title: str, rows: list[tuple[str, str]]) -> str:
     lines = [f"## {title}\n", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in rows]
+    for name, value in rows:
+        lines.append(f"| {name} | {value} |")
     return "\n".join(lines) + "\n"
 
 
@@ -106,15 +107,20 @@ def loss(plan: Plan, folder: Path) -> list[tuple[str, str]]:
 
 
 def _measured_losses(folder: Path) -> list[tuple[str, str]]:
-    event_files = [path for path in folder.rglob("*tfevents*") if path.is_file()]
-    if not event_files or sum(path.stat().st_size for path in event_files) > _LARGEST_READ_BYTES:
+    event_folders = set()
+    event_bytes = 0
+    for path in folder.rglob("*tfevents*"):
+        if path.is_file():
+            event_folders.add(path.parent)
+            event_bytes += path.stat().st_size
+    if event_bytes > _LARGEST_READ_BYTES:
         return []
     try:
         from encore.curves import losses
     except ModuleNotFoundError:  # reading events needs the extra `analysis`
         return []
     rows = []
-    for event_folder in sorted({path.parent for path in event_files}):
+    for event_folder in sorted(event_folders):
         try:
             curves = losses.validation_curves(event_folder)
             if not curves:

@@ -35,7 +35,7 @@ class PullResult:
 
 
 @contextlib.contextmanager
-def no_byte_progress(total: int, task: str) -> Iterator[Progress]:
+def no_byte_progress(_total: int, _task: str) -> Iterator[Progress]:
     """Show no progress."""
     yield no_progress
 
@@ -66,12 +66,10 @@ def pull(
     download.check_disk(plan, missing, _join_bytes(groups, remove_parts))
     with byte_progress(download.total_bytes(missing), "downloading") as advance:
         download.download_files(plan, missing, threads, advance)
-    joined = []
     for prefix in groups:
         size = _join(prefix, remove_parts)
-        joined.append(_joined_path(prefix))
-        log.info("%s: joined, %s bytes", joined[-1], f"{size:,}")
-    return PullResult(tuple(missing), tuple(joined))
+        log.info("%s: joined, %s bytes", _joined_path(prefix), f"{size:,}")
+    return PullResult(tuple(missing), tuple(map(_joined_path, groups)))
 
 
 def check(
@@ -122,9 +120,9 @@ def _drop_stale_joins(plan: DownloadPlan, missing: Sequence[DownloadItem]) -> bo
     missing_names = {item.local for item in missing}
     dropped = False
     for prefix, parts in run_files.part_groups(item.local for item in plan.items).items():
-        joined = _joined_path(plan.out / prefix)
-        if missing_names.intersection(parts) and joined.exists():
-            joined.unlink()
+        whole = _joined_path(plan.out / prefix)
+        if missing_names.intersection(parts) and whole.exists():
+            whole.unlink()
             dropped = True
     return dropped
 

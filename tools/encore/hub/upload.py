@@ -133,12 +133,11 @@ class Push:
         while True:
             try:
                 for batch in _batches(self.changes()):
-                    # a file may have been removed since it was listed
-                    batch = [file for file in batch if file.source.is_file()]
                     self._commit(batch)
-                    sent_files += len(batch)
-                    sent_bytes += sum(file.size for file in batch)
                     failures = 0
+                    for file in batch:
+                        sent_files += 1
+                        sent_bytes += file.size
                 sent_files += self._add_card()
                 return PushResult(self.repository, sent_files, sent_bytes)
             except HubUnreachableError as error:
@@ -149,9 +148,11 @@ class Push:
                 time.sleep(min(0.5 * 2**failures, _LONGEST_WAIT_S))
 
     def _commit(self, batch: Sequence[LocalFile]) -> None:
-        if not batch:
-            return
-        additions = [file.addition() for file in batch]
+        additions = []
+        for file in batch:
+            # it may have been removed since it was listed
+            if file.source.is_file():
+                additions.append(file.addition())
         message = f"Upload {batch[0].path}"
         if len(batch) > 1:
             message += f" and {len(batch) - 1} more"
@@ -195,7 +196,7 @@ class Push:
             raise DataError(
                 f"{self.folder} is not a folder", "name the folder that holds the run's files"
             )
-        matching = [file for file in _walk(self.folder) if self._matches(file.path)]
+        matching = list(filter(self._matches, _walk(self.folder)))
         unfinished = _unfinished_steps(self.folder, matching)
         for step_folder in sorted(unfinished):
             log.info("%s: still being written, left for the next push", step_folder)
@@ -205,11 +206,11 @@ class Push:
                 finished.append(file)
         return sorted(finished, key=lambda file: (file.source.name.startswith("latest"), file.path))
 
-    def _matches(self, path: str) -> bool:
-        if not self.patterns:
-            return True
-        name = path.rpartition("/")[2]
-        return any(fnmatch(path, glob) or fnmatch(name, glob) for glob in self.patterns)
+    def _matches(self, file: LocalFile) -> bool:
+        for pattern in self.patterns:
+            if fnmatch(file.path, pattern) or fnmatch(file.source.name, pattern):
+                return True
+        return not self.patterns
 
 
 def _walk(folder: Path) -> Iterator[LocalFile]:
