@@ -6,7 +6,7 @@ training tokens and unique tokens: 146m14b400m has 146M parameters and trains 14
 them unique. Without --set every number comes from the registry; --set help lists what it accepts.
 
 examples:
-  tools/render_sbatch.py 500k500k100k --cluster local | bash        here, without Slurm or containers
+  tools/render_sbatch.py 500k500k100k --cluster local | bash        here, without Slurm
   tools/render_sbatch.py 146m14b400m --dry-run                      the plan as a table, no script
   tools/render_sbatch.py 146m14b400m --cluster lumi --account project_465000000 | sbatch
   tools/render_sbatch.py 2b855b11bc4 --nodes 16 --set lr=1.0e-4 save_interval=500 --out job.sh

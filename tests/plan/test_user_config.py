@@ -74,7 +74,6 @@ def test_the_default_cluster(
     conf = tmp_path / "slurm.conf"
     conf.write_text(f"# Slurm\nClusterName={slurm_name}\n" if slurm_name else "SlurmUser=root\n")
     monkeypatch.setenv("SLURM_CONF", str(conf))
-    monkeypatch.setattr(user_config, "_slurm_conf_files", lambda: [conf])
     assert user_config.default_cluster(user_config.UserConfig(configured)) == expected
 
 
@@ -83,7 +82,7 @@ def test_a_guessed_cluster_is_said_in_one_line(
 ) -> None:
     monkeypatch.delenv("SLURM_CLUSTER_NAME", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setattr(user_config, "_slurm_conf_files", list)
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "none.conf"))
     with caplog.at_level("INFO"):
         user_config.default_cluster(user_config.UserConfig("cuda"))
         assert caplog.messages == []

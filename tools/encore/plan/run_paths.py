@@ -51,7 +51,7 @@ class RunPaths:
 
     @property
     def logs(self) -> str:
-        """Job logs. Slurm opens them before the script runs: the folder must exist at submission."""
+        """Job logs; the folder must exist at submission, for Slurm opens them before the script."""
         return self._folder("logs")
 
     @property

@@ -100,10 +100,11 @@ def default_cluster(config: UserConfig) -> str:
 
 def _slurm_conf_files() -> list[Path]:
     """The files that may be slurm.conf; the last is where configless Slurm keeps its copy."""
-    files = [Path("/etc/slurm/slurm.conf"), Path("/run/slurm/conf/slurm.conf")]
-    if os.environ.get("SLURM_CONF"):
-        files.insert(0, Path(os.environ["SLURM_CONF"]))
-    return files
+    configured = os.environ.get("SLURM_CONF")
+    if configured:
+        # As for Slurm's own commands, the variable replaces the usual places.
+        return [Path(configured)]
+    return [Path("/etc/slurm/slurm.conf"), Path("/run/slurm/conf/slurm.conf")]
 
 
 def _slurm_conf_cluster() -> str | None:
