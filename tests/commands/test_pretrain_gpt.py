@@ -1,4 +1,4 @@
-"""The built-in trainer, really run: it learns, stops when asked, and goes on bit for bit after any kill."""
+"""The built-in trainer, really run: it learns, stops, and resumes bit for bit after any kill."""
 
 import os
 import re
@@ -16,61 +16,13 @@ import torch
 from encore.checkpoints import model_states, step_folder, torch_file
 from encore.errors import CheckpointError, DataError, OutputError, UsageError
 from encore.train import arguments, loop
+from helpers.killed_trainer import MOMENTS, kill_at
 from helpers.trainer_lines import TINY, line, trainer_log, with_deepspeed
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+TESTS = Path(__file__).resolve().parents[1]
+COMMAND = TESTS.parent / "tools" / "pretrain_gpt.py"
+KILLED = TESTS / "helpers" / "killed_trainer.py"
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-# Ends itself without a word at a moment of writing a checkpoint: after so many files, or around the last renames.
-KILLED = f"""
-import os, signal, sys
-sys.path.insert(0, {str(TOOLS)!r})
-import pretrain_gpt
-from encore import cli, files
-from encore.checkpoints import step_folder, torch_file
-
-moment, step, count = sys.argv[1], int(sys.argv[2]), 0
-save, finish, write_text = torch_file.save, step_folder.finish, files.write_text
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def save_or_die(path, value):
-    global count
-    if f"global_step{{step}}." in path.parent.name:
-        count += 1
-        if moment == "torn file" and count == 2:
-            save(path, value)
-            path.write_bytes(path.read_bytes()[:100])
-            die()
-    save(path, value)
-    if moment == f"after file {{count}}":
-        die()
-
-def finish_or_die(folder, iteration):
-    if iteration == step and moment == "before the rename":
-        die()
-    finish(folder, iteration)
-    if iteration == step and moment == "when it stands":
-        die()
-
-def write_text_or_die(target, text):
-    if target.name == "latest" and text == f"global_step{{step}}" and moment == "before latest":
-        die()
-    write_text(target, text)
-
-torch_file.save, step_folder.finish = save_or_die, finish_or_die
-files.write_text = write_text_or_die
-cli.run(lambda: pretrain_gpt.main(sys.argv[3:]))
-"""
-MOMENTS = (
-    "after file 1",
-    "torn file",
-    "after file 4",
-    "before the rename",
-    "before latest",
-    "when it stands",
-)
 
 
 @pytest.fixture(autouse=True)
@@ -92,20 +44,18 @@ def train(argv: list[str], on_line: Callable[[str], None] = lambda text: None) -
 
 def steps(lines: list[str]) -> dict[int, tuple[str, str]]:
     """Loss and gradient norm by iteration."""
-    pattern = re.compile(r" iteration +(\d+)/.*lm loss: (\S+) \| grad norm: (\S+) \|")
-    return {int(found[1]): (found[2], found[3]) for text in lines if (found := pattern.match(text))}
+    pattern = r"^ iteration +(\d+)/.*lm loss: (\S+) \| grad norm: (\S+) \|"
+    rows = re.findall(pattern, "\n".join(lines), re.MULTILINE)
+    return {int(iteration): (loss, norm) for iteration, loss, norm in rows}
 
 
 def content(step: Path) -> dict[str, list[torch.Tensor]]:
     """All tensors of a checkpoint."""
-    return {
-        path.name: [
-            x
-            for x in torch.utils._pytree.tree_leaves(torch_file.load(path))
-            if isinstance(x, torch.Tensor)
-        ]
-        for path in sorted(step.iterdir())
-    }
+    tensors = {}
+    for path in sorted(step.iterdir()):
+        leaves = torch.utils._pytree.tree_leaves(torch_file.load(path))
+        tensors[path.name] = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    return tensors
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -113,6 +63,11 @@ def assert_same(one: Path, other: Path) -> None:
     assert first.keys() == second.keys()
     for name, tensors in first.items():
         assert all(torch.equal(a, b) for a, b in zip(tensors, second[name], strict=True)), name
+
+
+def evaluations(lines: list[str]) -> list[str]:
+    """The lines of validation and test losses."""
+    return [text for text in lines if "PPL" in text]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +82,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 
 def test_it_learns_as_the_genuine_run_did(whole: tuple[Path, list[str]]) -> None:
-    """Same data, model and schedule; dropout and first weights are drawn otherwise, and that run was in bf16."""
+    """Same data, model and schedule; but other random draws, and that run was in bf16."""
     ours = steps(whole[1])
     theirs = steps((TINY / "tp1" / "losses.log").read_text().splitlines())
     assert ours.keys() == theirs.keys()
@@ -163,46 +118,59 @@ def test_its_checkpoint_bears_the_genuine_ones_names_keys_and_shapes(
 
 
 def test_evaluations_come_at_their_interval_and_at_the_end(whole: tuple[Path, list[str]]) -> None:
-    found = [text.split("\n")[1].split(" | ")[0] for text in whole[1] if "PPL" in text]
-    assert found == [
+    points = [text.split("\n")[1].split(" | ")[0] for text in evaluations(whole[1])]
+    assert points == [
         "valid loss at iteration 8",
         "valid loss at iteration 16",
         "valid loss at the end of training for val data",
     ]
 
 
+def train_until_killed(argv: list[str], moment: str, step: int, log: Path) -> list[str]:
+    """The lines of a run that kills itself at a moment of saving a step.
+
+    In a fork, which has torch loaded already.
+    """
+    child = os.fork()
+    if not child:
+        try:
+            kill_at(moment, step)
+            with log.open("w") as stream:
+                train(argv, lambda text: print(text, file=stream, flush=True))
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    return log.read_text().splitlines()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_run_killed_while_it_saves_goes_on_bit_for_bit(
     moment: str, whole: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     argv = line(tmp_path, save_interval=5, eval_interval=8)
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
-    killed = subprocess.run(
-        [sys.executable, script, moment, "10", *argv], env=ALONE, capture_output=True, text=True
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed = train_until_killed(argv, moment, 10, tmp_path / "killed.log")
     kept = step_folder.newest(tmp_path / "checkpoint")
     assert kept.step is not None and kept.step.name == (
         "global_step10" if moment == "when it stands" else "global_step5"
     )
     again = train(argv)
-    everything = steps(killed.stdout.splitlines()) | steps(again)
+    everything = steps(killed) | steps(again)
     assert everything == steps(whole[1])
-    assert [text for text in again if "PPL" in text][-1] == [
-        text for text in whole[1] if "PPL" in text
-    ][-1]
+    assert evaluations(again)[-1] == evaluations(whole[1])[-1]
     assert_same(whole[0] / "checkpoint/global_step20", tmp_path / "checkpoint/global_step20")
     left = {path.name for path in (tmp_path / "checkpoint").iterdir()}
     assert left == {"latest", *(f"global_step{n}" for n in (5, 10, 15, 20))}
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(
     whole: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     argv = line(tmp_path, save_interval=5, eval_interval=8)
     with subprocess.Popen(
-        [sys.executable, TOOLS / "pretrain_gpt.py", *argv], stdout=subprocess.PIPE, env=ALONE
+        [sys.executable, COMMAND, *argv], stdout=subprocess.PIPE, env=ALONE
     ) as run:
         assert run.stdout is not None
         for text in run.stdout:
@@ -214,27 +182,29 @@ def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(
     assert_same(whole[0] / "checkpoint/global_step20", tmp_path / "checkpoint/global_step20")
 
 
+@pytest.mark.slow
 def test_deepspeed_goes_on_bit_for_bit_and_agrees_with_torch(
     whole: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
-    runs = []
-    for name, stopped in (("once", False), ("twice", True)):
+    commands = {}
+    for name in ("once", "twice"):
         folder = tmp_path / name
         folder.mkdir()
-        argv = line(folder, save_interval=5, eval_interval=8, **with_deepspeed(folder))
-        found = steps(run(*argv, "--exit-interval", "7").stdout.splitlines()) if stopped else {}
-        assert len(found) == 7 * stopped
-        runs.append(found | steps(run(*argv).stdout.splitlines()))
-    assert runs[0] == runs[1] and len(runs[0]) == 20
+        commands[name] = line(folder, save_interval=5, eval_interval=8, **with_deepspeed(folder))
+    once = steps(run(*commands["once"]).stdout.splitlines())
+    stopped = steps(run(*commands["twice"], "--exit-interval", "7").stdout.splitlines())
+    resumed = steps(run(*commands["twice"]).stdout.splitlines())
+    assert (len(once), len(stopped), len(resumed)) == (20, 7, 13)
+    assert once == stopped | resumed
     assert_same(
         tmp_path / "once/checkpoint/global_step20", tmp_path / "twice/checkpoint/global_step20"
     )
     for iteration, (loss, _) in steps(whole[1]).items():
-        assert float(runs[0][iteration][0]) == pytest.approx(float(loss), rel=1e-4)
+        assert float(once[iteration][0]) == pytest.approx(float(loss), rel=1e-4)
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, TOOLS / "pretrain_gpt.py", *argv]
+    command = [sys.executable, COMMAND, *argv]
     return subprocess.run(command, env=ALONE, capture_output=True, text=True, check=False)
 
 
@@ -245,10 +215,9 @@ def torchrun(script: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["torch", "deepspeed"])
 def test_two_processes_killed_while_they_save_go_on_bit_for_bit(kind: str, tmp_path: Path) -> None:
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
     folders = {name: tmp_path / name for name in ("once", "twice")}
     commands = {}
     for name, folder in folders.items():
@@ -262,15 +231,15 @@ def test_two_processes_killed_while_they_save_go_on_bit_for_bit(kind: str, tmp_p
             lr_decay_samples=64,
             **changes,
         )
-    once = torchrun(TOOLS / "pretrain_gpt.py", *commands["once"])
+    once = torchrun(COMMAND, *commands["once"])
     assert once.returncode == 0, once.stderr
-    killed = torchrun(script, "before latest", "8", *commands["twice"])
+    killed = torchrun(KILLED, "before latest", "8", *commands["twice"])
     assert killed.returncode != 0
     assert (
         step_folder.newest(folders["twice"] / "checkpoint").step
         == folders["twice"] / "checkpoint/global_step4"
     )
-    again = torchrun(TOOLS / "pretrain_gpt.py", *commands["twice"])
+    again = torchrun(COMMAND, *commands["twice"])
     assert again.returncode == 0, again.stderr
     everything = steps(killed.stdout.splitlines()) | steps(again.stdout.splitlines())
     assert everything == steps(once.stdout.splitlines()) and len(everything) == 8
@@ -284,19 +253,20 @@ def test_two_processes_killed_while_they_save_go_on_bit_for_bit(kind: str, tmp_p
 
 
 def test_a_torn_newest_checkpoint_is_named_and_passed_over(tmp_path: Path) -> None:
-    argv = line(tmp_path, save_interval=5, exit_interval=10)
+    argv = line(tmp_path, save_interval=1, exit_interval=2)
     train(argv)
-    torn = tmp_path / "checkpoint/global_step10/layer_03-model_00-model_states.pt"
+    torn = tmp_path / "checkpoint/global_step2/layer_03-model_00-model_states.pt"
     torn.write_bytes(torn.read_bytes()[:1000])
     lines = train(argv)
     assert (
         lines[0].startswith("warning: ")
-        and "global_step10 is not complete" in lines[0]
+        and "global_step2 is not complete" in lines[0]
         and torn.name in lines[0]
     )
-    assert lines[1].endswith("global_step5") and step_folder.incomplete(torn.parent) is None
+    assert lines[1].endswith("global_step1") and step_folder.incomplete(torn.parent) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["SIGTERM", "kill switch", "interval"])
 def test_a_reason_to_stop_saves_first_and_is_success(
     reason: str, whole: tuple[Path, list[str]], tmp_path: Path
@@ -316,7 +286,8 @@ def test_a_reason_to_stop_saves_first_and_is_success(
     )
     assert re.fullmatch(r"\[.*(SIGTERM|kill switch at .*|iteration 7).*\] datetime: .*", lines[-1])
     if reason == "kill switch":
-        assert len(train(argv)) == 1  # it is still there
+        # as long as it exists nothing is trained
+        assert len(train(argv)) == 1
         (tmp_path / "stop").unlink()
     assert steps(lines) | steps(train(argv)) == steps(whole[1])
 
@@ -351,11 +322,9 @@ def test_eval_only_evaluates_every_set_and_writes_nothing(
     (tmp_path / "test_paths.txt").write_text(f'"rest: 1.0 0.5:1 {prefix}"\n')
     before = sorted(tmp_path.iterdir())
     lines = train(argv)
-    found = [
-        re.findall(r"(\w+) loss at .* value: (\S+)", text)[0] for text in lines if "PPL" in text
-    ]
-    assert [name for name, _ in found] == ["late", "mixed", "rest"]
-    assert all(7.5 < float(loss) < 8.2 for _, loss in found)
+    losses = re.findall(r"(\w+) loss at .* value: (\S+)", "\n".join(lines))
+    assert [name for name, _ in losses] == ["late", "mixed", "rest"]
+    assert all(7.5 < float(loss) < 8.2 for _, loss in losses)
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -420,14 +389,14 @@ def test_a_configuration_that_says_otherwise_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
-    argv = line(tmp_path, save_interval=5)
+    argv = line(tmp_path, save_interval=5, train_samples=32)
 
     def start_another(text: str) -> None:
         if text.startswith(" iteration        2/"):
             with pytest.raises(OutputError, match="is being written by another run"):
                 train(argv)
 
-    assert max(steps(train(argv, start_another))) == 20
+    assert max(steps(train(argv, start_another))) == 4
 
 
 def test_dumped_samples_are_what_it_trains_on(tmp_path: Path) -> None:
