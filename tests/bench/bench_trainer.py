@@ -1,11 +1,12 @@
-"""Training speed against transformers.Trainer with GPT2LMHeadModel; aim: at least 1.3 times its tokens/s.
+"""Training speed against transformers.Trainer with GPT2LMHeadModel; goal: 1.3 times its tokens/s.
 
-Same model, batch, sequence length, vocabulary, dropout (0.1, GPT-2's default), AdamW, clipping, fp32 and machine; the
-Trainer with its defaults, logging and saving off. Each contestant runs in its own process, in turn, twice; a figure is
-its fastest step after the first ones, which other work on the machine disturbs least.
+Same model, batch, sequence length, vocabulary, dropout (0.1, GPT-2's default), AdamW, clipping,
+fp32 and machine; the Trainer with its defaults, logging and saving off. Each contestant runs in its
+own process, in turn, twice; a figure is its fastest step after the first ones, which other work on
+the machine disturbs least.
 
     python tests/bench/bench_trainer.py
-    python tests/bench/bench_trainer.py --size 128,4,4,256,4096,16 --bf16      layers … see SIZES
+    python tests/bench/bench_trainer.py --size 128,4,4,256,4096,16 --bf16      see SIZES
 """
 
 import argparse
@@ -46,22 +47,21 @@ def ours(size: Size, bf16: bool, deepspeed: bool = False) -> list[float]:
     hidden, layers, heads, length, vocabulary, batch = size
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        data, tokens = (
-            Path(folder) / "data",
-            np.random.default_rng(0).integers(vocabulary, size=length * batch * 20),
-        )
+        data = Path(folder) / "data"
+        tokens = np.random.default_rng(0).integers(vocabulary, size=length * batch * 20)
         with IndexedWriter(data, np.uint16) as writer:
             writer.add(tokens.astype(np.uint16))
         (Path(folder) / "train.txt").write_text(f'"train: 1 0:1 {data}"\n')
         (Path(folder) / "vocab.json").write_text(json.dumps({str(n): n for n in range(vocabulary)}))
         (Path(folder) / "deepspeed.json").write_text(json.dumps(_configuration(batch, bf16)))
-        argv = f"""--hidden-size {hidden} --num-layers {layers} --num-attention-heads {heads} --seq-length {length}
-            --max-position-embeddings {length} --micro-batch-size {batch} --train-samples {batch * (_WARM_UP + _STEPS)}
-            --lr 1e-4 --weight-decay 0.1 --log-interval 1 --eval-iters 0 --merge-file none
-            --vocab-file {folder}/vocab.json --train-weighted-split-paths-path {folder}/train.txt""".split()
-        argv += (
-            ["--deepspeed", "--deepspeed_config", f"{folder}/deepspeed.json"] if deepspeed else []
-        )
+        samples = batch * (_WARM_UP + _STEPS)
+        argv = f"""--hidden-size {hidden} --num-layers {layers} --num-attention-heads {heads}
+            --seq-length {length} --max-position-embeddings {length} --micro-batch-size {batch}
+            --train-samples {samples} --lr 1e-4 --weight-decay 0.1 --log-interval 1
+            --eval-iters 0 --merge-file none --vocab-file {folder}/vocab.json
+            --train-weighted-split-paths-path {folder}/train.txt""".split()
+        if deepspeed:
+            argv += ["--deepspeed", "--deepspeed_config", f"{folder}/deepspeed.json"]
         if bf16:
             argv.append("--bf16")
         args = arguments.parse(pretrain_gpt.build_parser(), argv, 1)
@@ -141,15 +141,9 @@ CONTESTANTS: dict[str, Callable[[Size, bool], list[float]]] = {
 
 def measured(name: str, size: Size, bf16: bool) -> float:
     """Tokens/s of one contestant in a process of its own."""
-    command = [
-        sys.executable,
-        __file__,
-        "--one",
-        name,
-        "--size",
-        ",".join(map(str, size)),
-        *["--bf16"] * bf16,
-    ]
+    command = [sys.executable, __file__, "--one", name, "--size", ",".join(map(str, size))]
+    if bf16:
+        command.append("--bf16")
     ended = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -170,7 +164,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--size", type=lambda text: tuple(map(int, text.split(","))), help="one of your own"
+        "--size",
+        type=lambda text: tuple(map(int, text.split(","))),
+        help="hidden,layers,heads,sequence,vocabulary,batch",
     )
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--one", choices=CONTESTANTS, help=argparse.SUPPRESS)
@@ -179,10 +175,10 @@ def main() -> None:
         print(one(args.one, args.size, args.bf16))
         return
     for size in [args.size] if args.size else SIZES:
-        rounds = [
-            {name: measured(name, size, args.bf16) for name in CONTESTANTS} for _ in range(_ROUNDS)
-        ]
-        best = {name: max(found[name] for found in rounds) for name in CONTESTANTS}
+        best = dict.fromkeys(CONTESTANTS, 0.0)
+        for _ in range(_ROUNDS):
+            for name in CONTESTANTS:
+                best[name] = max(best[name], measured(name, size, args.bf16))
         print(
             "hidden {}, layers {}, heads {}, sequence {}, vocabulary {}, batch {}".format(*size),
             flush=True,

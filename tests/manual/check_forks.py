@@ -1,18 +1,22 @@
-"""Run the real argument parsers of the Megatron-DeepSpeed forks on rendered command lines; print PASS or FAIL.
+"""Run the argument parsers of the Megatron-DeepSpeed forks on rendered command lines.
+
+It prints PASS or FAIL for each.
 
     tests/manual/check_forks.py --fork turkunlp=~/src/turku --fork bigscience=~/src/bigs PLAN.json …
-    tools/render_sbatch.py 146m14b400m --dry-run --json | tests/manual/check_forks.py --fork turkunlp=~/src/turku -
-    tests/manual/check_forks.py --fork turkunlp=~/src/turku                     # the registry's lists only
-    tests/manual/check_forks.py --fork deepspeedai=~/src/ds --list              # the lists, for registry/trainers.yml
+    tools/render_sbatch.py 146m14b400m --dry-run --json \\
+      | tests/manual/check_forks.py --fork turkunlp=~/src/turku -
+    tests/manual/check_forks.py --fork turkunlp=~/src/turku        # the registry's lists only
+    tests/manual/check_forks.py --fork deepspeedai=~/src/ds --list # for registry/trainers.yml
 
---fork NAME[:OBJECTIVE]=FOLDER names a checkout of the commit that registry/trainers.yml pins; the objective is causal
-unless said. Each fork's parser is compared with the options and switches that the registry lists, then each PLAN is
-put through it: a plan of render_sbatch.py (`trainer`, `trainer_args`, `gpus`, `data_paths`), or a bare list of
-arguments, which goes to every fork. Parsing, the fork's own validation and its batch arithmetic run as they are; only
-imports that are not installed and that no argument depends on (apex, torch._six, six, …) are stood in for.
+--fork NAME[:OBJECTIVE]=FOLDER names a checkout of the commit that registry/trainers.yml pins; the
+default objective is causal. Each fork's parser is compared with the options and switches that the
+registry lists, then parses each PLAN: a plan of render_sbatch.py (`trainer`, `trainer_args`,
+`gpus`, `data_paths`), or a bare list of arguments, which goes to every fork. Parsing, the fork's
+own validation and its batch arithmetic run as they are; only imports that are not installed and
+that no argument depends on (apex, torch._six, six, …) are replaced by empty modules.
 
-Reads the checkouts, writes nothing outside a temporary folder. Exit code 0: all PASS; 1: a FAIL. Needs torch and
-deepspeed.
+Reads the checkouts, writes nothing outside a temporary folder. Exit code 0: all PASS; 1: a FAIL.
+Needs torch and deepspeed.
 """
 
 import argparse
@@ -35,18 +39,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
 from encore.registry.trainers import load_trainers
 
-_STAND_INS = ("apex", "amp_C", "einops", "sentencepiece", "six", "torch._six")
+_EMPTY = ("apex", "amp_C", "einops", "sentencepiece", "six", "torch._six")
 _WORKER = "--inside"
 
 
-class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Last on the import path: an empty module for each of _STAND_INS that is not installed."""
+class EmptyModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Last on the import path: an empty module for each of _EMPTY that is not installed."""
 
     def find_spec(
         self, name: str, path: object, target: object = None
     ) -> importlib.machinery.ModuleSpec | None:
-        wanted = name in _STAND_INS or name.partition(".")[0] in _STAND_INS
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if wanted else None
+        if name in _EMPTY or name.partition(".")[0] in _EMPTY:
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+        return None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
         module = types.ModuleType(spec.name)
@@ -64,14 +69,14 @@ def _anything(name: str) -> MagicMock:
 
 
 def inside(folder: str, arguments: list[str] | None) -> dict[str, Any]:
-    """In a process of its own: the fork's parser lists itself (None) or parses and validates `arguments`."""
-    sys.meta_path.append(StandIn())
+    """In a process of its own: the parser's own arguments (None), or those of a command line."""
+    sys.meta_path.append(EmptyModules())
     sys.path.insert(0, folder)
     from megatron import arguments as fork
     from megatron.microbatches import build_num_microbatches_calculator
 
     if arguments is None:
-        return _listed(fork)
+        return _parser_arguments(fork)
     sys.argv = ["pretrain", *arguments]
     if hasattr(fork, "validate_args"):
         parsed = fork.validate_args(fork.parse_args(), {"tokenizer_type": "GPT2BPETokenizer"})
@@ -84,7 +89,7 @@ def inside(folder: str, arguments: list[str] | None) -> dict[str, Any]:
     }
 
 
-def _listed(fork: types.ModuleType) -> dict[str, Any]:
+def _parser_arguments(fork: types.ModuleType) -> dict[str, Any]:
     caught: list[argparse.ArgumentParser] = []
 
     def catch(parser: argparse.ArgumentParser, *_: object) -> None:
@@ -108,7 +113,7 @@ def _listed(fork: types.ModuleType) -> dict[str, Any]:
 def ask(
     folder: Path, arguments: list[str] | None, world_size: int, where: str
 ) -> tuple[dict[str, Any] | None, str]:
-    """What `inside` answers, or None and the last line that the fork wrote: its error."""
+    """The result of `inside`, or None and the last line that the fork wrote: its error."""
     answer = Path(where) / "answer.json"
     answer.unlink(missing_ok=True)
     command = [
@@ -125,10 +130,10 @@ def ask(
         "RANK": "0",
         "CUDA_DEVICE_MAX_CONNECTIONS": "1",
     }
-    done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True)
-    if done.returncode == 0 and answer.exists():
+    ended = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True)
+    if ended.returncode == 0 and answer.exists():
         return json.loads(answer.read_text()), ""
-    return None, (done.stderr or done.stdout).strip().splitlines()[-1]
+    return None, (ended.stderr or ended.stdout).strip().splitlines()[-1]
 
 
 def with_data_files(plan: dict[str, Any], where: str) -> list[str]:
@@ -152,7 +157,9 @@ def read_plan(name: str) -> dict[str, Any]:
 
 def report(passed: bool, what: str, why: str = "") -> bool:
     """One PASS or FAIL line."""
-    print(f"{'PASS' if passed else 'FAIL'}  {what}" + (f": {why}" if why else ""), flush=True)
+    verdict = "PASS" if passed else "FAIL"
+    reason = f": {why}" if why else ""
+    print(f"{verdict}  {what}{reason}", flush=True)
     return passed
 
 
@@ -163,43 +170,37 @@ def check_lists(name: str, objective: str, folder: Path, where: str) -> bool:
     pin = trainer and trainer.commits.get(objective)
     if not pin:
         return report(False, title, "registry/trainers.yml has no such trainer or objective")
-    found, why = ask(folder, None, 1, where)
-    if found is None:
+    own, why = ask(folder, None, 1, where)
+    if own is None:
         return report(False, title, why)
-    differing = [
-        f"{kind} {sorted(set(found[kind]) ^ listed)}"
-        for kind, listed in (("options", pin.with_value), ("switches", pin.without_value))
-        if set(found[kind]) != listed
-    ]
-    return report(
-        not differing,
-        title,
-        "; ".join(differing) or f"{len(pin.with_value | pin.without_value)} of them",
-    )
+    differences = []
+    for kind, names in (("options", pin.with_value), ("switches", pin.without_value)):
+        difference = sorted(names.symmetric_difference(own[kind]))
+        if difference:
+            differences.append(f"{kind} {difference}")
+    count = f"{len(pin.with_value | pin.without_value)} of them"
+    return report(not differences, title, "; ".join(differences) or count)
 
 
 def print_lists(folder: Path, where: str) -> bool:
     """The parser's arguments as registry/trainers.yml writes them."""
-    found, why = ask(folder, None, 1, where)
-    for kind, arguments in (found or {}).items():
-        print(
-            f"{kind}: >-\n"
-            + textwrap.indent(textwrap.fill(" ".join(arguments), 112, break_on_hyphens=False), "  ")
-        )
-    return report(found is not None, f"{folder}: listed", why)
+    own, why = ask(folder, None, 1, where)
+    for kind, arguments in (own or {}).items():
+        lines = textwrap.fill(" ".join(arguments), 112, break_on_hyphens=False)
+        print(f"{kind}: >-\n{textwrap.indent(lines, '  ')}")
+    return report(own is not None, f"{folder}: listed", why)
 
 
 def check_plan(
     plan_name: str, plan: dict[str, Any], fork: tuple[str, str, Path], where: str
 ) -> bool:
-    """Whether the fork takes the plan's command line."""
+    """Whether the fork accepts the plan's command line."""
     name, objective, folder = fork
     world_size = int(plan.get("gpus", 1))
-    found, why = ask(folder, with_data_files(plan, where), world_size, where)
+    sizes, why = ask(folder, with_data_files(plan, where), world_size, where)
     what = f"{name} {objective}: {plan.get('name', plan_name)} on {world_size} ranks"
-    return report(
-        found is not None, what, why or ", ".join(f"{k} {v}" for k, v in (found or {}).items())
-    )
+    text = ", ".join(f"{name} {size}" for name, size in (sizes or {}).items())
+    return report(sizes is not None, what, why or text)
 
 
 def concerns(plan: dict[str, Any], name: str, objective: str) -> bool:
@@ -208,7 +209,7 @@ def concerns(plan: dict[str, Any], name: str, objective: str) -> bool:
 
 
 def fork_of(text: str) -> tuple[str, str, Path]:
-    """turkunlp:ul2=FOLDER, taken apart."""
+    """turkunlp:ul2=FOLDER as trainer, objective and folder."""
     title, _, folder = text.partition("=")
     name, _, objective = title.partition(":")
     if not (Path(folder).expanduser() / "megatron/arguments.py").is_file():
@@ -230,15 +231,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     plans = [(name, read_plan(name)) for name in options.plans]
     with tempfile.TemporaryDirectory() as where:
         if options.list:
-            listed = [print_lists(folder, where) for _, _, folder in options.fork]
-            return 0 if all(listed) else 1
+            results = [print_lists(folder, where) for _, _, folder in options.fork]
+            return 0 if all(results) else 1
         results = [check_lists(*fork, where) for fork in options.fork]
-        results += [
-            check_plan(plan_name, plan, fork, where)
-            for plan_name, plan in plans
-            for fork in options.fork
-            if concerns(plan, fork[0], fork[1])
-        ]
+        for plan_name, plan in plans:
+            for fork in options.fork:
+                if concerns(plan, fork[0], fork[1]):
+                    results.append(check_plan(plan_name, plan, fork, where))
     return 0 if all(results) else 1
 
 

@@ -3,12 +3,14 @@
     tests/manual/train_forks.py --fork turkunlp=~/src/turku --fork turkunlp:ul2=~/src/turku-ul2
     tests/manual/train_forks.py --fork turkunlp=~/src/turku --compare tests/data/megatron_tiny/tp1
 
---fork NAME[:OBJECTIVE]=FOLDER names a checkout of the commit that registry/trainers.yml pins. Each is copied into a
-temporary folder laid out as an image's, with its data helpers compiled, and takes two steps as an image's test has it
-(containers/inside/check_image.py). --compare RUN repeats a recorded run of turkunlp's causal commit, two ranks with
-gloo, and holds the loss of each step to the recorded one within 1e-3.
+--fork NAME[:OBJECTIVE]=FOLDER names a checkout of the commit that registry/trainers.yml pins. Each
+is copied into a temporary folder laid out as an image's, with its data helpers compiled, and trains
+two steps as an image's test does (containers/inside/check_image.py). --compare RUN repeats a
+recorded run of turkunlp's causal commit, two ranks with gloo, and compares the loss of each step
+with the recorded one, within 1e-3.
 
-Exit code 0: all PASS; 1: a FAIL. Needs torch, deepspeed, tokenizers, transformers, pybind11, six and a C++ compiler.
+Exit code 0: all PASS; 1: a FAIL. Needs torch, deepspeed, tokenizers, transformers, pybind11, six
+and a C++ compiler.
 """
 
 import argparse
@@ -37,7 +39,7 @@ _TOLERANCE = 1e-3
 
 
 def lay_out(forks: Sequence[tuple[str, str, Path]], where: Path) -> None:
-    """An image's folders, and a Python start-up that has encore_compat."""
+    """An image's folders, and a Python that has encore_compat at its start."""
     folders = {f"{name}-{objective}": source for name, objective, source in forks}
     for folder, source in folders.items():
         shutil.copytree(
@@ -46,7 +48,7 @@ def lay_out(forks: Sequence[tuple[str, str, Path]], where: Path) -> None:
     (where / "trainers" / "trainers.json").write_text(
         json.dumps({folder: {} for folder in folders})
     )
-    # what a .pth does in an image, for an environment that is not ours to write into
+    # what a .pth file does in an image, without writing into this environment
     (where / "start").mkdir()
     (where / "start" / "sitecustomize.py").write_text(
         "import encore_compat.hook\nencore_compat.hook.install()\n"
@@ -69,7 +71,7 @@ def lay_out(forks: Sequence[tuple[str, str, Path]], where: Path) -> None:
 
 def losses(log: str) -> list[float]:
     """The training loss of each step in a log."""
-    return [float(found) for found in re.findall(r"iteration +\d+/.*?lm loss: ([0-9.E+-]+)", log)]
+    return [float(loss) for loss in re.findall(r"iteration +\d+/.*?lm loss: ([0-9.E+-]+)", log)]
 
 
 def compare(run: Path, where: Path) -> bool:
@@ -83,7 +85,7 @@ def compare(run: Path, where: Path) -> bool:
         *run.glob("*.json"),
     ):
         shutil.copy(file, place)
-    given = [*(run / "args.txt").read_text().split(), "--distributed-backend", "gloo"]
+    arguments = [*(run / "args.txt").read_text().split(), "--distributed-backend", "gloo"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     program = where / "trainers" / "turkunlp-causal" / "pretrain_gpt.py"
     environment = os.environ | {
@@ -91,15 +93,19 @@ def compare(run: Path, where: Path) -> bool:
         "OMP_NUM_THREADS": "1",
         "CUDA_DEVICE_MAX_CONNECTIONS": "1",
     }
-    done = subprocess.run(
-        [*launch, str(program), *given], cwd=place, env=environment, capture_output=True, text=True
+    ended = subprocess.run(
+        [*launch, str(program), *arguments],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
-    ours, theirs = losses(done.stdout), losses((run / "losses.log").read_text())
+    ours, theirs = losses(ended.stdout), losses((run / "losses.log").read_text())
     if len(ours) != len(theirs):
         return report(
             False,
             f"turkunlp causal: repeats {run}",
-            (done.stderr or done.stdout).strip().splitlines()[-1],
+            (ended.stderr or ended.stdout).strip().splitlines()[-1],
         )
     worst = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
     return report(

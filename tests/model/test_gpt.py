@@ -1,4 +1,4 @@
-"""The model is Megatron's: genuine checkpoints give their logits, and the fast paths change nothing."""
+"""The model is Megatron's: genuine checkpoints give their logits; fast paths change nothing."""
 
 import math
 from dataclasses import replace
@@ -120,7 +120,7 @@ def test_no_position_sees_what_comes_after(position: int, seed: int) -> None:
 
 
 def test_training_with_hardly_any_dropout_is_evaluation() -> None:
-    """A probability below the mask's resolution takes the CPU's own attention and changes nothing."""
+    """A probability below the mask's resolution selects the CPU's own attention."""
     model, batch = build(replace(SMALL, attention_dropout=1e-9, hidden_dropout=0.0)), tokens()
     assert loss(model.train(), batch).item() == pytest.approx(
         loss(model.eval(), batch).item(), rel=1e-6

@@ -1,4 +1,4 @@
-"""The index maps are Megatron's bit for bit, and every sample is where the token stream says it is."""
+"""The index maps are Megatron's bit for bit; every sample is where the token stream says."""
 
 from pathlib import Path
 

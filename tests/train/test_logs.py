@@ -36,7 +36,7 @@ def result(loss: float = 8.5) -> StepResult:
 
 
 def skeleton(line: str) -> str:
-    """A line with its digits blotted out, without the blanks and digits that depend on a number's size."""
+    """A line with 9 for every digit, without blanks and digits that depend on a number's size."""
     return re.sub(r" +9+", " 9", re.sub(r"\d", "9", line))
 
 

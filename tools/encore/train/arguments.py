@@ -29,6 +29,7 @@ class _Range(NamedTuple):
     holds: Callable[[float], bool]
 
 
+# refused at once: Megatron accepts some such values, and fails once the job has its nodes
 _POSITIVE = _Range("must be above zero", lambda value: value > 0)
 _NOT_NEGATIVE = _Range("must be zero or more", lambda value: value >= 0)
 _PROBABILITY = _Range("must be at least 0 and below 1", lambda value: 0 <= value < 1)
@@ -104,7 +105,9 @@ _ARGUMENTS: dict[str, tuple[_Argument | _Switch, ...]] = {
             "--kv-channels", int, help="per head; default: hidden size / heads", range=_POSITIVE
         ),
         _Argument("--seq-length", int, help="tokens per sample", required=True, range=_POSITIVE),
+        # registry/trainer_rules.py holds it against --seq-length
         _Argument("--max-position-embeddings", int, required=True),
+        # with one choice, so that a command line of Megatron's may spell it out
         _Argument("--position-embedding-type", str, "absolute", choices=("absolute",)),
         _Argument("--make-vocab-size-divisible-by", int, 128, range=_POSITIVE),
         _Argument("--pad-vocab-size-to", int),
@@ -232,11 +235,13 @@ _ARGUMENTS: dict[str, tuple[_Argument | _Switch, ...]] = {
             help="default: nccl with GPUs, else gloo",
             choices=("nccl", "gloo"),
         ),
+        # some launchers pass it, in this spelling; the environment has it as well
         _Argument("--local_rank", int, help="set by the launcher"),
         _Switch("--deepspeed", "train with DeepSpeed's engine"),
         _Argument("--deepspeed_config", Path),
         _Argument("--zero-stage", int, 1, "with --deepspeed", choices=(1,)),
     ),
+    # so that the command lines of paper runs work unchanged
     "accepted without effect": (
         _Switch("--no-masked-softmax-fusion", _FUSIONS, "masked_softmax_fusion"),
         _Switch("--no-bias-dropout-fusion", _FUSIONS, "bias_dropout_fusion"),
@@ -260,6 +265,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group(title)
         for argument in arguments:
             argument.add_to(group)
+    # the one argument that Megatron lacks
     parser.add_argument(
         "--dump-samples",
         nargs=2,
@@ -286,6 +292,7 @@ def parse(
     trainer = load_trainers()[_TRAINER]
     check_arguments(trainer, trainer.commits["causal"], words, world_size)
     _check(args)
+    # all of these end up in checkpoints, whose readers expect Megatron's names
     args.world_size = args.data_parallel_size = world_size
     args.ffn_hidden_size = args.ffn_hidden_size or 4 * args.hidden_size
     args.kv_channels = args.kv_channels or args.hidden_size // args.num_attention_heads
@@ -297,6 +304,7 @@ def parse(
             f"--train-samples {args.train_samples} is less than one step of {step}",
             f"raise --train-samples to {step} or more, or lower --global-batch-size",
         )
+    # Megatron counts the schedule in samples, so that it does not depend on the batch size
     args.lr_decay_samples = args.lr_decay_samples or args.train_samples
     if args.lr_warmup_fraction is not None:
         args.lr_warmup_samples = args.lr_warmup_fraction * args.lr_decay_samples

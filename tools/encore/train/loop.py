@@ -46,6 +46,7 @@ def pretrain(args: argparse.Namespace, started: float) -> None:
             return
         configuration = state.deepspeed_configuration(args) if args.deepspeed else None
         data = datasets.build(args)
+        # two runs in one folder would delete each other's unfinished checkpoints
         if first and args.save:
             stack.enter_context(files.exclusive(args.save / "latest"))
         run = state.start(args, world, _checkpoint_to_load(args), configuration)
@@ -131,6 +132,7 @@ class _Loop:
         loss, norm = run.engine.step(_exactly(count, batches, "training"), count, rate)
         progress.iteration += 1
         progress.train_samples += self._args.global_batch_size
+        # for the log alone: gradients have been averaged already
         run.world.mean_(loss)
         if self._logs:
             next_rate = run.schedule.rate(progress.train_samples)
@@ -146,6 +148,7 @@ class _Loop:
     def _evaluate(self, name: str, batches: Iterator[Tensor], where: str) -> None:
         run = self._run
         count = self._args.eval_iters * self._micro_batches_per_step()
+        # no dropout; the training step after it seeds its own
         run.model.eval()
         total = torch.zeros((), device=run.world.device)
         for batch in _exactly(count, batches, name):

@@ -171,6 +171,7 @@ def _build(group: Group, spec: SampleSpec) -> Dataset:
             f"group {group.name!r} blends {len(group.parts)} parts",
             f"Megatron reads at most {_MAX_PARTS}; merge some with tools/bins.py merge",
         )
+    # each part is built a little longer than its share, as the blend may overdraw it
     weights = blending.shares([part.weight for part in group.parts])
     datasets = []
     for part, weight in zip(group.parts, weights, strict=True):
@@ -197,6 +198,7 @@ def batches(
     They begin after `consumed_samples`. Neighbouring stretches of samples go to the ranks in turn;
     what does not fill a batch for all of them is dropped.
     """
+    # Megatron's sampler drops an incomplete last batch, too
     step = micro_batch_size * world_size
     for start in range(consumed_samples, len(dataset) - step + 1, step):
         first = start + rank * micro_batch_size

@@ -58,6 +58,7 @@ def start(
     else:
         _check_same_model(step, args)
         model.fill(megatron_reader.read(step).weights())
+    # the engine holds fp32 masters, made from these weights
     model.to(world.device, torch.bfloat16 if args.bf16 else torch.float32).train()
     run = TrainingRun(
         args,
@@ -149,6 +150,7 @@ def save(run: TrainingRun) -> None:
     rank = run.world.rank
     if rank == 0:
         step_folder.begin(folder, iteration)
+    # the others write into the folder that rank 0 has made
     run.world.barrier()
     unfinished = step_folder.unfinished(folder, iteration)
     if rank < run.engine.partitions:
