@@ -1,10 +1,11 @@
-"""Peak memory of conversions against the largest file that is read and the one that is written, and their rate.
+"""Peak memory and rate of conversions.
 
-The aim: no more than 1.3 times the largest file of the source and one file of the output. A synthetic checkpoint in
-bf16 is converted by a process of its own, which states its peak (Linux's VmHWM, mapped files included) beyond what it
-has after its imports. Rates are MB of weights a second; `cp` of the same bytes is given beside them.
+The aim: at most 1.3 times the largest file of the source, and one file of the output. Each
+conversion of a synthetic bf16 checkpoint runs in a process of its own, which prints its peak
+(Linux's VmHWM, mapped files included) beyond what it has after its imports. Rates are MB of weights
+a second, beside that of `cp` of the same bytes.
 
-    python tests/bench/bench_convert.py                   400 MB, as 1 and as 4 tensor-parallel parts
+    python tests/bench/bench_convert.py             400 MB, as 1 and as 4 tensor-parallel parts
     python tests/bench/bench_convert.py --mb 3000
 """
 
@@ -28,10 +29,10 @@ import re, sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import torch
-from encore.checkpoints import convert
-torch.save({"x": torch.ones(1000)}, sys.argv[5])
-from encore.checkpoints import step_folder
-step_folder.load(Path(sys.argv[5]), mapped=True)
+from encore.checkpoints import convert, torch_file
+# what torch imports late is imported before memory is measured
+torch_file.save(Path(sys.argv[5]), {"x": torch.ones(1000)})
+torch_file.load(Path(sys.argv[5]), mapped=True)
 def memory(kind):
     return int(re.search(kind + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
 act, source, out = sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
@@ -48,7 +49,7 @@ print(memory("VmHWM") - before, time.perf_counter() - start)
 
 
 def shape(size_mb: int) -> ModelConfig:
-    """A model of GPT-2's proportions, about so large in bf16."""
+    """A model of GPT-2's proportions, of about this size in bf16."""
     base = ModelConfig(12, 1024, 16, 64, 4096, 1024, 51_200)
     return replace(base, num_layers=max(1, round((size_mb * 5e5 - 51_200 * 1024) / (12 * 1024**2))))
 
@@ -78,11 +79,12 @@ def largest(folder: Path) -> int:
 def report(act: str, source: Path, out: Path, scratch: Path, label: str) -> None:
     """One line: peak, bound, rate."""
     peak, seconds = measure(act, source, out, scratch)
-    bound = 1.3 * largest(source) + max(_SHARD if act == "to-transformers" else 0, largest(out))
+    shard = _SHARD if act == "to-transformers" else 0
+    bound = 1.3 * largest(source) + max(shard, largest(out))
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(
-        f"{label:32} peak {peak / 1e6:6.0f} MB  bound {bound / 1e6:6.0f} MB  ratio {peak / bound:.2f}  "
-        f"{size / 1e6 / seconds:5.0f} MB/s"
+        f"{label:32} peak {peak / 1e6:6.0f} MB  bound {bound / 1e6:6.0f} MB"
+        f"  ratio {peak / bound:.2f}  {size / 1e6 / seconds:5.0f} MB/s"
     )
 
 
@@ -111,10 +113,9 @@ def main() -> None:
         start = time.perf_counter()
         shutil.copytree(steps[1], home / "copy")
         subprocess.run(["sync", "-f", str(home / "copy")], check=True)
+        seconds = time.perf_counter() - start
         size = sum(path.stat().st_size for path in steps[1].iterdir())
-        print(
-            f"{'cp and sync':32} {size / 1e6:6.0f} MB at {size / 1e6 / (time.perf_counter() - start):5.0f} MB/s"
-        )
+        print(f"{'cp and sync':32} {size / 1e6:6.0f} MB at {size / 1e6 / seconds:5.0f} MB/s")
         for tensor, step in steps.items():
             report(
                 "to-transformers",

@@ -1,4 +1,4 @@
-"""Conversions lose nothing: there and back is the same bit for bit, and a killed one ends in the same bytes."""
+"""Conversions lose nothing: there and back is the same bit for bit, after kills too."""
 
 import gc
 import hashlib
@@ -360,7 +360,10 @@ def test_the_hubs_own_gpt2_naming_and_pickled_weights_are_read(tmp_path: Path) -
 def test_one_weight_is_in_memory_at_a_time(
     tensor: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All live tensors, counted when one is read and when a file is written; bench_convert.py measures the process."""
+    """All live tensors, counted when one is read and when a file is written.
+
+    bench_convert.py measures the process.
+    """
     config = replace(
         SMALL,
         num_layers=6,

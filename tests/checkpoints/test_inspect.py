@@ -1,4 +1,4 @@
-"""What inspect says is true, of whole checkpoints, of incomplete ones and of those that would do harm."""
+"""What inspect prints is true: of whole, of incomplete and of harmful checkpoints."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Layers: what they must hold, how they are cut and put together, in which order the fused rows stand, what pads."""
+"""Layers: what they hold, how they are divided, the order of the fused rows, the padding."""
 
 from dataclasses import asdict, replace
 

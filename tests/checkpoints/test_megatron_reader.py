@@ -1,4 +1,4 @@
-"""Reading Megatron-DeepSpeed checkpoints: from layer, mp_rank and optimizer files the same weights, damage by name."""
+"""Megatron-DeepSpeed checkpoints: all kinds of files give the same weights, damage is named."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pruning: what must never go stays, whatever the rule; what goes is gone after any kill and a rerun."""
+"""Pruning: what must stay stays, whatever the rule; what goes is gone after a kill and a rerun."""
 
 import os
 import shutil
@@ -203,7 +203,7 @@ def test_what_the_kit_does_not_understand_stays(run: Path) -> None:
 def test_what_cannot_be_read_or_judged_is_not_torn(
     run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A file system that fails, layer files in torch's old format, and states that would do harm."""
+    """A failing file system, layer files in the old format, harmful and damaged states."""
     canary = tmp_path_factory.mktemp("harm") / "canary"
     layer = run / "global_step20" / LAYER
     torch.save({"weight": torch.zeros(2)}, layer, _use_new_zipfile_serialization=False)

@@ -1,4 +1,4 @@
-"""Reading a .pt file, with torch and without: genuine ones are read, nothing in them is executed."""
+"""Reading .pt files, with torch and without: genuine ones are read, nothing is executed."""
 
 import argparse
 import pickle

@@ -1,7 +1,8 @@
-"""Small models with random weights, and Megatron-DeepSpeed checkpoints of them made here, not by what is tested.
+"""Small models with random weights, and Megatron-DeepSpeed checkpoints of them.
 
-A checkpoint's parts are cut as megatron/mpu/layers.py cuts them: rows of the embedding, of query_key_value and of
-dense_h_to_4h with their biases, columns of the two that feed the residual.
+They are written here, not by the code under test. Parts are cut as megatron/mpu/layers.py cuts
+them: rows of the embedding, of query_key_value and of dense_h_to_4h with their biases, columns of
+the two matrices that feed the residual.
 """
 
 import argparse
@@ -34,7 +35,7 @@ VOCABULARY = 200
 def weights(
     config: ModelConfig, seed: int = 0, scale: float = 0.5, dtype: torch.dtype = torch.float32
 ) -> Layers:
-    """Large random weights, biases and layernorms too, so that no part can be left out or moved unseen."""
+    """Large random weights, biases and layernorms too: nothing can be left out or moved unseen."""
     generator = torch.Generator().manual_seed(seed)
     layers: Layers = {}
     for number, module in GPT.empty(config).layer_modules().items():
@@ -54,16 +55,19 @@ def read_all(source: LayerSource) -> Layers:
 
 def parts(layer: dict[str, torch.Tensor], rank: int, tensor: int) -> dict[str, torch.Tensor]:
     """One tensor-parallel rank's part of a layer."""
-
-    def part(name: str, value: torch.Tensor) -> torch.Tensor:
-        axis = 0 if name.endswith(ROWS) else 1 if name.endswith(COLUMNS) else None
-        return (value if axis is None else value.chunk(tensor, axis)[rank]).clone()
-
-    return {name: part(name, value) for name, value in layer.items()}
+    divided = {}
+    for name, value in layer.items():
+        if name.endswith(ROWS):
+            divided[name] = value.chunk(tensor, 0)[rank].clone()
+        elif name.endswith(COLUMNS):
+            divided[name] = value.chunk(tensor, 1)[rank].clone()
+        else:
+            divided[name] = value.clone()
+    return divided
 
 
 def in_older_order(layers: Layers, config: ModelConfig, tensor: int, version: float) -> Layers:
-    """The fused projections' rows as checkpoint versions 0 and 1 stored them in each rank's part."""
+    """The fused projections' rows as checkpoint versions 0 and 1 stored them, rank by rank."""
     heads, channels = config.num_attention_heads // tensor, config.kv_channels
     stored: Layers = {}
     for number, layer in layers.items():
@@ -81,27 +85,23 @@ def states(config: ModelConfig, tensor: int = 1, pipeline: int = 1, **more: Any)
     args = asdict(config) | {
         "tensor_model_parallel_size": tensor,
         "pipeline_model_parallel_size": pipeline,
-    }
-    args |= {
         "make_vocab_size_divisible_by": 64,
         "consumed_train_samples": 70,
         "consumed_valid_samples": 0,
+        **more.pop("args", {}),
     }
-    args |= more.pop("args", {})
-    base: dict[str, Any] = {
+    sizes = {"padded_vocab_size": config.padded_vocab_size, "original_vocab_size": VOCABULARY}
+    return {
         "args": argparse.Namespace(**args),
         "iteration": 7,
         "global_steps": 7,
         "module": None,
+        "checkpoint_version": 3.0,
+        "mp_world_size": tensor * pipeline,
+        "dp_world_size": 1,
+        "checkpoint_info": sizes,
+        **more,
     }
-    base |= {"checkpoint_version": 3.0, "mp_world_size": tensor * pipeline, "dp_world_size": 1}
-    base |= {
-        "checkpoint_info": {
-            "padded_vocab_size": config.padded_vocab_size,
-            "original_vocab_size": VOCABULARY,
-        }
-    }
-    return base | more
 
 
 def write(
@@ -131,96 +131,108 @@ def write(
 def write_modules(
     folder: Path, config: ModelConfig, layers: Layers, tensor: int, nested: bool
 ) -> Path:
-    """A checkpoint of a run without pipeline: all weights in the mp_rank files, by either of the forks' namings."""
+    """A checkpoint of a run without pipeline: all weights in the mp_rank files.
+
+    nested: the naming of one fork, nested dictionaries; else the other's, dotted names.
+    """
     step = folder / "global_step7"
     step.mkdir(parents=True)
     for rank in range(tensor):
-        held = {number: parts(layer, rank, tensor) for number, layer in layers.items()}
-        encoder = {
-            f"layers.{n - 3}.{name}": v
-            for n in held
-            for name, v in held[n].items()
-            if 3 <= n < max(held)
-        }
-        encoder |= {f"final_layernorm.{name}": value for name, value in held[max(held)].items()}
-        words, positions = held[1]["word_embeddings.weight"], held[1]["position_embeddings.weight"]
-        module: dict[str, Any] = {
-            f"language_model.encoder.{name}": value for name, value in encoder.items()
-        }
-        module |= {"language_model.embedding.word_embeddings.weight": words}
-        module |= {"language_model.embedding.position_embeddings.weight": positions}
+        embedding, encoder = _embedding_and_encoder(layers, rank, tensor)
+        module: dict[str, Any] = {}
         if nested:
-            embedding = {
-                "word_embeddings": {"weight": words},
-                "position_embeddings": {"weight": positions},
-            }
-            module = {"language_model": {"embedding": embedding, "encoder": encoder}}
-        torch.save(
-            states(config, tensor, module=module), step / f"mp_rank_{rank:02d}_model_states.pt"
-        )
+            split = {name.split(".")[0]: {"weight": value} for name, value in embedding.items()}
+            module = {"language_model": {"embedding": split, "encoder": encoder}}
+        else:
+            for kind, weights_of in (("embedding", embedding), ("encoder", encoder)):
+                for name, value in weights_of.items():
+                    module[f"language_model.{kind}.{name}"] = value
+        path = step / f"mp_rank_{rank:02d}_model_states.pt"
+        torch.save(states(config, tensor, module=module), path)
     return step
+
+
+def _embedding_and_encoder(
+    layers: Layers, rank: int, tensor: int
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """One rank's parts under the names that Megatron's language model has for them."""
+    encoder = {}
+    for number, layer in layers.items():
+        for name, value in parts(layer, rank, tensor).items():
+            if number == max(layers):
+                encoder[f"final_layernorm.{name}"] = value
+            elif number >= 3:
+                encoder[f"layers.{number - 3}.{name}"] = value
+    return parts(layers[1], rank, tensor), encoder
 
 
 def write_partitions(
     folder: Path, config: ModelConfig, layers: Layers, tensor: int, pipeline: int, data: int
 ) -> Path:
-    """A checkpoint whose weights are in ZeRO's partitions alone: each group flattened, cut evenly over data ranks."""
+    """A checkpoint whose weights are in ZeRO's partitions alone.
+
+    Each group is flattened and cut evenly over data ranks.
+    """
     step = folder / "global_step7"
     step.mkdir(parents=True)
     blocks = [number for number in layers if 3 <= number < max(layers)]
+    count = math.ceil(len(blocks) / pipeline)
     for stage in range(pipeline):
-        per = math.ceil(len(blocks) / pipeline)
-        numbers = blocks[stage * per : (stage + 1) * per] + (
-            [max(layers)] if stage == pipeline - 1 else []
-        )
+        numbers = blocks[stage * count : (stage + 1) * count]
+        if stage == pipeline - 1:
+            numbers.append(max(layers))
         for rank in range(tensor):
-            named = {
-                f"{n}.{name}": v
-                for n in numbers
-                for name, v in parts(layers[n], rank, tensor).items()
-            }
+            weights_of = {}
+            for number in numbers:
+                for name, value in parts(layers[number], rank, tensor).items():
+                    weights_of[f"{number}.{name}"] = value
             if stage in (0, pipeline - 1):
-                named |= {
-                    f"tied_modules.embed.{n}": v for n, v in parts(layers[1], rank, tensor).items()
-                }
-            _write_rank(
-                step,
-                stage * tensor + rank,
-                named,
-                data,
-                states(config, tensor, pipeline, dp_world_size=data),
-            )
+                for name, value in parts(layers[1], rank, tensor).items():
+                    weights_of[f"tied_modules.embed.{name}"] = value
+            states_of = states(config, tensor, pipeline, dp_world_size=data)
+            _write_model_rank(step, stage * tensor + rank, weights_of, states_of)
     return step
 
 
-def _write_rank(
-    step: Path, rank: int, named: dict[str, torch.Tensor], data: int, states_of: dict[str, Any]
+def _write_model_rank(
+    step: Path, rank: int, weights_of: dict[str, torch.Tensor], states_of: dict[str, Any]
 ) -> None:
-    from deepspeed.utils.tensor_fragment import fragment_address  # seconds, which few tests need
-
-    decayed = {name: value for name, value in named.items() if value.ndim == 2}
-    groups = [decayed, {name: value for name, value in named.items() if value.ndim == 1}]
-    groups = [group for group in groups if group]
+    """The files of one model rank: weights with decay are one group, biases and norms another."""
+    groups = []
+    for dimensions in (2, 1):
+        group = {name: value for name, value in weights_of.items() if value.ndim == dimensions}
+        if group:
+            groups.append(group)
     shapes = [{name: value.shape for name, value in group.items()} for group in groups]
     torch.save(states_of | {"param_shapes": shapes}, step / f"mp_rank_{rank:02d}_model_states.pt")
-    for data_rank in range(data):
-        flat, places = [], []
-        for group in groups:
-            whole = torch.cat([value.float().flatten() for value in group.values()])
-            size = math.ceil(len(whole) / data)
-            first, end = data_rank * size, min((data_rank + 1) * size, len(whole))
-            flat.append(whole[first:end].clone())
-            place, at = {}, 0
-            for name, value in group.items():
-                begin, stop = max(at, first), min(at + value.numel(), end)
-                if begin < stop:
-                    place[name] = fragment_address(numel=stop - begin, start=begin - first)
-                at += value.numel()
-            places.append(place)
-        held = {
-            "single_partition_of_fp32_groups": flat,
-            "param_slice_mappings": places,
+    data_ranks = states_of["dp_world_size"]
+    for data_rank in range(data_ranks):
+        cuts = [_partition(group, data_rank, data_ranks) for group in groups]
+        optimizer = {
+            "single_partition_of_fp32_groups": [flat for flat, _ in cuts],
+            "param_slice_mappings": [places for _, places in cuts],
             "zero_stage": 1,
         }
         path = step / f"bf16_zero_pp_rank_{data_rank}_mp_rank_{rank:02d}_optim_states.pt"
-        torch.save({"optimizer_state_dict": held}, path)
+        torch.save({"optimizer_state_dict": optimizer}, path)
+
+
+def _partition(
+    group: dict[str, torch.Tensor], data_rank: int, data_ranks: int
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """One data rank's cut of a group, and where in it which weight lies."""
+    from deepspeed.utils.tensor_fragment import fragment_address  # seconds, which few tests need
+
+    whole = torch.cat([value.float().flatten() for value in group.values()])
+    size = math.ceil(len(whole) / data_ranks)
+    first = data_rank * size
+    end = min(first + size, len(whole))
+    places = {}
+    position = 0
+    for name, value in group.items():
+        begin = max(position, first)
+        stop = min(position + value.numel(), end)
+        if begin < stop:
+            places[name] = fragment_address(numel=stop - begin, start=begin - first)
+        position += value.numel()
+    return whole[first:end].clone(), places

@@ -1,11 +1,12 @@
-"""Load what tools/convert_checkpoint.py writes in the Megatron-DeepSpeed fork itself, on this machine's CPU.
+"""Load what tools/convert_checkpoint.py writes in the Megatron-DeepSpeed fork itself, on the CPU.
 
     tests/manual/load_converted.py --fork turkunlp=~/src/turku
 
-The genuine run of tests/data/megatron_tiny is taken up by the fork as it is, at tensor-parallel degree 2 and at
-pipeline-parallel degree 2, with next to no learning rate and no dropout: the losses of its next steps have to be the
-genuine checkpoint's within 1e-3. By way of transformers it begins again, on other samples, with a loss near by. What
-the fork then saves is converted and compared in turn, from its layer files and from its optimizer's.
+The fork resumes the genuine run of tests/data/megatron_tiny as it is, at tensor-parallel degree 2
+and at pipeline-parallel degree 2, with next to no learning rate and no dropout: the losses of its
+next steps must be the genuine checkpoint's within 1e-3. From a conversion to transformers and back
+it starts over, on other samples, with a similar loss. What the fork then saves is converted and
+compared in turn, from its layer files and from its optimizer files.
 
 Exit code 0: all PASS; 1: a FAIL. Needs what tests/manual/train_forks.py needs.
 """
@@ -45,7 +46,7 @@ _CASES = {
 
 
 def prepare(case: str, place: Path) -> list[str]:
-    """A folder with the run's data and the checkpoint in its new form; the arguments that go with it."""
+    """A folder with the run's data and the checkpoint in its new form; returns the arguments."""
     shutil.copytree(_RUN.parent / "data", place / "data", ignore=shutil.ignore_patterns("*.npy"))
     for file in (
         _RUN.parent / "vocab.json",
@@ -77,7 +78,7 @@ def prepare(case: str, place: Path) -> list[str]:
 
 
 def check(case: str, where: Path, genuine: list[float]) -> list[float]:
-    """Train on from one form of the checkpoint; the losses, none where the fork failed or they differ."""
+    """Resume from one form of the checkpoint; returns the losses, none where the check fails."""
     place = where / case.replace(" ", "_")
     place.mkdir()
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

@@ -60,6 +60,7 @@ def difference(one: Path, other: Path, from_optimizer: bool = False) -> LogitDif
             f"{one} has {positions} positions, {other} {second.config.max_position_embeddings}",
             "give two checkpoints of one model",
         )
+    # ids from the vocabulary alone: one side may have no rows for the padding
     generator = torch.Generator().manual_seed(_SEED)
     tokens = torch.randint(0, vocabulary, (1, positions), generator=generator)
     first_logits = _logits(first, tokens)[..., :vocabulary]
@@ -113,6 +114,7 @@ def _transformers_model(checkpoint: Gpt2Checkpoint) -> Any:
     import transformers
 
     raw = safetensors_shards.read_json(checkpoint.path / "config.json")
+    # "eager" is the plain implementation, without fused kernels of lower precision
     config = transformers.GPT2Config(**raw | {"attn_implementation": "eager"})
     with torch.device("meta"):
         model: Any = transformers.GPT2LMHeadModel(config)

@@ -54,6 +54,7 @@ def to_transformers(
     """
     checkpoint = megatron_reader.read(source, from_optimizer)
     vocabulary = _vocabulary(checkpoint, tokenizer)
+    # before anything is written
     gpt2_reader.check_heads(checkpoint.config)
     record = _record("to-transformers", checkpoint.path)
     record |= {"weights_from": checkpoint.weights_from, "vocabulary": vocabulary}
@@ -213,6 +214,7 @@ def _record(kind: str, source: Path) -> dict[str, Any]:
 
 
 def _point_latest_at(step: Path) -> None:
+    # its entries have to be on disk before `latest` names it
     files.fsync(step)
     files.write_text(step.parent / file_names.LATEST, step.name)
 
@@ -224,6 +226,7 @@ def _appearing_folder(out: Path, record: dict[str, Any]) -> Iterator[Path]:
         _check_free(out, record)
         with files.atomic_folder(out) as folder:
             yield folder
+            # last, so that a folder with a record is a whole conversion
             write_json(folder / RECORD, record)
 
 

@@ -85,6 +85,7 @@ def _draw(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) 
     """logits (vocabulary) → a token id."""
     if sampling.temperature == 0:
         return int(logits.argmax())
+    # drawn on the CPU, so that a seed gives the same text on every machine
     likeliest = logits.topk(min(sampling.top_k, len(logits)))
     probabilities = (likeliest.values / sampling.temperature).softmax(-1)
     choice = torch.multinomial(probabilities, 1, generator=generator)

@@ -28,6 +28,7 @@ from encore.model.config import (
 # In config.json: heads beyond these are zero, and only make up the width.
 LIVE_HEADS = "encore_live_heads"
 
+# Both names of one function; Megatron's fused bias and GELU is it.
 _TANH = ("gelu_new", "gelu_pytorch_tanh")
 _EXACT = "gelu"
 _BLOCK = {
@@ -98,6 +99,7 @@ def _fused_to_gpt2(value: Tensor, model: ModelConfig) -> Tensor:
     zero_heads = _head_count(model) - model.num_attention_heads
     if zero_heads:
         rows = torch.cat([rows, rows.new_zeros(zero_heads, *rows.shape[1:])])
+    # views up to here, and in the next lines: the reshape at the end is the one copy
     rows = rows.movedim(1, 0)
     if value.ndim == 2:
         rows = rows.movedim(3, 0)

@@ -16,6 +16,7 @@ def write(tokenizer: Tokenizer, folder: Path, positions: int) -> None:
     """
     if tokenizer.megatron_type == "GPT2BPETokenizer":
         _write_by_transformers(tokenizer, folder, positions)
+    # over what transformers wrote: byte for byte the files that the model was trained with
     for path in tokenizer.paths:
         shutil.copyfile(path, folder / path.name)
     for path in folder.iterdir():

@@ -21,6 +21,8 @@ from encore.errors import CheckpointError
 FOREIGN = re.compile(r"(megatron|deepspeed|numpy)\.[\w.]+")
 NAMESPACE = "argparse.Namespace"
 
+# Names of torch in a file of tensors and dtypes. torch's own safe reader allows more, such as
+# tensor subclasses; what no checkpoint needs is refused here.
 _TORCH = re.compile(
     r"torch\.(bfloat16|bool|(float|complex|u?int)\d+|float8_\w+|device)"
     r"|torch\.(cuda\.)?[A-Z]\w*Storage|torch\.storage\.(Typed|Untyped)Storage"
@@ -29,6 +31,8 @@ _TORCH = re.compile(
 _DICTIONARIES = ("collections.OrderedDict", "collections.Counter")
 _PLAIN_TYPES = (*_DICTIONARIES, "torch.Size", "builtins.set", "_codecs.encode", NAMESPACE)
 
+# The operations of pickle protocol 2, which torch.save writes; torch's safe reader refuses others,
+# too.
 _LITERALS = ("BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
@@ -40,6 +44,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_SET": set,
 }
 _TUPLE_LENGTHS = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+# where the values of a tuple, a list or a dictionary begin on the stack
 _MARK = object()
 
 
@@ -168,9 +173,11 @@ class _Interpreter:
         name = f"{module.replace('__builtin__', 'builtins')}.{attribute}"
         if name not in _PLAIN_TYPES and not FOREIGN.fullmatch(name) and not _TORCH.fullmatch(name):
             raise refused(self.path, [name])
+        # not the object of that name: nothing is imported, so that nothing can be called
         self.stack.append(stand_in(name)())
 
     def _storage(self, _: None) -> None:
+        # the persistent ID says its type, its file in the zip and its length
         self.stack.append(stand_in("torch.storage")(self.stack.pop()))
 
     def _memorize(self, index: int) -> None:
@@ -189,6 +196,7 @@ class _Interpreter:
         target = self.stack[-1]
         if type(target) is not dict:
             raise ValueError("it sets items of what is no dictionary")
+        # a key that is no key (a list, say) raises TypeError, which makes the file unreadable
         for key, value in zip(values[::2], values[1::2], strict=True):
             target[key] = value
 

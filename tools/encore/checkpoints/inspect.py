@@ -60,6 +60,7 @@ def _step_folder(path: Path) -> Path:
     try:
         return megatron_reader.find(path)
     except CheckpointError:
+        # none is complete, and the user wants to know what the newest lacks
         steps = sorted(path.glob("global_step*"), key=lambda step: (len(step.name), step.name))
         if not steps:
             raise

@@ -120,6 +120,7 @@ class MegatronCheckpoint:
         # Whole matrices of a block are laid out by columns, as GPT-2 stores them: transposing one
         # for transformers then copies nothing.
         by_columns = span is None and len(shape) == 2 and number != EMBEDDING_NUMBER
+        # Made when the first part is read, which has its type; parts are read one at a time.
         whole: Tensor | None = None
         for rank in range(start // size, -(-stop // size)):
             part = self._part(number, rank, name)
@@ -153,6 +154,7 @@ def find(path: Path) -> Path:
 
     Raises CheckpointError.
     """
+    # any of its files will do: inspect wants to name what a damaged step folder lacks
     if next(path.glob("*_states.pt"), None):
         return path
     newest = step_folder.newest(path, optimizer=False)
@@ -187,6 +189,7 @@ def read(path: Path, from_optimizer: bool = False) -> MegatronCheckpoint:
 
 def weights_from(states: ModelStates) -> str:
     """Where a checkpoint has its weights: LAYERS, MODULES or OPTIMIZER; "" where it has none."""
+    # the order matters: a checkpoint with layer files has optimizer files as well
     if file_names.layer_files(states.step):
         return LAYERS
     if states.holds_weights:
@@ -214,6 +217,7 @@ class _LayerFiles:
 
     paths: dict[int, list[Path]]
 
+    # A file is mapped anew for every weight: keeping it would keep all pages that were read of it.
     def names(self, number: int, rank: int) -> set[str]:
         return set(load_weights(self.paths[number][rank]))
 

@@ -135,6 +135,7 @@ def write_states(
     }
     for name in _COUNTERS:
         states[name] = raw[name] if type(raw.get(name)) is int else 0
+    # Megatron checks each rank's file against its own arguments, so that all have them.
     for model_rank in range(layout.model_ranks):
         with _position_embedding_type() as absolute:
             arguments |= {

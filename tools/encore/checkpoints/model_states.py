@@ -88,16 +88,19 @@ def read(step: Path, model_rank: int = 0) -> ModelStates:
         raise CheckpointError(f"{path} holds no arguments", "use another step")
 
     def count(values: Mapping[str, Any], name: str, default: int | None = None) -> int:
+        # Megatron's arguments have 0 or None for what is not set
         value = values.get(name) or default
         if type(value) is not int or not 0 < value < _MOST:
             raise CheckpointError(f"{path} states {name} {value!r}", _DAMAGED)
         return value
 
     pipeline = count(arguments, "pipeline_model_parallel_size", 1)
+    # the arguments' degree where they have one, else what the number of model ranks leaves
     tensor = count(raw, "mp_world_size", pipeline) // pipeline
     # the forks' older name, then the newer one
     for name in ("model_parallel_size", "tensor_model_parallel_size"):
         tensor = count(arguments, name, tensor or 1)
+    # files from before versions were counted have none
     version = raw.get("checkpoint_version", 0)
     if type(version) not in (int, float):
         raise CheckpointError(f"{path} states version {version!r}", _DAMAGED)

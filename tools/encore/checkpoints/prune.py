@@ -41,7 +41,7 @@ class RetentionRule:
     """Which usable checkpoints to keep: every `every`-th step and the `last` newest.
 
     All of them where neither is given. idle_s: what changed less than this many seconds ago may
-    still be being written, and is kept.
+    still be being written, and stays.
     """
 
     every: int | None = None
@@ -79,7 +79,8 @@ def survey(folder: Path, rule: RetentionRule) -> list[PruneEntry]:
     checkpoints = []
     leftovers = []
     for path in sorted(folder.iterdir()):
-        if not path.is_dir() or path.is_symlink():  # a link may lead anywhere
+        # a link may lead anywhere, and what it leads to is not this run's
+        if not path.is_dir() or path.is_symlink():
             continue
         leftover = files.leftover(path.name)
         if leftover is not None and file_names.step_number(leftover[0]) is not None:
@@ -87,8 +88,8 @@ def survey(folder: Path, rule: RetentionRule) -> list[PruneEntry]:
         step = file_names.step_number(path.name)
         if step is not None:
             checkpoints.append(_checkpoint_entry(path, step))
-    kept = _kept_by_rule(checkpoints, rule) | _kept_always(folder, checkpoints)
-    entries = [_judged(entry, kept.get(entry.path), rule) for entry in checkpoints]
+    reasons = _kept_by_rule(checkpoints, rule) | _kept_always(folder, checkpoints)
+    entries = [_judged(entry, reasons.get(entry.path), rule) for entry in checkpoints]
     entries += leftovers
     return sorted(entries, key=lambda entry: (entry.step, entry.path.name))
 
@@ -130,6 +131,7 @@ def _state(step: Path) -> tuple[str, str]:
         if step_folder.is_torn(path):
             return TORN, f"{path.name} is torn"
         states = model_states.read(step)
+        # which files there should be is not known then: such runs have no layer files
         if states.raw.get("module") is not None:
             return UNKNOWN, "its weights are not in layer files"
         problem = step_folder.missing_file(states, optimizer=False)
@@ -174,17 +176,18 @@ def _raise_unless_vanished(error: OSError) -> None:
 
 def _kept_always(folder: Path, checkpoints: Sequence[PruneEntry]) -> dict[Path, str]:
     """What stays whatever the rule, and why."""
-    kept = {}
+    reasons = {}
     for state in _USABLE:
         matches = [entry for entry in checkpoints if entry.state == state]
         if matches:
-            kept[_newest(matches).path] = f"the newest that is {state}"
-    if checkpoints and not kept:
-        kept[_newest(checkpoints).path] = "there is nothing better here"
+            reasons[_newest(matches).path] = f"the newest that is {state}"
+    # torn ones alone: the newest may be what somebody wants to repair
+    if checkpoints and not reasons:
+        reasons[_newest(checkpoints).path] = "there is nothing better here"
     latest = file_names.latest(folder)
     if latest is not None:
-        kept[folder / latest] = "`latest` names it"
-    return kept
+        reasons[folder / latest] = "`latest` names it"
+    return reasons
 
 
 def _newest(entries: Sequence[PruneEntry]) -> PruneEntry:
@@ -195,15 +198,15 @@ def _kept_by_rule(checkpoints: Iterable[PruneEntry], rule: RetentionRule) -> dic
     """The usable checkpoints that the rule keeps, and why."""
     usable = [entry for entry in checkpoints if entry.state in _USABLE]
     usable.sort(key=lambda entry: entry.step)
-    kept = {}
+    reasons = {}
     for age, entry in enumerate(reversed(usable)):
         if rule.last is not None and age < rule.last:
-            kept[entry.path] = f"among the last {rule.last}"
+            reasons[entry.path] = f"among the last {rule.last}"
         elif rule.every is not None and entry.step % rule.every == 0:
-            kept[entry.path] = f"a multiple of {rule.every}"
+            reasons[entry.path] = f"a multiple of {rule.every}"
         elif rule.last is None and rule.every is None:
-            kept[entry.path] = "no rule is given"
-    return kept
+            reasons[entry.path] = "no rule is given"
+    return reasons
 
 
 def _judged(entry: PruneEntry, kept_because: str | None, rule: RetentionRule) -> PruneEntry:
@@ -235,6 +238,7 @@ def _leftover_entry(path: Path, target: str, kind: str, rule: RetentionRule) -> 
         entry = PruneEntry(path, step, LEFTOVER, _bytes_freed(path), _LEFT_BY[kind])
     except OSError as error:
         return _unreadable_entry(path, step, error)
+    # its deletion was decided before; that it is recent does not matter
     if kind == _REMOVED:
         return replace(entry, delete=True)
     # a write was killed between its two renames, and the next write puts the older version back
@@ -250,6 +254,7 @@ def delete(entries: Iterable[PruneEntry], rule: RetentionRule) -> Iterator[Prune
     One that was written to, or named by `latest`, since the survey stays. Raises OutputError when
     something cannot be removed; the next call removes what is left of it.
     """
+    # minutes may pass between the survey and this entry's turn, and a run may go on meanwhile
     for entry in entries:
         if entry.delete and entry.path.is_dir() and _still_deletable(entry, rule):
             _remove(entry)

@@ -42,10 +42,11 @@ def newest(folder: Path, optimizer: bool = True) -> NewestCheckpoint:
         number = file_names.step_number(name)
         if number is not None:
             steps[number] = name
+    # by number: step 10 is newer than step 9
     names = [steps[number] for number in sorted(steps, reverse=True)]
-    named = file_names.latest(folder)
-    if named is not None:
-        names = [named, *(name for name in names if name != named)]
+    latest = file_names.latest(folder)
+    if latest is not None:
+        names = [latest, *(name for name in names if name != latest)]
     passed_over: list[str] = []
     for name in names:
         problem = incomplete(folder / name, optimizer)
@@ -120,6 +121,7 @@ def begin(folder: Path, iteration: int) -> Path:
 
     An older version that a killed write had moved aside, and did not replace, gets its name back.
     """
+    # of other steps, too: each is as large as a checkpoint, and nothing else would remove it
     for name in file_names.entry_names(folder):
         leftover = files.leftover(name)
         if leftover is not None and file_names.step_number(leftover[0]) is not None:
@@ -135,6 +137,7 @@ def unfinished(folder: Path, iteration: int) -> Path:
 def finish(folder: Path, iteration: int) -> Path:
     """Give the checkpoint its name, then point `latest` at it; one of that name is replaced."""
     step = folder / file_names.step_folder_name(iteration)
+    # in this order: `latest` must never name a checkpoint that is not on disk
     files.finish_folder(step)
     files.write_text(folder / file_names.LATEST, step.name)
     return step

@@ -54,6 +54,7 @@ def load_weights(path: Path) -> Weights:
 
 def _allowed_names(path: Path) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """What torch may build beside its own types, each under the name that the file says."""
+    # every name in the file that torch does not allow by itself, read without executing anything
     names = get_unsafe_globals_in_checkpoint(str(path))
     code = [name for name in names if name != NAMESPACE and not FOREIGN.fullmatch(name)]
     if code:

@@ -45,6 +45,7 @@ class Partitions:
         pieces = []
         for part in self.fragments.get(name, ()):
             flat = _optimizer_state(part.path)[_FLAT][part.group]
+            # a copy, as the mapped file is closed with its state
             pieces.append(flat[part.start : part.start + part.numel].float().clone())
         count = sum(len(piece) for piece in pieces)
         expected = prod(self.shapes[name])
@@ -61,6 +62,7 @@ def partitions(step: Path, model_rank: int, parameter_shapes: Any) -> Partitions
     parameter_shapes: `param_shapes` of the rank's model states. Raises CheckpointError.
     """
     result = Partitions(_checked_shapes(step, parameter_shapes))
+    # fragments are put together in the order of data ranks, in which ZeRO cut them
     paths = {}
     for (rank, data_rank), path in file_names.optimizer_files(step).items():
         if rank == model_rank:
