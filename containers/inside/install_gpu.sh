@@ -1,14 +1,14 @@
 #!/bin/bash
-# install_gpu.sh TRAINERS: what the ROCm and the CUDA image have in common, on a base that has PyTorch for its GPU.
+# install_gpu.sh TRAINERS: what the ROCm and the CUDA image share, on a base with PyTorch for its GPU.
 # ENCORE_KERNELS: compile or torch. ENCORE_GPU_ARCHITECTURES: what kernels are compiled for.
 set -euo pipefail
 read -r -a trainers <<<"$1"
 case $ENCORE_KERNELS in
 compile | torch) ;;
-*) echo "error: kernels=$ENCORE_KERNELS is neither compile nor torch" >&2 && exit 1 ;;
+*) echo "error: unknown kernels=$ENCORE_KERNELS; valid: compile, torch" >&2 && exit 1 ;;
 esac
 
-# a base that comes from Docker says in its environment where its Python is; a build does not read that by itself
+# the environment of a base from Docker says where its Python is; %post does not read it by itself
 for file in /.singularity.d/env/*.sh; do
   set +u
   # shellcheck source=/dev/null
@@ -33,7 +33,7 @@ print(f"base: torch {torch.__version__}, Python {sys.version.split()[0]}")
 END
 
 needed=(build gpu)
-# a base's own DeepSpeed has its operators compiled and stays
+# a base's own DeepSpeed, with its compiled operators, stays
 python -c 'import deepspeed' 2>/dev/null || needed+=(deepspeed)
 bash /opt/encore/inside/install_requirements.sh "${needed[@]}"
 

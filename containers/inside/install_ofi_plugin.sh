@@ -1,14 +1,14 @@
 #!/bin/bash
-# install_ofi_plugin.sh RELEASE|none: RCCL's plugin for libfabric (aws-ofi-nccl), where the base has none.
-# source: aws-ofi-nccl INSTALL.md, --with-rocm; without it RCCL takes TCP on Slingshot.
+# install_ofi_plugin.sh RELEASE|none: build RCCL's libfabric plugin (aws-ofi-nccl) where the base has none.
+# Without it RCCL uses TCP on Slingshot. source: aws-ofi-nccl INSTALL.md, --with-rocm
 set -euo pipefail
 release=$1
 if [ "$release" = none ]; then
   exit 0
 fi
-found=$(find /opt /usr -name 'librccl-net*.so' -print -quit 2>/dev/null)
-if [ -n "$found" ]; then
-  echo "RCCL's network plugin is there: $found"
+plugin=$(find /opt /usr -name 'librccl-net*.so' -print -quit 2>/dev/null)
+if [ -n "$plugin" ]; then
+  echo "the base has RCCL's network plugin: $plugin"
   exit 0
 fi
 apt-get -o APT::Sandbox::User=root update -qq

@@ -1,16 +1,16 @@
 #!/bin/bash
-# install_requirements.sh NAME...: install pinned, hashed requirements into the image's `python`, and nothing else.
-# From the wheels that came with the build where it brought any, else from pip's own index.
+# install_requirements.sh NAME...: install pinned, hashed requirements into the image's `python`, nothing else.
+# From the wheels that the build brought, if any, else from pip's index.
 set -euo pipefail
 here=/opt/encore
 options=(--require-hashes --no-deps --no-build-isolation --no-cache-dir --disable-pip-version-check --quiet)
 if compgen -G "$here/wheels/*.whl" >/dev/null; then
   options+=(--no-index --find-links "$here/wheels")
 fi
-# a base's constraints (NVIDIA's) name the versions that these files replace on purpose; Ubuntu guards its own Python
+# NVIDIA's base constrains versions that these files replace on purpose; Ubuntu protects its Python from pip
 unset PIP_CONSTRAINT
 export PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore
-# a source distribution of DeepSpeed compiles nothing now
+# DeepSpeed's source distribution: install without compiling its operators
 export DS_BUILD_OPS=0
 for name in "$@"; do
   index=()
