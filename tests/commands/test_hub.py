@@ -33,19 +33,47 @@ def command(tmp_path: Path, *argv: str, **environment: str) -> subprocess.Comple
     )
 
 
-def test_list_needs_neither_network_nor_library(tmp_path: Path) -> None:
-    probe = (
-        "import sys; sys.modules |= dict.fromkeys(('huggingface_hub', 'numpy', 'torch'));"
-        " sys.path.insert(0, {!r});"
-    )
+def without_library(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    """The command where the Hub's library, numpy and torch are not installed."""
     program = (
-        probe.format(str(ROOT / "tools")) + "import hub; from encore import cli; cli.run(hub.main)"
+        "import sys; sys.modules |= dict.fromkeys(('huggingface_hub', 'numpy', 'torch', 'tqdm'));"
+        f" sys.path.insert(0, {str(ROOT / 'tools')!r}); import hub; from encore import cli;"
+        " cli.run(hub.main, extra='hub')"
     )
-    argv = [sys.executable, "-c", program, "list", "--json"]
-    ended = subprocess.run(argv, cwd=tmp_path, check=False, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", program, *argv],
+        cwd=folder,
+        env={**os.environ, "HF_ENDPOINT": UNREACHABLE, "XDG_CONFIG_HOME": str(folder)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_list_needs_neither_network_nor_library(tmp_path: Path) -> None:
+    ended = without_library(tmp_path, "list", "--json")
     assert ended.returncode == 0, ended.stderr
     rows = json.loads(ended.stdout)
     assert len(rows) == 46 and rows[0]["name"] == "lm1-misc"
+
+
+def test_without_the_library_where_says_that_the_hub_was_not_asked(tmp_path: Path) -> None:
+    ended = without_library(tmp_path, "where", RUN, "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert "huggingface_hub is not installed" in ended.stderr and "'.[hub]'" in ended.stderr
+    assert "was not checked on the Hub" in ended.stderr and ended.stderr.count("\n") == 1
+    (row,) = json.loads(ended.stdout)
+    assert (row["checked"], row["folder"]) == ("not checked", RUN)
+    assert row["url"] == f"{UNREACHABLE}/{REPO}/tree/main/{RUN}"
+
+
+@pytest.mark.parametrize("argv", [("pull", RUN), ("push", RUN, "x"), ("sync", RUN, "x")])
+def test_without_the_library_its_extra_is_named(tmp_path: Path, argv: tuple[str, ...]) -> None:
+    ended = without_library(tmp_path, *argv)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert ended.stderr.endswith(
+        "error: huggingface_hub is not installed; in the kit's folder: pip install -e '.[hub]'\n"
+    )
 
 
 def test_lists_are_filtered(hub_bench: Bench) -> None:

@@ -11,8 +11,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from encore.errors import HubError, OutputError
-from encore.hub import client, download
+from encore.errors import EncoreError, HubError, OutputError
+from encore.hub import client, download, pull
 from helpers.hub_bench import ROOT, Bench, Ended, below, some_bytes
 
 RUN, REPO = "146m14b400m", "datablations/lm1-misc"
@@ -356,6 +356,20 @@ def test_a_whole_that_was_joined_from_other_parts_is_made_anew(bench: Bench) -> 
     assert bench.run("pull", "c4-subsets/gpt2tok_c4_en_1B9").code == 0
     whole = brought(bench.home / "c4-subsets")[f"{PREFIX}.bin"]
     assert whole == b"".join([*PARTS[:2], changed, PARTS[3]])
+
+
+def test_parts_that_cannot_be_joined_are_refused_before_they_are_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "encore.tokens.split_join", None)  # as without numpy
+    items = []
+    for suffix in ("aa", "ab"):
+        file = client.RemoteFile(f"p.bin.{suffix}", 1, "0" * 64, large=True)
+        items.append(download.DownloadItem(file, file.path))
+    plan = download.DownloadPlan(client.Repository("x/y"), "0" * 40, tuple(items), tmp_path)
+    with pytest.raises(EncoreError, match="joining them needs") as caught:
+        pull.pull(plan)
+    assert caught.value.hint.endswith("pip install -e '.[data]'")
 
 
 def test_a_wrong_prefix_lists_the_nearest(bench: Bench) -> None:

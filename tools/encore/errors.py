@@ -5,9 +5,9 @@ EncoreError            exit 1: the work could not be done
 ├── OutputError        an output could not be written (disk full, in use by another run)
 ├── CheckpointError    a checkpoint is torn, missing, or holds what may not be loaded
 ├── RegistryError      a registry file breaks its schema
-├── HubError           the Hub has not what was asked for, refuses it, or sent something else
-│   └── HubUnreachableError   the Hub did not answer, or not as it should: worth another try
-│       └── HubBusyError      it answered that it is too busy, or broken
+├── HubError           the Hub lacks what was requested, refuses it, or sent other bytes
+│   └── HubUnreachableError   the Hub did not answer, or not completely: worth a retry
+│       └── HubBusyError      it answered that it is overloaded or broken
 └── UsageError         exit 2: the command line asks for something that cannot be
     └── UnknownNameError   a name that is not in a registry; lists the nearest valid ones
 
@@ -45,15 +45,15 @@ class RegistryError(EncoreError):
 
 
 class HubError(EncoreError):
-    """The Hub has not what was asked for, refuses it, or sent something else."""
+    """The Hub lacks what was requested, refuses it, or sent other bytes than it states."""
 
 
 class HubUnreachableError(HubError):
-    """The Hub did not answer, or not as it should; the same request may well succeed later."""
+    """The Hub did not answer, or not completely; the same request may succeed later."""
 
 
 class HubBusyError(HubUnreachableError):
-    """The Hub answered that it is too busy, or broken, for the moment."""
+    """The Hub answered that it is overloaded or broken at the moment."""
 
 
 class UsageError(EncoreError):
