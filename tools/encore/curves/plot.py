@@ -68,7 +68,8 @@ def draw_losses(runs: Sequence[EventRun], title: str, target: Path, view: View) 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     losses = tags.losses(event_runs.tags_of(runs))
-    labels = {}
+    lines = []
+    labels = []
     for run_number, run in enumerate(runs):
         for loss_number, tag in enumerate(losses):
             if tag not in run.curves:
@@ -85,13 +86,14 @@ def draw_losses(runs: Sequence[EventRun], title: str, target: Path, view: View) 
                 line_style = _LINE_STYLES[loss_number % len(_LINE_STYLES)]
             line = _draw_curve(axes, places, values, view.smoothing, f"C{color % 10}")
             line.set_linestyle(line_style)
-            labels[label] = line
+            lines.append(line)
+            labels.append(label)
     if not labels:
         raise DataError(f"no loss is known along {view.axis}", "draw along steps: --x steps")
     _finish_panel(axes, view)
     axes.set_title(title, parse_math=False)
     axes.set_ylabel("loss (nats per token)")
-    _label(axes.legend(labels.values(), ["loss"] * len(labels), frameon=False), list(labels))
+    _label(axes.legend(lines, ["loss"] * len(lines), frameon=False), labels)
     _save(figure, target)
 
 
