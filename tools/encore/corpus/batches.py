@@ -108,6 +108,7 @@ def head(batches: Batches, budget: Budget, sizes: Sizes) -> Batches:
 
     Nothing is read beyond that batch. Raises DataError if the stream ends too early.
     """
+    # Not left to the garbage collector: closing ends threads that read ahead, and open files.
     with contextlib.closing(batches):
         for batch in batches:
             count = budget.take(sizes(batch))

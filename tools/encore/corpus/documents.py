@@ -252,6 +252,7 @@ def _text_of_line(line: bytes, field: str) -> bytes:
         raise _BadDocumentError("invalid UTF-8", f"byte {error.start + 1} of the line") from None
     except json.JSONDecodeError as error:
         raise _BadDocumentError("broken JSON", f"{error.msg}, column {error.colno}") from None
+    # Python refuses integers of more than 4,300 digits with a ValueError.
     except (ValueError, RecursionError) as error:
         raise _BadDocumentError("broken JSON", str(error)) from None
     if not isinstance(record, dict):

@@ -24,6 +24,7 @@ def write_jsonl(target: Path) -> int:
     They are sorted by their hashes, so that any head and any tail hold the same mixture, and the
     same Python always gives the same file.
     """
+    # Many modules carry the same docstring; a set holds each text once.
     documents = sorted({*_topics(), *_docstrings()}, key=_sha256)
     lines = [json.dumps({"text": text}) + "\n" for text in documents]
     files.write_text(target, "".join(lines))
