@@ -34,7 +34,7 @@ def run(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 def python() -> Path:
-    """A Python of the machine's own, which the ordinary user may run, with what the command needs."""
+    """A Python that the ordinary user may run, with what the command needs."""
     program = PLACE / "python" / "bin" / "python"
     if not program.exists():
         subprocess.run(["/usr/bin/python3", "-m", "venv", program.parents[1]], check=True)

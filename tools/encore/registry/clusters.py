@@ -22,6 +22,7 @@ _DURATION = re.compile(
 
 def seconds(duration: str) -> int:
     """Seconds of a Slurm time limit, `2-00:00:00` or `03:00:00`; raises ValueError otherwise."""
+    # Slurm also reads MM, MM:SS and D-HH; only what nobody can misread is accepted
     match = _DURATION.fullmatch(duration)
     if not match:
         raise ValueError(f"{duration!r} is not a time; write D-HH:MM:SS or HH:MM:SS")
@@ -96,6 +97,7 @@ class Speed:
     sustained_flops: float | None = None
 
     def __post_init__(self) -> None:
+        # with both, an accelerator's new peak would change one estimate and not the other
         if (self.mfu is None) == (self.sustained_flops is None):
             raise ValueError("state either mfu or sustained_flops")
 
@@ -125,20 +127,25 @@ class Cluster:
     accelerator: str
     trainer: str
     runtime: Literal["singularity", "apptainer", "pyxis", "none"]
+    # what a plan is computed from
     node: Node
     launch: Launch
     speed: Speed
     margins: Margins
+    # a job's defaults, each of which the user can override
     workspace: str
     time: str | None = None
     image: str | None = None
+    # Slurm's own name of the cluster, by which a login node is recognised
     slurm_cluster_name: str | None = None
     account_required: bool = False
     partition: str | None = None
     partitions: dict[str, Partition] | None = None
     billing: Billing | None = None
+    # set by the batch script, and by each rank for itself
     environment: tuple[Variable, ...] = ()
     rank_environment: tuple[Variable, ...] = ()
+    # what doctor.py checks
     runtime_versions: dict[str, str] = field(default_factory=dict)
     slingshot: bool = False
     all_reduce_gb_s: float | None = None

@@ -42,10 +42,12 @@ class Image:
     source: str
     checked: datetime.date
     squashfs: str | None = None
+    # what it is built from
     python: str | None = None
     requirements: tuple[str, ...] = ()
     bases: tuple[ImageBase, ...] = ()
     digest: str | None = None
+    # what a job that runs in it has to set
     options: tuple[str, ...] = ()
     binds: tuple[str, ...] = ()
     module_paths: tuple[str, ...] = ()

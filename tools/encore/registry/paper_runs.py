@@ -22,6 +22,7 @@ class KnownRun:
     unique_tokens: int
     loss: float | None
     in_fit: bool
+    # a label does not always name the shape that ran, nor the name the tokens
     shape: str | None
     train_samples: int | None
     global_batch_size: int | None

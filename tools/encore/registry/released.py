@@ -96,6 +96,7 @@ def runs(folder: Path = FOLDER) -> dict[str, tuple[Place, ...]]:
     path = folder / "released_runs.csv"
     places_by_run: dict[str, tuple[Place, ...]] = {}
     for place in strict_csv.rows(path, Place):
+        # a repository that nobody states has no other attribution, and the reverse
         if place.repository is None:
             is_valid = place.attribution == "unknown"
         else:

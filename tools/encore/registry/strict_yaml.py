@@ -174,6 +174,7 @@ def _extend(value: _Mapping, path: Path) -> _Mapping:
 
 def _parse(path: Path) -> Any:
     try:
+        # -sig: editors on Windows begin a file with a byte order mark
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise RegistryError(f"{path}: no such file", f"see what is in {path.parent}") from None
@@ -193,6 +194,7 @@ def _parse(path: Path) -> Any:
         loader.path = path
         return loader.get_single_data()
     except yaml.YAMLError as error:
+        # a reader's error, as of a control character, has no mark
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -232,6 +234,7 @@ class _Place:
         )
 
 
+# called once per record of a file, of which there are hundreds
 @functools.cache
 def _fields(record: type) -> dict[str, tuple[Any, bool]]:
     """A record's fields: the type of each, and whether it is required."""
@@ -248,6 +251,7 @@ def _fields(record: type) -> dict[str, tuple[Any, bool]]:
 
 def _build(value: Any, kind: Any, place: _Place) -> Any:
     """`value` as a `kind`: a dataclass, tuple[X, ...], dict[str, X], X | None, or a scalar type."""
+    # in a list a record has no key: its own `name:` is read
     if dataclasses.is_dataclass(kind):
         return _build_record(value, kind, place, None)
     origin = typing.get_origin(kind)

@@ -129,6 +129,7 @@ def _problems(trainer: Trainer, pin: Pin, args: ArgumentValues) -> Iterator[str]
 def _parallelism_problems(args: ArgumentValues) -> Iterator[str]:
     tensor = args.whole("--tensor-model-parallel-size", 1)
     model = tensor * args.whole("--pipeline-model-parallel-size", 1)
+    # nothing below makes sense without a whole number of model replicas
     if model < 1 or args.world_size % model:
         yield f"{args.world_size} ranks are not divisible by tensor × pipeline parallel = {model}"
         return

@@ -21,7 +21,9 @@ class Pin:
     """
 
     entry: str
+    # None: the built-in trainer, which is in this repository
     commit: str | None = None
+    # text as the forks' parsers print it, so that a new commit is a paste away
     options: str = ""
     switches: str = ""
     tokenizer_type: str = "GPT2BPETokenizer"
@@ -57,9 +59,11 @@ class Trainer:
     source: str
     checked: datetime.date
     commits: dict[Objective, Pin]
+    # how it is told its data
     data: Literal["weighted-split-paths", "data-path"]
     several_validation_sets: bool
     ranges: bool
+    # how it is made to save and exit
     stop_file_argument: str
     exit_duration_argument: str
     exit_signal: str | None = None
