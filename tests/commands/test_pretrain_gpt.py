@@ -96,12 +96,12 @@ def test_its_checkpoint_bears_the_genuine_ones_names_keys_and_shapes(
 ) -> None:
     ours, theirs = whole[0] / "checkpoint/global_step20", TINY / "tp1/checkpoint/global_step20"
     for path in theirs.glob("layer_*"):
-        expected, found = torch_file.load(path), torch_file.load(ours / path.name)
+        expected, saved = torch_file.load(path), torch_file.load(ours / path.name)
         assert {name: x.shape for name, x in expected.items()} == {
-            name: x.shape for name, x in found.items()
+            name: x.shape for name, x in saved.items()
         }
-    expected, found = model_states.read(theirs).raw, model_states.read(ours).raw
-    assert found.keys() <= expected.keys()
+    expected, saved = model_states.read(theirs).raw, model_states.read(ours).raw
+    assert saved.keys() <= expected.keys()
     same = (
         "iteration",
         "tokens",
@@ -110,8 +110,8 @@ def test_its_checkpoint_bears_the_genuine_ones_names_keys_and_shapes(
         "global_steps",
         "global_samples",
     )
-    assert {name: found[name] for name in same} == {name: expected[name] for name in same}
-    assert found["lr_scheduler"].keys() == expected["lr_scheduler"].keys()
+    assert {name: saved[name] for name in same} == {name: expected[name] for name in same}
+    assert saved["lr_scheduler"].keys() == expected["lr_scheduler"].keys()
     assert (ours.parent / "latest").read_text() == "global_step20"
     for path in ours.iterdir():
         torch.load(path, weights_only=True)
@@ -146,13 +146,13 @@ def train_until_killed(argv: list[str], moment: str, step: int, log: Path) -> li
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_run_killed_while_it_saves_goes_on_bit_for_bit(
+def test_a_run_killed_while_it_saves_resumes_bit_for_bit(
     moment: str, whole: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     argv = line(tmp_path, save_interval=5, eval_interval=8)
     killed = train_until_killed(argv, moment, 10, tmp_path / "killed.log")
-    kept = step_folder.newest(tmp_path / "checkpoint")
-    assert kept.step is not None and kept.step.name == (
+    newest = step_folder.newest(tmp_path / "checkpoint")
+    assert newest.step is not None and newest.step.name == (
         "global_step10" if moment == "when it stands" else "global_step5"
     )
     again = train(argv)
@@ -160,12 +160,12 @@ def test_a_run_killed_while_it_saves_goes_on_bit_for_bit(
     assert everything == steps(whole[1])
     assert evaluations(again)[-1] == evaluations(whole[1])[-1]
     assert_same(whole[0] / "checkpoint/global_step20", tmp_path / "checkpoint/global_step20")
-    left = {path.name for path in (tmp_path / "checkpoint").iterdir()}
-    assert left == {"latest", *(f"global_step{n}" for n in (5, 10, 15, 20))}
+    names = {path.name for path in (tmp_path / "checkpoint").iterdir()}
+    assert names == {"latest", *(f"global_step{n}" for n in (5, 10, 15, 20))}
 
 
 @pytest.mark.slow
-def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(
+def test_a_run_killed_between_checkpoints_resumes_bit_for_bit(
     whole: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     argv = line(tmp_path, save_interval=5, eval_interval=8)
@@ -183,7 +183,7 @@ def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(
 
 
 @pytest.mark.slow
-def test_deepspeed_goes_on_bit_for_bit_and_agrees_with_torch(
+def test_deepspeed_resumes_bit_for_bit_and_agrees_with_torch(
     whole: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     commands = {}
@@ -217,7 +217,7 @@ def torchrun(script: Path, *argv: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["torch", "deepspeed"])
-def test_two_processes_killed_while_they_save_go_on_bit_for_bit(kind: str, tmp_path: Path) -> None:
+def test_two_processes_killed_while_they_save_resume_bit_for_bit(kind: str, tmp_path: Path) -> None:
     folders = {name: tmp_path / name for name in ("once", "twice")}
     commands = {}
     for name, folder in folders.items():
@@ -342,8 +342,8 @@ def test_finetuning_takes_the_weights_alone(whole: tuple[Path, list[str]], tmp_p
     assert float(steps(lines)[1][0]) < 8.2  # that of new weights is 8.5
 
 
-def test_a_genuine_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
-    """Its optimizer's state is of another kind, which is said; without it the run goes on."""
+def test_training_resumes_from_a_genuine_checkpoint(tmp_path: Path) -> None:
+    """Its optimizer's state is of another kind, which is an error; without it the run resumes."""
     argv = line(tmp_path, load=TINY / "tp1/checkpoint", train_samples=176, save_interval=22)
     with pytest.raises(CheckpointError, match=r"optimizer of another trainer in 2 parts") as caught:
         train([*argv, "--override-lr-scheduler"])

@@ -165,6 +165,6 @@ def test_a_hugging_face_tokenizer_counts_with_its_added_tokens(tmp_path: Path) -
         max_size=8,
     )
 )
-def test_any_words_are_taken_or_refused_with_a_message(words: list[str]) -> None:
+def test_any_words_are_accepted_or_refused_with_a_message(words: list[str]) -> None:
     with pytest.raises(EncoreError):
         parse(words)

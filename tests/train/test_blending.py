@@ -15,15 +15,15 @@ GOLDEN = np.load(Path(__file__).resolve().parents[1] / "data/megatron_samples/go
 def plain(weights, n_samples):
     """The rule as it is stated, one sample after the other."""
     divided = np.array(weights) / np.sum(np.array(weights))
-    taken, chosen = [0] * len(weights), []
+    counts, choices = [0] * len(weights), []
     for s in range(n_samples):
         behind = [
-            float(w) * max(float(s), 1.0) - float(c) for w, c in zip(divided, taken, strict=True)
+            float(w) * max(float(s), 1.0) - float(c) for w, c in zip(divided, counts, strict=True)
         ]
         dataset = behind.index(max(behind))
-        chosen.append((dataset, taken[dataset]))
-        taken[dataset] += 1
-    return chosen
+        choices.append((dataset, counts[dataset]))
+        counts[dataset] += 1
+    return choices
 
 
 # shares that tie, that round, that are tiny and that are nothing
@@ -58,13 +58,13 @@ def test_choices_follow_the_plain_rule_in_any_number_of_lanes(many, n_samples, l
 @given(weights, st.integers(0, 3000))
 def test_no_dataset_is_asked_for_more_samples_than_it_is_built_for(many, n_samples):
     divided = shares(many)
-    taken = np.bincount(
+    counts = np.bincount(
         [dataset for dataset, _ in Choices(divided, n_samples)], minlength=len(many)
     )
     # a corpus of weight zero may still give one sample: it is built for a whole epoch
     assert all(
         count <= max(1, part_samples(share, n_samples))
-        for count, share in zip(taken, divided, strict=True)
+        for count, share in zip(counts, divided, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""Both engines take the step that torch's AdamW takes, and go on exactly from a saved state."""
+"""Both engines step as torch's AdamW does, and resume exactly from a saved state."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -89,7 +89,7 @@ def test_a_step_is_adamw_on_the_whole_batch(kind: str, alone: World) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["torch", "deepspeed"])
-def test_a_restored_state_goes_on_bit_for_bit(kind: str, dtype: torch.dtype, alone: World) -> None:
+def test_a_restored_state_resumes_bit_for_bit(kind: str, dtype: torch.dtype, alone: World) -> None:
     first = model(dtype)
     trained = engine(kind, first, alone)
     for seed in range(3):

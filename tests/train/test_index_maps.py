@@ -16,9 +16,9 @@ GOLDEN = np.load(DATA / "megatron_samples/golden.npz")
 MAPS = ("doc_idx", "sample_idx", "shuffle_idx")
 
 
-def assert_same(built, expected):
+def assert_same(maps, expected):
     for name in MAPS:
-        ours, theirs = getattr(built, name), expected[name]
+        ours, theirs = getattr(maps, name), expected[name]
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs, err_msg=name)
 
@@ -27,9 +27,9 @@ def assert_same(built, expected):
     ("name", "first", "last", "n_samples"), [("train", 0, 269, 160), ("valid", 269, 299, 32)]
 )
 def test_maps_equal_those_that_a_real_run_wrote(name, first, last, n_samples):
-    built = index_maps.build(IndexedDataset(TINY).sizes, range(first, last), n_samples, 64, 1234)
+    maps = index_maps.build(IndexedDataset(TINY).sizes, range(first, last), n_samples, 64, 1234)
     stem = f"{TINY}_{name}_indexmap_{n_samples}ns_64sl_1234s"
-    assert_same(built, {map_name: np.load(f"{stem}_{map_name}.npy") for map_name in MAPS})
+    assert_same(maps, {map_name: np.load(f"{stem}_{map_name}.npy") for map_name in MAPS})
 
 
 @pytest.mark.parametrize("block", [1, 3, 1 << 22])
@@ -37,10 +37,10 @@ def test_maps_equal_those_that_a_real_run_wrote(name, first, last, n_samples):
 def test_maps_equal_megatrons_whatever_the_block(case, block, monkeypatch):
     monkeypatch.setattr(index_maps, "_BLOCK_DOCUMENTS", block)
     first, last, n_samples, sequence_length, seed = GOLDEN[f"maps{case}_args"].tolist()
-    built = index_maps.build(
+    maps = index_maps.build(
         GOLDEN[f"maps{case}_sizes"], range(first, last), n_samples, sequence_length, seed
     )
-    assert_same(built, {name: GOLDEN[f"maps{case}_{name}"] for name in MAPS})
+    assert_same(maps, {name: GOLDEN[f"maps{case}_{name}"] for name in MAPS})
 
 
 @st.composite
@@ -102,7 +102,7 @@ def test_a_last_epoch_is_kept_apart_when_less_than_95_percent_of_it_is_read(n_sa
     assert (sorted(maps.doc_idx[:100]) == list(range(100))) == apart
 
 
-def test_an_unaligned_view_of_the_sizes_is_taken_as_it_is():
+def test_an_unaligned_view_of_the_sizes_gives_the_same_maps():
     raw = np.zeros(4 * 50 + 1, np.uint8)
     sizes = raw[1:].view("<i4")
     sizes[:] = np.arange(50)
@@ -118,6 +118,6 @@ def test_less_than_one_sample_is_refused(sizes):
         index_maps.build(np.array(sizes, np.int32), range(len(sizes)), 1, 8, 1)
 
 
-def test_more_documents_than_megatron_counts_are_refused_before_memory_is_taken():
+def test_more_documents_than_megatron_counts_are_refused_before_memory_is_allocated():
     with pytest.raises(DataError, match="more than the 2,147,483,647 that Megatron counts"):
         index_maps.build(np.ones(1000, np.int32), range(1000), 2**31 // 10, 10, 1)
