@@ -124,7 +124,10 @@ def tokenizer(plan: Plan) -> list[Finding]:
     """The tokenizer's files exist, with the hashes that the registry states, if it does."""
     facts = plan.data.tokenizer
     folder = Path(plan.paths.tokenizers) / facts.name
-    advice = f"copy it into {folder} from: {facts.source}"
+    # the source begins with an address; what follows says how its hashes were checked
+    advice = f"copy it into {folder} from {facts.source.partition(';')[0]}"
+    if not facts.files:
+        advice = "tools/run_demo.py trains it on this machine"
     findings = []
     for name in facts.files or ("vocab.json", "merges.txt"):
         what = f"{facts.name}/{name}"

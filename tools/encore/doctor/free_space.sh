@@ -1,13 +1,14 @@
 #!/bin/sh
-# free_space.sh FOLDER...: a line for each, `FOLDER GiB files`: what its owner may still write there; `none none` where
-# it can be neither made nor written, `unlimited` where nothing is counted. Folders need not be there yet.
-# On Lustre the quota of the folder's project counts (lfs quota: used, soft and hard limit of KiB, then of files).
+# free_space.sh FOLDER...: a line for each, `FOLDER GiB files`, with what may still be written there;
+# `none none` where the folder cannot be created or written, `unlimited` where there is no limit.
+# Folders need not exist yet. On Lustre the quota of the folder's project counts (lfs quota prints
+# used, soft and hard limit of KiB, then of files).
 set -eu
 
 of_lustre() {
   project=$(lfs project -d "$1" | awk '{print $1}')
   [ "${project:-0}" != 0 ] || return 1
-  # the line is broken after a long name, a figure over its limit carries a star
+  # lfs breaks the line after a long name, and marks a figure over its limit with a star
   lfs quota -q -p "$project" "$1" | tr -d '*[]' | tr '\n' ' ' | awk '
     function left(used, soft, hard) { hard = hard > 0 ? hard : soft; return hard > 0 ? hard - used : "unlimited" }
     { gib = left($2, $3, $4); print (gib == "unlimited" ? gib : int(gib / 1048576)), left($6, $7, $8) }'
