@@ -67,9 +67,9 @@ def main(argv: list[str] | None = None) -> int:
             raise UsageError(f"{option} {value} is too small", f"give {least} or more")
     # torch takes seconds to import, which --help and a wrong argument need not wait for
     from encore.checkpoints import generate
-    from encore.tokens.tokenizer import load as load_tokenizer
+    from encore.tokens.tokenizer import load
 
-    tokenizer = load_tokenizer(args.tokenizer)
+    tokenizer = load(args.tokenizer)
     sampling = generate.Sampling(args.tokens, args.temperature, args.top_k, args.seed)
     model = generate.load(args.checkpoint)
     text, ids = generate.text(model, tokenizer, args.prompt, sampling)

@@ -214,18 +214,19 @@ def test_heads_that_gpt2_cannot_hold_are_refused_by_name(tmp_path: Path) -> None
 
 
 def test_a_resharded_checkpoint_keeps_its_arguments_and_says_what_it_lacks(tmp_path: Path) -> None:
-    done = convert.reshard(GENUINE / "tp1" / "checkpoint", tmp_path / "out", 4, 2, None)
-    assert any("--no-load-optim --no-load-rng" in note for note in done.notes)
+    conversion = convert.reshard(GENUINE / "tp1" / "checkpoint", tmp_path / "out", 4, 2, None)
+    assert any("--no-load-optim --no-load-rng" in note for note in conversion.notes)
     before = model_states.read(megatron_reader.find(GENUINE / "tp1" / "checkpoint")).arguments
     assert (
-        done.path == tmp_path / "out" / "global_step20"
+        conversion.path == tmp_path / "out" / "global_step20"
         and step_folder.newest(tmp_path / "out", False).step
     )
     assert (
-        len(list(done.path.glob("mp_rank_*"))) == 8 and len(list(done.path.glob("layer_*"))) == 16
+        len(list(conversion.path.glob("mp_rank_*"))) == 8
+        and len(list(conversion.path.glob("layer_*"))) == 16
     )
     for rank in range(8):
-        states = model_states.read(done.path, rank)
+        states = model_states.read(conversion.path, rank)
         after = states.arguments
         changed = {name for name in before if before[name] != after[name]} - {
             "position_embedding_type",
@@ -245,11 +246,11 @@ def test_a_resharded_checkpoint_keeps_its_arguments_and_says_what_it_lacks(tmp_p
 
 def test_the_trainers_model_takes_what_to_megatron_writes(tmp_path: Path) -> None:
     convert.to_transformers(GENUINE / "tp1" / "checkpoint", tmp_path / "hf", None, SHARD)
-    done = convert.to_megatron(tmp_path / "hf", tmp_path / "out", 1, 1)
+    conversion = convert.to_megatron(tmp_path / "hf", tmp_path / "out", 1, 1)
     assert (tmp_path / "out" / "latest").read_text() == "global_step0"
-    arguments = model_states.read(done.path).arguments
+    arguments = model_states.read(conversion.path).arguments
     model = GPT.empty(model_states.model_config(arguments))
-    model.fill(megatron_reader.read(done.path).weights())
+    model.fill(megatron_reader.read(conversion.path).weights())
     assert arguments["bf16"] and arguments["padded_vocab_size"] == 5120
     assert torch.equal(
         model.layers[1].mlp.dense_h_to_4h.weight,
@@ -397,10 +398,10 @@ def test_one_weight_is_in_memory_at_a_time(
     convert.to_transformers(step, tmp_path / "hf", None, shard)
     assert len(peaks) > 80 and max(peaks) <= 1.3 * largest + shard
     peaks.clear()
-    done = convert.reshard(step, tmp_path / "out", 2, 1, None)
+    conversion = convert.reshard(step, tmp_path / "out", 2, 1, None)
     assert len(peaks) > 80
     assert max(peaks) <= 1.3 * largest + max(
-        path.stat().st_size for path in done.path.glob("layer_*")
+        path.stat().st_size for path in conversion.path.glob("layer_*")
     )
     gc.unfreeze()
 
@@ -422,20 +423,20 @@ sys.path[:0] = [{str(TESTS.parent / "tools")!r}]
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from encore.checkpoints import convert as conversions
-from encore.tokens import tokenizer as tokenizer_files
+from encore.checkpoints.convert import reshard, to_megatron, to_transformers
+from encore.tokens.tokenizer import load
 import transformers
 import encore.checkpoints.gpt2_tokenizer
-tokenizer = tokenizer_files.load(sys.argv[3])
+tokenizer = load(sys.argv[3])
 
 def convert(kind, out):
     source = Path(sys.argv[1])
     if kind == "to-transformers":
-        conversions.to_transformers(source, out, tokenizer, 20_000)
+        to_transformers(source, out, tokenizer, 20_000)
     elif kind == "reshard":
-        conversions.reshard(source, out, 2, 2, None)
+        reshard(source, out, 2, 2, None)
     else:
-        conversions.to_megatron(Path(sys.argv[2]), out, 2, 1)
+        to_megatron(Path(sys.argv[2]), out, 2, 1)
 
 for kind in ("to-transformers", "reshard", "to-megatron"):  # what is imported late is imported here
     convert(kind, Path(sys.argv[2]).parent / f"warm-{{kind}}")
