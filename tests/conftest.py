@@ -42,7 +42,7 @@ _LAST = "test_what_was_set_up_is_taken_away"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make check` leaves out, and what has to share a process; the longest come first."""
+    """Mark what `make check` leaves out and what shares a process; the longest come first."""
     slow_files = set()
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
@@ -94,7 +94,8 @@ def local_slurm() -> LocalSlurm:
         play_local().ok()
     elif not slurm_is_there():
         not_run(
-            "no Slurm of playbooks/setup_local.yml runs here; apply that playbook as root to run the cluster tests"
+            "no Slurm of playbooks/setup_local.yml runs here;"
+            " apply that playbook as root to run the cluster tests"
         )
     name = "encore" if runs_as_root() else pwd.getpwuid(os.geteuid()).pw_name
     return LocalSlurm(User(name, Path(pwd.getpwnam(name).pw_dir)))

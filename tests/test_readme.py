@@ -75,9 +75,9 @@ def test_commands_run_as_they_stand(command: str, demo: Demo, tmp_path: Path) ->
 
 @pytest.mark.parametrize("tool", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.name)
 def test_every_command_has_runnable_help_with_examples(tool: Path) -> None:
-    ended = subprocess.run([tool, "--help"], check=False, capture_output=True, text=True, env=os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    })  # fmt: skip
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path}
+    ended = subprocess.run([tool, "--help"], capture_output=True, text=True, env=environment)
     assert ended.returncode == 0, ended.stderr
     assert re.search(rf"^  tools/{tool.name}", ended.stdout, re.MULTILINE)
 

@@ -64,10 +64,12 @@ def test_a_job_of_the_ordinary_user_runs_in_a_container_on_both_nodes(
     local_slurm: LocalSlurm, users_folder: Path
 ) -> None:
     script = f"""#!/bin/bash
-#SBATCH --partition=standard-g --account={local_slurm.account} --time=00:02:00 --output={users_folder}/log
+#SBATCH --partition=standard-g --account={local_slurm.account} --time=00:02:00
+#SBATCH --output={users_folder}/log
 #SBATCH --nodes=2 --ntasks-per-node=8 --cpus-per-task=7 --gpus-per-node=8 --mem=480G --exclusive
 getent hosts "$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
-srun apptainer exec {local_slurm.base} sh -c 'echo rank $SLURM_PROCID $SLURM_NODEID $SLURM_LOCALID $SLURM_GPUS_ON_NODE'
+srun apptainer exec {local_slurm.base} sh -c \\
+  'echo rank $SLURM_PROCID $SLURM_NODEID $SLURM_LOCALID $SLURM_GPUS_ON_NODE'
 """
     done = local_slurm.user.run("sbatch", "--wait", text=script, cwd=users_folder)
     log = (users_folder / "log").read_text(encoding="utf-8")

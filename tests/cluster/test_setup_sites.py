@@ -85,7 +85,7 @@ def site(local_slurm: LocalSlurm, users_folder: Path, users_kit: Path) -> Site:
 
 
 def render_and_test(site: Site, name: str, *arguments: str) -> str:
-    """What Slurm says to the script of a run that the user renders with no other option than these."""
+    """What Slurm says to the script that the user renders with these options alone."""
     own = {"XDG_CONFIG_HOME": str(site.folder)}
     render = [site.kit / ".venv/bin/python", "tools/render_sbatch.py", name, *arguments]
     script = site.slurm.user.run(*render, cwd=site.kit, **own)

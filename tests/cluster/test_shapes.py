@@ -27,7 +27,7 @@ SHAPES = {
 
 @pytest.fixture(scope="module")
 def reshaped(local_slurm: LocalSlurm) -> Iterator[LocalSlurm]:
-    """The Slurm, which a test may give another cluster's shape; the first one is back afterwards."""
+    """The Slurm, which a test may give another cluster's shape; its own comes back at the end."""
     if not runs_as_root():
         not_run("giving Slurm another shape needs root")
     yield local_slurm

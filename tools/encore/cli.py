@@ -1,7 +1,9 @@
-"""What all commands share: parser, talk and progress on stderr, errors as one line and an exit code.
+"""What all commands share: parser, talk and progress on stderr, errors as one line and an exit
+code.
 
-Exit codes: 0 done, 1 failed (or --check found drift), 2 usage, 130 interrupted. Data goes to stdout,
-talk to stderr. The package itself never prints: its modules log, and `run` shows what they log.
+Exit codes: 0 done, 1 failed (or --check found drift), 2 usage, 130 interrupted. Data goes to
+stdout, talk to stderr. The package itself never prints: its modules log, and `run` shows what they
+log.
 """
 
 import argparse
@@ -26,7 +28,7 @@ log = logging.getLogger("encore")
 
 
 def parser(docstring: str | None) -> argparse.ArgumentParser:
-    """An ArgumentParser whose --help is the command's own docstring: what it does, then examples."""
+    """An ArgumentParser whose --help is the command's docstring: what it does, then examples."""
     built = argparse.ArgumentParser(
         description=docstring,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,7 +75,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 def show_log() -> None:
-    """Show what the package logs on stderr: information as it is, warnings marked; once is enough."""
+    """Show on stderr what the package logs, warnings marked; a second call changes nothing."""
     if not any(isinstance(handler, _StderrHandler) for handler in log.handlers):
         log.addHandler(_StderrHandler())
     log.setLevel(logging.INFO)
@@ -116,7 +118,8 @@ def byte_progress(total: int | None = None, task: str = "") -> Iterator[Callable
 
 
 def run(main: Callable[[], int], extra: str | None = None) -> None:
-    """Run a command's main: a user error becomes one line and an exit code; a bug keeps its traceback.
+    """Run a command's main: a user error becomes one line and an exit code; a bug keeps its
+    traceback.
 
     extra: the optional dependencies of pyproject.toml that the command needs, named where one is
     missing.

@@ -29,7 +29,7 @@ def no_progress(count: int) -> None:
 
 @contextlib.contextmanager
 def atomic(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; on success fsync it and rename it into place, else remove it."""
+    """Yield a temporary path beside `target`; on success it becomes `target`, else it goes."""
     target = Path(target)
     temporary = target.with_name(f".{target.name}.tmp")
     try:
@@ -40,13 +40,15 @@ def atomic(target: Path) -> Iterator[Path]:
         fsync(target.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if (
-            isinstance(error, OSError)
-            and error.errno in (errno.ENOSPC, errno.EDQUOT)
-            and error.filename is None
-        ):
-            error.filename = str(target)  # a failed write() does not know what it wrote to
+        _name_the_file(error, target)
         raise
+
+
+def _name_the_file(error: BaseException, target: Path) -> None:
+    # a failed write() does not know what it wrote to, but the user has to
+    full_disk = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full_disk and error.filename is None:
+        error.filename = str(target)
 
 
 def write_text(target: Path, text: str) -> None:
@@ -177,7 +179,8 @@ def exclusive(target: Path) -> Iterator[None]:
                     "wait for it or choose another output",
                 ) from None
             if not _is_open(lock, handle.fileno()):
-                continue  # another run ended, and took its lock file away, between our open and flock
+                # another run ended, and took its lock file away, between our open and flock
+                continue
             try:
                 yield
             finally:

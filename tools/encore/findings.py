@@ -1,4 +1,4 @@
-"""What a check found: the one record and table of everything that inspects (doctor, bins verify)."""
+"""What a check found: the one record and the one table of doctor and bins verify."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

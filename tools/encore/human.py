@@ -58,7 +58,8 @@ def size(text: str) -> int:
     if not match[2]:
         return round(number)
     base = 1024 if match[3] else 1000
-    return round(number * base ** " KMGT".index(match[2].upper()))
+    power = " KMGT".index(match[2].upper())
+    return round(number * float(base**power))
 
 
 def byte_size(count: float) -> str:

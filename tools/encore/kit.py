@@ -1,4 +1,6 @@
-"""Where the kit's own folders lie: beside the package, in the repository that the package is run from."""
+"""Where the kit's own folders lie: beside the package, in the repository that the package is run
+from.
+"""
 
 from pathlib import Path
 

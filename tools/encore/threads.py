@@ -1,4 +1,6 @@
-"""Work that threads do ahead of its reader, in order and bounded: at most `workers` + 1 results wait at a time."""
+"""Work that threads do ahead of its reader, in order and bounded: at most `workers` + 1 results
+wait at a time.
+"""
 
 import contextlib
 import itertools
