@@ -6,6 +6,7 @@ meets only the keys up to its own end.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,14 +19,14 @@ _LEVELS = 1 << 16
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
     """Attention with dropout; all (batch·heads, sequence, channels), on the CPU."""
-    context: Tensor = CausalAttention.apply(q, k, v, dropout)  # type: ignore[no-untyped-call]
-    return context
+    apply: Callable[..., Tensor] = CausalAttention.apply
+    return apply(q, k, v, dropout)
 
 
 def dropout_add(x: Tensor, residual: Tensor, dropout: float) -> Tensor:
     """residual + dropout(x), written over x; any equal shape, on the CPU."""
-    total: Tensor = DropoutAdd.apply(x, residual, dropout)  # type: ignore[no-untyped-call]
-    return total
+    apply: Callable[..., Tensor] = DropoutAdd.apply
+    return apply(x, residual, dropout)
 
 
 def drop_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:

@@ -4,6 +4,7 @@ The logits of a batch are its largest tensor by far (tokens × vocabulary, in fp
 them is computed, turned into the loss and both gradients, and overwritten by the next chunk.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ _CHUNK_TOKENS = {"cpu": 1024, "cuda": 8192}
 
 def projected_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
     """The mean loss of (tokens, hidden_size) under a (vocabulary, hidden_size) projection."""
-    loss: Tensor = ProjectedCrossEntropy.apply(hidden, weight, labels)  # type: ignore[no-untyped-call]
-    return loss
+    apply: Callable[..., Tensor] = ProjectedCrossEntropy.apply
+    return apply(hidden, weight, labels)
 
 
 class ProjectedCrossEntropy(torch.autograd.Function):

@@ -78,9 +78,9 @@ class _FlatParameters:
                 parameter.grad = gradient
             else:
                 # autograd would accumulate micro-batches in bf16 and lose small gradients
-                parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]  # torch's
-                    _accumulate_into(gradient)
-                )
+                hook = _accumulate_into(gradient)
+                # torch has no types for it
+                parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
 
     def update_parameters(self) -> None:
         """Copy the master weights into parameters of a lower precision."""
