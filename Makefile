@@ -1,4 +1,4 @@
-# make demo and make test each make the environment that they need; everything else is in the README.
+# make demo and make test each set up the environment that they need; the README has the rest.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses=auto --dist=loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-cluster lint bench render
+.PHONY: help demo check quick-test test test-cluster lint bench render
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -24,7 +24,11 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 demo: $(VENV)/.train  ## real text to a trained model on this machine, in minutes
 	$(BIN)/python tools/run_demo.py
 
-check: lint  ## in 90 seconds: lint, and every test that needs no cluster, container, browser, kill or training
+# lint and tests side by side: mypy and ansible-lint keep a core busy for a while when they start cold
+check: $(VENV)/.dev  ## lint, and every test that needs no cluster, container, browser, kill or full training
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick-test
+
+quick-test: $(VENV)/.dev
 	$(PYTEST) -m "not slow" --hypothesis-profile=quick --durations=10
 
 test: $(VENV)/.dev  ## every check that this machine can run
@@ -33,13 +37,17 @@ test: $(VENV)/.dev  ## every check that this machine can run
 test-cluster: $(VENV)/.dev  ## of these, as root on Debian, all that need a real Slurm: it is set up and taken away
 	CI=true $(PYTEST) tests/containers tests/cluster
 
-lint: $(VENV)/.dev  ## ruff, import-linter, mypy, shellcheck, ansible-lint
+lint: $(VENV)/.dev $(VENV)/.playbooks  ## ruff, import-linter, mypy, shellcheck, ansible-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --no-logo
+	PYTHONPATH=tools $(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 	$(BIN)/shellcheck .ci/run sbatch/*/* $$(git ls-files '*.sh')
+
+# ansible-lint takes half a minute: only when a playbook has changed since it last passed
+$(VENV)/.playbooks: $(VENV)/.dev $(shell git ls-files playbooks ansible.cfg)
 	$(BIN)/ansible-lint --offline -q --profile production playbooks
+	touch $@
 
 bench: $(VENV)/.dev  ## speed against the peers, each in one run
 	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit; done

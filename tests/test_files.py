@@ -120,3 +120,15 @@ def test_a_removal_leaves_nothing_and_ends_what_a_killed_one_began(tmp_path: Pat
 )
 def test_leftovers_are_known_by_their_names(name: str, parts: tuple[str, str] | None) -> None:
     assert files.leftover(name) == parts
+
+
+def test_a_planted_link_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o755)
+    (outside / "kept").write_text("x")
+    (tmp_path / ".model.unfinished").symlink_to(outside)
+    with files.atomic_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("new")
+    assert (outside / "kept").read_text() == "x" and outside.stat().st_mode & 0o777 == 0o755
+    assert not (tmp_path / "model").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "outside"]

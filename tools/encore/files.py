@@ -127,6 +127,10 @@ def discard_folder(folder: Path) -> None:
 
     A container's root file system holds folders that deny writing to their owner.
     """
+    if folder.is_symlink():
+        # what it leads to is not ours: chmod and rmtree would follow it
+        folder.unlink(missing_ok=True)
+        return
     with contextlib.suppress(OSError):
         folder.chmod(0o700)
     for parent, names, _ in os.walk(folder):
