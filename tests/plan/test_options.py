@@ -10,6 +10,7 @@ import pytest
 from encore.plan import options
 from encore.plan.records import Request
 from encore.plan.user_config import UserConfig
+from encore.registry.trainers import load_trainers
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -48,6 +49,11 @@ PARSERS = {command: parser_of(command) for command in COMMANDS}
 def words(command: str, arguments: list[str]) -> list[str]:
     """The command line after the (sub)command's own name."""
     return ["146m14b400m", *COMMANDS[command][1], *arguments]
+
+
+def test_the_help_names_every_trainer() -> None:
+    (trainer,) = (action for action in request_actions() if action.dest == "trainer")
+    assert all(name in str(trainer.help) for name in load_trainers())
 
 
 def test_every_command_that_uses_them_is_tested_here() -> None:

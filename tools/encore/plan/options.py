@@ -1,15 +1,18 @@
 """The command-line options that make a request, the same in every command that plans a run."""
 
 import argparse
+from typing import get_args
 
 from encore.plan import run_name, settings, user_config
 from encore.plan.records import Request
 from encore.plan.user_config import UserConfig
+from encore.registry.folder import Objective
 
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
     """Add the run's name and every option that decides its plan; `request` reads them."""
     parser.add_argument("run", metavar="RUN", help="the run's name, for example 146m14b400m")
+    # A group of their own: each command's --help shows them apart from what it adds.
     group = parser.add_argument_group("the run's plan")
     add = group.add_argument
     add(
@@ -23,7 +26,7 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     add("--account", help="Slurm account; default: the one in your configuration")
     add(
         "--objective",
-        choices=["causal", "ul2"],
+        choices=get_args(Objective),
         default="causal",
         help="training objective; default: causal",
     )
@@ -43,6 +46,7 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
         add(
             f"--{part}", metavar="AMOUNT", help=f"the {part} part of an ambiguous name, such as 1b1"
         )
+    # `extend`, so that --set a=1 --set b=2 and --set a=1 b=2 are the same
     add(
         "--set",
         nargs="+",

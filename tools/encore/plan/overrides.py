@@ -25,6 +25,7 @@ class Overrides:
 
     def get(self, key: str, default: T) -> T:
         """The value of a key, else the default."""
+        # parse() gave every value the type of its key
         return cast(T, self.values.get(key, default))
 
     def choices(self, key: str, defaults: Sequence[T]) -> Sequence[T]:

@@ -94,11 +94,13 @@ def site(name: str, overrides: Overrides, requested_time: str | None) -> Site:
     cluster = clusters.load_cluster(name)
     use = _cluster_use(name, cluster, overrides)
     node = cluster.node
+    # a part of a node gets its share of the memory
     memory_gib = node.memory_gib
     if memory_gib is not None:
         memory_gib = memory_gib * use.gpus_per_node // node.gpus
     speed = cluster.speed
     if use.mfu is not None:
+        # a profile states one of the two
         speed = dataclasses.replace(speed, mfu=use.mfu, sustained_flops=None)
     adjusted = dataclasses.replace(
         cluster,
@@ -205,6 +207,7 @@ def _time_limit(cluster: clusters.Cluster, requested: str | None) -> str | None:
                 f"--time {time} is more than partition {cluster.partition} allows",
                 f"at most {partition.max_time}",
             )
+        # a limit that nobody asked for is cut to the partition's
         time = partition.max_time
     overhead_s = cluster.margins.startup_s + cluster.margins.save_s
     if clusters.seconds(time) < overhead_s + _LEAST_TRAINING_S:
@@ -228,11 +231,13 @@ def choose_nodes(work: Workload, site: Site, nodes: int | None) -> Spread:
                 f"--nodes {nodes} cannot be had on {partition}", f"1 to {max_nodes or 'any'}"
             )
         return _spread(nodes, work, site)
+    # The regime bounds how thinly a batch is spread when the user does not choose the nodes.
     most_gpus = work.training.global_batch_size // work.batch.least_sequences_per_gpu
     most_nodes = min(max_nodes or _MOST_NODES, _MOST_NODES, most_gpus // site.use.gpus_per_node)
     if site.time is None:
         # without a time limit every run finishes within one job
         most_nodes = 1
+    # Doubling keeps the devices a divisor of the batch, which is a power of two in the paper.
     spread = _spread(1, work, site)
     while spread.nodes * 2 <= most_nodes:
         if spread.fits and spread.hours <= site.job_hours:
@@ -267,6 +272,7 @@ def _spread(nodes: int, work: Workload, site: Site) -> Spread:
 def job_resources(site: Site, nodes: int, account: str | None) -> JobResources:
     """What one job asks Slurm for."""
     cluster = site.cluster
+    # The trainer then saves and exits by itself, before Slurm kills the job.
     exit_minutes = None
     if site.time is not None:
         exit_minutes = int(site.job_hours * 60)

@@ -55,6 +55,7 @@ class Request:
             "--tokens": self.choice.tokens,
             "--unique": self.choice.unique,
         }
+        # What the user's configuration adds stays out, so that the command fits other users too.
         words = [self.name]
         for option, value in options.items():
             if value is not None:
@@ -217,11 +218,14 @@ class Plan:
     """Everything about a run, resolved."""
 
     name: str
-    command: str  # the command line that renders the job script
+    # the command line that renders the job script
+    command: str
     cluster_name: str
+    # with the user's overrides applied
     cluster: clusters.Cluster
     software: Software
     shape: models.ModelShape
+    # its vocabulary padded for the layout's tensor-parallel degree
     model: ModelConfig
     layout: sizing.Layout
     training: Training
@@ -231,11 +235,13 @@ class Plan:
     cluster_use: ClusterUse
     job: JobResources
     cost: Cost
+    # of the model with its vocabulary padded for one device, so that no layout changes the number
     parameters: int
     tokens: int
     unique_tokens: int
     paths: RunPaths
     environment: tuple[Variable, ...]
+    # expanded in each rank's own shell, so that values may name the rank
     rank_environment: tuple[Variable, ...]
     released: Released | None
     warnings: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
     released = None
     if plan.released is not None:
         released = dataclasses.asdict(plan.released)
+    # These keys are a promise to other programs: add keys, never rename or drop one.
     return {
         "name": plan.name,
         "cluster": plan.cluster_name,
@@ -64,6 +65,7 @@ def _model(model: ModelConfig) -> dict[str, int]:
 
 def _training(plan: Plan) -> dict[str, Any]:
     """The run in numbers and every hyperparameter."""
+    # flat and under the names of --set, wherever a number lives in the package
     training = dataclasses.asdict(plan.training)
     for record in (plan.optimizer, plan.cadence):
         for name in settings_of(type(record)):

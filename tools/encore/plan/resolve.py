@@ -7,7 +7,7 @@ from typing import TypeVar
 from encore.errors import UnknownNameError, UsageError
 from encore.model.config import ModelConfig, padded_vocabulary
 from encore.plan import placement, run_data, run_name, sizing, training
-from encore.plan.records import Data, Plan, Request, Software
+from encore.plan.records import Data, Plan, Request, Software, Training
 from encore.plan.run_paths import RunPaths
 from encore.plan.user_config import UserConfig, safe_account, safe_path
 from encore.registry import clusters
@@ -46,23 +46,17 @@ def resolve(request: Request, config: UserConfig) -> Plan:
     released = training.released_run(run.name, sequence_length)
     optimizer = training.optimizer(regime, run.suffix.seed, overrides)
     cadence = overrides.apply(regime.cadence)
-    samples_of_name = sizing.train_samples(run.tokens, sequence_length)
-    batch, samples = training.batch_and_samples(
-        request,
-        released,
-        training.default_batch(regime.batch, model.parameters),
-        samples_of_name,
-    )
+    batch = training.default_batch(regime.batch, model.parameters)
+    samples = sizing.train_samples(run.tokens, sequence_length)
+    if request.as_released:
+        batch, samples = training.released_batch_and_samples(run.name, released)
     run_training = training.training(batch, samples, sequence_length, optimizer, cadence, overrides)
-    # The name's own tokens, though whole batches train up to a batch fewer.
-    tokens = run.tokens
-    if request.as_released or samples != samples_of_name:
-        tokens = run_training.tokens
 
     work = placement.Workload(
         model, data.tokenizer.vocabulary, run_training, regime.batch, overrides
     )
     spread = placement.choose_nodes(work, site, request.nodes)
+    # From here on the account is part of an #SBATCH line and of paths.
     account = request.account or config.account
     if account is not None:
         safe_account(account)
@@ -84,7 +78,7 @@ def resolve(request: Request, config: UserConfig) -> Plan:
         job=placement.job_resources(site, spread.nodes, account),
         cost=placement.cost(work, site, spread),
         parameters=model.parameters,
-        tokens=tokens,
+        tokens=_tokens(request, run, run_training),
         unique_tokens=run.unique_tokens,
         paths=RunPaths(workspace, run.name, tuple(sorted(config.folders.items()))),
         environment=_environment(site, software, spread.nodes),
@@ -92,6 +86,15 @@ def resolve(request: Request, config: UserConfig) -> Plan:
         released=released,
     )
     return dataclasses.replace(plan, warnings=tuple(_warnings(plan, request)))
+
+
+def _tokens(request: Request, run: run_name.RunName, run_training: Training) -> int:
+    """The tokens that the plan states: the name's, unless it trains other samples."""
+    samples_of_name = sizing.train_samples(run.tokens, run_training.sequence_length)
+    if request.as_released or run_training.train_samples != samples_of_name:
+        return run_training.tokens
+    # The name's own number, though whole batches train up to one batch less.
+    return run.tokens
 
 
 def _lookup(kind: str, name: str, records: Mapping[str, T]) -> T:
@@ -103,8 +106,8 @@ def _lookup(kind: str, name: str, records: Mapping[str, T]) -> T:
 def _run(request: Request) -> run_name.RunName:
     labels = {label: record.parameters for label, record in load_models().labels.items()}
     triples = {}
-    for name, known in load_runs().items():
-        triples[name] = (known.parameters, known.tokens, known.unique_tokens)
+    for name, paper_run in load_runs().items():
+        triples[name] = (paper_run.parameters, paper_run.tokens, paper_run.unique_tokens)
     corpora = load_corpora()
     variants: set[str] = set()
     for corpus in corpora.values():
@@ -116,9 +119,9 @@ def _run(request: Request) -> run_name.RunName:
 def _shape(run: run_name.RunName) -> ModelShape:
     """The shape of the known run of this name, else the one that its label stands for."""
     models = load_models()
-    known = load_runs().get(run.name)
-    if known is not None and known.shape:
-        return models.shapes[known.shape]
+    paper_run = load_runs().get(run.name)
+    if paper_run is not None and paper_run.shape:
+        return models.shapes[paper_run.shape]
     return models.shapes[models.labels[run.label].shape]
 
 
@@ -143,6 +146,7 @@ def _data(run: run_name.RunName, regime: Regime, software: Software) -> Data:
     suffix = run.suffix
     spec = run_data.DataSpec(
         corpus=suffix.corpus or regime.data.corpus,
+        # without a unique amount in the name, the corpus's whole file and not a subset of its size
         unique_tokens=run.unique_tokens if run.unique_label else None,
         variant=suffix.variant,
         mix=("python", 100 - suffix.corpus_share) if suffix.corpus_share else None,
@@ -195,6 +199,7 @@ def _workspace(configured: str | None, account: str | None, cluster: clusters.Cl
     if configured is not None:
         return safe_path(configured, "workspace")
     if account is None and "{account}" in cluster.workspace:
+        # a warning says so: the job itself will need an account
         return safe_path("~/encore", "workspace")
     return safe_path(cluster.workspace.replace("{account}", account or ""), "workspace")
 

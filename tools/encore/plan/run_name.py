@@ -143,8 +143,8 @@ def parse(name: str, words: Vocabulary, choice: Choice | None = None) -> RunName
         raise UsageError(f"{name!r} is not a run's name", _FORM)
     readings = _possible_readings(name, words, choice)
     if len(readings) > 1:
-        known = set(words.known.values())
-        readings = [reading for reading in readings if reading.triple in known] or readings
+        triples = set(words.known.values())
+        readings = [reading for reading in readings if reading.triple in triples] or readings
     if len(readings) > 1:
         raise _ambiguous(name, readings)
     if name in words.known and choice == Choice():

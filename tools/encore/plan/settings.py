@@ -60,6 +60,7 @@ def _kind(hint: Any) -> tuple[type, tuple[str, ...]]:
     """The type and the words of a field: `Literal["a", "b"]` is str with these two."""
     if typing.get_origin(hint) is Literal:
         return str, typing.get_args(hint)
+    # `str | None` is a key without a default on some clusters; the user can only set it to a str
     for alternative in typing.get_args(hint):
         if alternative is not types.NoneType:
             return alternative, ()
@@ -105,6 +106,7 @@ def _parse_value(key: SettingKey, text: str) -> Value:
         return text == "true"
     if key.kind is str:
         return text
+    # underscores are for reading: 1_024
     noun = "whole number" if key.kind is int else "number"
     try:
         value: int | float = key.kind(text.replace("_", ""))

@@ -106,6 +106,7 @@ def training_memory(model: ModelConfig, layout: Layout, sequence_length: int) ->
     """
     shards = layout.tensor_parallel * layout.pipeline_parallel
     parameters = math.ceil(model.parameters / shards)
+    # fp32 weights are their own master copy
     if layout.bf16:
         weight_and_gradient_bytes = 2 + 4
         optimizer_bytes = 4 + 4 + 4
@@ -129,6 +130,7 @@ def _activation_bytes(model: ModelConfig, layout: Layout, sequence_length: int) 
     tokens = sequence_length * layout.micro_batch_size
     layer_input = tokens * model.hidden_size * value_bytes
     inner_sizes = 4 * model.attention_size + 2 * model.ffn_hidden_size
+    # tensor parallelism divides what is inside attention and feed-forward, not their inputs
     inner = tokens * inner_sizes * value_bytes // tensor
     scores = 5 * model.num_attention_heads * sequence_length * tokens * value_bytes // (2 * tensor)
     layer = 5 * layer_input + inner + scores

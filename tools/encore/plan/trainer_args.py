@@ -40,6 +40,7 @@ def _model(plan: Plan) -> dict[str, object]:
         "--kv-channels": model.kv_channels,
         "--seq-length": plan.training.sequence_length,
         "--max-position-embeddings": model.max_position_embeddings,
+        # Megatron has two rates, the registry one for both.
         "--attention-dropout": plan.optimizer.dropout,
         "--hidden-dropout": plan.optimizer.dropout,
     }
@@ -59,6 +60,7 @@ def _optimization(plan: Plan) -> dict[str, object]:
         "--lr": optimizer.lr,
         "--min-lr": optimizer.min_lr,
         "--lr-decay-style": optimizer.lr_decay_style,
+        # The decay ends with the run: its last step has the minimal learning rate.
         "--lr-decay-samples": training.train_samples,
         "--lr-warmup-samples": training.warmup_samples,
         "--weight-decay": optimizer.weight_decay,
@@ -74,6 +76,7 @@ def _cadence(plan: Plan) -> dict[str, object]:
         "--save-interval": plan.training.save_interval,
         "--eval-interval": cadence.eval_interval,
         "--eval-iters": cadence.eval_iters,
+        # Megatron's default, 1000, keeps events long in memory, where a killed job loses them.
         "--tensorboard-queue-size": 5,
     }
 
@@ -85,6 +88,7 @@ def _files(plan: Plan) -> dict[str, object]:
         "--vocab-file": f"{tokenizer}/vocab.json",
         "--merge-file": f"{tokenizer}/merges.txt",
         "--data-impl": "mmap",
+        # The same folder twice: each further job of a run resumes from its last checkpoint.
         "--save": paths.checkpoints,
         "--load": paths.checkpoints,
         "--tensorboard-dir": paths.tensorboard,

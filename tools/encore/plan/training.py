@@ -5,7 +5,7 @@ import math
 
 from encore.errors import UsageError
 from encore.plan.overrides import Overrides
-from encore.plan.records import Released, Request, Training
+from encore.plan.records import Released, Training
 from encore.registry.paper_runs import load_released_steps, load_runs
 from encore.registry.regimes import Cadence, Optimizer, Regime, RegimeBatch
 
@@ -14,6 +14,7 @@ def optimizer(regime: Regime, name_seed: int | None, overrides: Overrides) -> Op
     """The regime's optimizer, with the seed of the run's name and then the overrides."""
     defaults = regime.optimizer
     if name_seed is not None:
+        # The paper does not publish the seeds behind seed1 to seed4; here seedN is seed N.
         defaults = dataclasses.replace(defaults, seed=name_seed)
     result = overrides.apply(defaults)
     if result.min_lr > result.lr:
@@ -31,6 +32,7 @@ def released_run(name: str, sequence_length: int) -> Released | None:
         return None
     samples = record.train_samples
     if samples is None:
+        # known only by its last checkpoint, which is whole steps
         samples = record.global_step * record.global_batch_size
     return Released(
         global_step=record.global_step,
@@ -40,24 +42,14 @@ def released_run(name: str, sequence_length: int) -> Released | None:
     )
 
 
-def batch_and_samples(
-    request: Request, released: Released | None, batch: int, samples: int
-) -> tuple[int, int]:
-    """Global batch size and training samples.
-
-    They are the defaults `batch` and `samples`, or the released run's with --as-released; --set
-    overrides either. Raises UsageError with --as-released where that run is not known.
-    """
-    if request.as_released:
-        if released is None:
-            raise UsageError(
-                f"what the released run {request.name} trained is not known",
-                "leave out --as-released to train what the name says",
-            )
-        batch = released.global_batch_size
-        samples = released.train_samples
-    overrides = request.settings
-    return overrides.get("global_batch_size", batch), overrides.get("train_samples", samples)
+def released_batch_and_samples(name: str, released: Released | None) -> tuple[int, int]:
+    """Global batch size and samples of the released run; raises UsageError where unknown."""
+    if released is None:
+        raise UsageError(
+            f"what the released run {name} trained is not known",
+            "leave out --as-released to train what the name says",
+        )
+    return released.global_batch_size, released.train_samples
 
 
 def default_batch(batch: RegimeBatch, parameters: int) -> int:
@@ -76,13 +68,20 @@ def training(
     cadence: Cadence,
     overrides: Overrides,
 ) -> Training:
-    """The run in numbers; raises UsageError where the samples do not fill one batch."""
+    """The run in numbers, from the default batch and samples unless these are overridden.
+
+    Raises UsageError where the samples do not fill one batch.
+    """
+    batch = overrides.get("global_batch_size", batch)
+    samples = overrides.get("train_samples", samples)
+    # Megatron trains whole batches; the samples of a last, smaller one are left out.
     steps = samples // batch
     if steps == 0:
         raise UsageError(
             f"{samples:,} samples do not fill one batch of {batch}",
             f"--set global_batch_size={samples} or lower, or train more tokens",
         )
+    # Rounded up: at most saves_per_run checkpoints, whose disk space the plan's cost states.
     save_interval = math.ceil(steps / cadence.saves_per_run)
     return Training(
         sequence_length=sequence_length,
