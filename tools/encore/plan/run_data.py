@@ -33,7 +33,7 @@ def train_group(spec: DataSpec, corpora: Mapping[str, Corpus]) -> Group:
     added, percent = spec.mix
     if not 0 < percent < 100:
         raise UsageError(f"{percent}% of {added} cannot be mixed in", "a share is 1 to 99 percent")
-    # The paper cut the added corpus to as many tokens; the weights decide how much is read.
+    # The paper's files read a subset of the run's tokens of Python too; weights make the mix.
     added_spec = DataSpec(added, spec.unique_tokens)
     first = _train_part((100 - percent) / 100, spec, corpora)
     second = _train_part(percent / 100, added_spec, corpora)
