@@ -144,7 +144,6 @@ class Cluster:
     billing: Billing | None = None
     # set by the batch script, and by each rank for itself
     environment: tuple[Variable, ...] = ()
-    rank_environment: tuple[Variable, ...] = ()
     # what doctor.py checks
     runtime_versions: dict[str, str] = field(default_factory=dict)
     slingshot: bool = False
