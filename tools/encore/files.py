@@ -46,8 +46,9 @@ def atomic(target: Path) -> Iterator[Path]:
 
 def _name_the_file(error: BaseException, target: Path) -> None:
     # a failed write() does not know what it wrote to, but the user has to
-    full_disk = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full_disk and error.filename is None:
+    if not isinstance(error, OSError) or error.filename is not None:
+        return
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         error.filename = str(target)
 
 
