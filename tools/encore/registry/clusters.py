@@ -142,7 +142,7 @@ class Cluster:
     partition: str | None = None
     partitions: dict[str, Partition] | None = None
     billing: Billing | None = None
-    # set by the batch script, and by each rank for itself
+    # set by the batch script
     environment: tuple[Variable, ...] = ()
     # what doctor.py checks
     runtime_versions: dict[str, str] = field(default_factory=dict)
