@@ -107,17 +107,17 @@ def cat(args: argparse.Namespace) -> int:
     from encore.tokens import split_join
 
     with cli.byte_progress(task="joining") as advance:
-        joined = split_join.join(args.prefix, args.remove_parts, advance)
-    if joined.parts:
-        cli.say(f"{joined.path}: {joined.bytes:,} bytes of {joined.parts} parts")
+        result = split_join.join(args.prefix, args.remove_parts, advance)
+    if result.parts:
+        cli.say(f"{result.path}: {result.bytes:,} bytes of {result.parts} parts")
     else:
-        cli.say(f"{joined.path}: {joined.bytes:,} bytes, already joined")
-    if joined.checked == "index":
+        cli.say(f"{result.path}: {result.bytes:,} bytes, already joined")
+    if result.checked == "index":
         cli.say("its size is what the .idx says; its parts have no hashes to compare with")
-    elif joined.checked == "nothing":
+    elif result.checked == "nothing":
         cli.warn("it may be incomplete: without an .idx or a .parts.json, nothing states its size")
     if args.json:
-        cli.print_json(dataclasses.asdict(joined) | {"path": str(joined.path)})
+        cli.print_json(dataclasses.asdict(result) | {"path": str(result.path)})
     return 0
 
 

@@ -29,13 +29,14 @@ log = logging.getLogger("encore")
 
 def parser(docstring: str | None) -> argparse.ArgumentParser:
     """An ArgumentParser whose --help is the command's docstring: what it does, then examples."""
-    built = argparse.ArgumentParser(
+    command = argparse.ArgumentParser(
         description=docstring,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # an option of tomorrow must not change what a script of today means by half of its name
         allow_abbrev=False,
     )
-    built.add_argument("--version", action="version", version=f"encore {__version__}")
-    return built
+    command.add_argument("--version", action="version", version=f"encore {__version__}")
+    return command
 
 
 def say(text: str) -> None:
@@ -102,17 +103,17 @@ def byte_progress(total: int | None = None, task: str = "") -> Iterator[Callable
             yield advance
         return
 
-    done = 0
+    total_done = 0
     next_line_s = time.monotonic() + _PROGRESS_EVERY_S
     of_total = f" of {human.byte_size(total)}" if total is not None else ""
 
     def count_up(count: int) -> None:
-        nonlocal done, next_line_s
+        nonlocal total_done, next_line_s
         with lock:
-            done += count
+            total_done += count
             if time.monotonic() >= next_line_s:
                 next_line_s += _PROGRESS_EVERY_S
-                say(f"{task or 'progress'}: {human.byte_size(done)}{of_total}")
+                say(f"{task or 'progress'}: {human.byte_size(total_done)}{of_total}")
 
     yield count_up
 

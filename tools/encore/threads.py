@@ -28,6 +28,7 @@ def mapped(
             while waiting:
                 yield waiting.popleft().result()
         finally:
+            # a reader that stops early must not wait for work that nobody will read
             pool.shutdown(cancel_futures=True)
 
 
@@ -36,5 +37,6 @@ def ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
     computed: Generator[Any, None, None] = mapped(
         lambda _: next(items, _END), itertools.repeat(None), 1
     )
+    # both generators hold files or threads, which end here and not when they are collected
     with contextlib.closing(items), contextlib.closing(computed):
         yield from itertools.takewhile(lambda item: item is not _END, computed)
