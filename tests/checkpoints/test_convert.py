@@ -483,6 +483,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., tuple[int, 
     assert process.wait() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "kills"), [("to-transformers", 34), ("reshard", 33), ("to-megatron", 33)]
 )

@@ -362,6 +362,7 @@ def test_what_cannot_be_removed_is_an_error_and_the_next_call_goes_on(
     assert {path.name for path in run.iterdir()} == {"global_step60", "latest"}
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_end_as_one_run_would(
     run: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from encore.corpus import python_docs
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -29,6 +30,7 @@ assert "antigravity" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_the_same_python_gives_the_same_bytes(tmp_path: Path) -> None:
     one, two = tmp_path / "1", tmp_path / "2"
     python_docs.write_jsonl(one)

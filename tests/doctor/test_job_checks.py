@@ -88,6 +88,7 @@ def test_an_empty_log_says_that_no_rank_reported() -> None:
     assert "/logs/x.log" in finding.advice
 
 
+@pytest.mark.slow
 def test_the_probe_runs_without_slurm(tmp_path: object) -> None:
     local = resolve.resolve(
         Request(

@@ -290,6 +290,7 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remove", [False, True])
 def test_fifty_kills_of_a_join_end_in_the_same_bytes(
     pair: Path, remove: bool, monkeypatch: pytest.MonkeyPatch
@@ -308,6 +309,7 @@ def test_fifty_kills_of_a_join_end_in_the_same_bytes(
         } == after
 
 
+@pytest.mark.slow
 def test_a_hundred_kills_of_a_split_end_in_the_same_bytes(pair: Path) -> None:
     folder = pair.parent
     before = snapshot(folder)

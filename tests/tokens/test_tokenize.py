@@ -226,6 +226,7 @@ tokenizing.write(slow, load(sys.argv[2]), tokenizing.TokenizeRequest(sys.argv[3]
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_can_be_rerun_to_the_same_bytes(
     tmp_path: Path, corpus: Path, gpt2_files: Tokenizer
 ) -> None:
