@@ -6,11 +6,11 @@ import importlib.util
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.commands import run_command
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -56,14 +56,9 @@ def test_what_is_rendered_renders(page: Path, tmp_path: Path) -> None:
     calls = commands(page, r"render_sbatch\.py$")
     assert calls
     for call in calls:
-        done = subprocess.run(
-            [sys.executable, *call],
-            cwd=ROOT,
-            env=os.environ | {"XDG_CONFIG_HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        tool, *words = call
+        environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path)}
+        done = run_command(Path(tool).stem, *words, cwd=ROOT, env=environment)
         assert done.returncode == 0 and done.stdout, f"{shlex.join(call)}: {done.stderr}"
 
 

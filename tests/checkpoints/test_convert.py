@@ -28,8 +28,9 @@ from encore.errors import CheckpointError, DataError, OutputError, UsageError
 from encore.model.config import ModelConfig
 from encore.model.gpt import GPT
 from encore.tokens import tokenizer as tokenizer_files
+from helpers.examples import examples
 from helpers.megatron_models import SMALL, VOCABULARY, Layers, read_all, weights, write
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -91,7 +92,7 @@ def unsynced() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("unsynced")
-@settings(max_examples=12)
+@examples(12)
 @given(
     model=models(),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
@@ -128,7 +129,7 @@ def test_to_transformers_and_back_is_the_same_bit_for_bit(
 
 
 @pytest.mark.usefixtures("unsynced")
-@settings(max_examples=12)
+@examples(12)
 @given(
     model=models(), dtype=st.sampled_from([torch.float32, torch.bfloat16]), stages=st.integers(1, 4)
 )

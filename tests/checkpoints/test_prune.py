@@ -12,9 +12,10 @@ import torch
 from encore.checkpoints import prune, step_folder
 from encore.checkpoints.prune import PruneEntry, RetentionRule
 from encore.errors import CheckpointError, OutputError, UsageError
+from helpers.examples import examples
 from helpers.exploits import exploits
 from helpers.kills import kills
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 GENUINE = Path(__file__).parents[1] / "data" / "megatron_tiny"
@@ -95,7 +96,7 @@ def test_what_latest_names_stays_beside_the_newest(run: Path) -> None:
     assert going(run, RetentionRule(last=1, idle_s=0)) == steps(10, 30, 40, 50)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     st.dictionaries(
         st.integers(1, 8), st.sampled_from(["whole", "weights", "torn", "orphaned"]), max_size=8

@@ -1,11 +1,10 @@
 """The doctor asks Slurm about the script that the same arguments render."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.commands import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 # what the queue check asks, answered as Slurm does; sbatch keeps the script that it was asked about
@@ -47,19 +46,8 @@ def test_the_script_that_slurm_is_asked_about_is_the_one_that_render_prints(
 ) -> None:
     words = ["146m14b400m", "--cluster", "lumi", "--account", "project_1", *arguments]
     skip = ["--skip", "runtime", "image", "data", "tokenizer", "space", "hub"]
-    doctor = subprocess.run(
-        [sys.executable, str(ROOT / "tools/doctor.py"), *words, *skip],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    doctor = run_command("doctor", *words, *skip, env=environment)
     assert "Job 1 to start at" in doctor.stdout, doctor.stderr
-    rendered = subprocess.run(
-        [sys.executable, str(ROOT / "tools/render_sbatch.py"), *words, "--quiet"],
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    rendered = run_command("render_sbatch", *words, "--quiet", env=environment)
+    assert rendered.returncode == 0, rendered.stderr
     assert Path(environment["ASKED"]).read_text() == rendered.stdout

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.commands import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,15 +16,8 @@ def render(
     *arguments: str, cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     home = {"XDG_CONFIG_HOME": "/nonexistent", "SLURM_CONF": "/nonexistent"}
-    command = [sys.executable, str(ROOT / "tools" / "render_sbatch.py"), *arguments]
-    return subprocess.run(
-        command,
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | home | environment,
-    )
+    env = os.environ | home | environment
+    return run_command("render_sbatch", *arguments, cwd=cwd, env=env)
 
 
 def test_the_script_is_on_stdout_and_the_plan_on_stderr() -> None:
@@ -138,4 +132,6 @@ def test_rendering_loads_no_heavy_package() -> None:
 
 
 def test_it_runs_from_any_folder_uninstalled(tmp_path: Path) -> None:
-    assert render("146m14b400m", "--cluster", "cuda", "--dry-run", cwd=tmp_path).returncode == 0
+    tool = ROOT / "tools" / "render_sbatch.py"
+    command = [sys.executable, tool, "146m14b400m", "--cluster", "cuda", "--dry-run"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0

@@ -18,7 +18,8 @@ from encore.corpus import documents
 from encore.corpus.batches import Batch
 from encore.corpus.documents import ReadOptions, stream
 from encore.errors import DataError
-from hypothesis import given, settings
+from helpers.examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 TEXTS = [
@@ -88,7 +89,7 @@ def test_every_format_gives_the_same_documents(tmp_path: Path) -> None:
         assert texts_of(path) == TEXTS, path
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.lists(
         st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50), max_size=20
@@ -158,7 +159,7 @@ def test_a_bad_line_beyond_what_is_asked_for_does_not_matter(tmp_path: Path) -> 
         texts_of(path, ReadOptions(samples=3))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 30), st.integers(1, 400)
 )

@@ -11,6 +11,7 @@ from encore.corpus import python_docs
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
+@pytest.mark.slow
 def test_the_text_is_large_english_and_free_of_duplicates(tmp_path: Path) -> None:
     target = tmp_path / "text.jsonl"
     count = python_docs.write_jsonl(target)

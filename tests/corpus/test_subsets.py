@@ -12,7 +12,8 @@ import zstandard
 from encore.corpus import documents, subsets
 from encore.corpus.documents import ReadOptions, stream
 from encore.errors import DataError, UsageError
-from hypothesis import given, settings
+from helpers.examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 LINES = [b'{"text": "%d \xe4\xb8\x89",  "n": %d}\n' % (i, i) for i in range(50)]
@@ -44,7 +45,7 @@ def test_head_and_tail_are_those_of_the_shell(corpus: Path, tmp_path: Path, coun
     assert tail(corpus, tmp_path / "tail", count) == b"".join(LINES[-count:])
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(1, 290), st.integers(1, 290))
 def test_fewer_bytes_are_a_prefix_of_more(
     tmp_path_factory: pytest.TempPathFactory, one: int, other: int

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from encore.model.config import ModelConfig, layer_numbers, padded_vocabulary
 from encore.model.gpt import GPT
-from hypothesis import given, settings
+from helpers.examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 PRESETS = list(csv.DictReader((Path(__file__).parents[1] / "data" / "presets.csv").open()))
@@ -42,7 +43,7 @@ def test_six_shapes_have_an_attention_of_another_size_than_the_model() -> None:
     assert sum(config.attention_size != config.hidden_size for config in configs) == 6
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(shapes())
 def test_counts_are_those_of_the_real_model(config: ModelConfig) -> None:
     model = GPT.empty(config)
@@ -54,7 +55,7 @@ def test_counts_are_those_of_the_real_model(config: ModelConfig) -> None:
     assert config.layer_parameters == sum(t.numel() for t in model.layers[0].parameters())
 
 
-@settings(deadline=None, max_examples=20)
+@examples(20)
 @given(shapes())
 def test_every_module_with_weights_has_a_number(config: ModelConfig) -> None:
     numbers = layer_numbers(config.num_layers)

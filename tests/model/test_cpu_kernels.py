@@ -4,7 +4,8 @@ import pytest
 import torch
 from encore.model import cpu_kernels
 from encore.model.cpu_kernels import CausalAttention, DropoutAdd, drop_mask
-from hypothesis import given, settings
+from helpers.examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -27,7 +28,7 @@ def test_the_mask_drops_its_share_and_keeps_the_expectation(probability: float) 
     assert torch.allclose(lanes, torch.full((4,), probability, dtype=torch.float64), atol=0.01)
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(rows=st.integers(1, 3), length=st.integers(1, 200), channels=st.sampled_from([1, 8, 24]))
 def test_attention_without_dropout_is_torchs(rows: int, length: int, channels: int) -> None:
     q, k, v = (draw(rows, length, channels, seed=seed) for seed in range(3))

@@ -11,7 +11,8 @@ from encore.checkpoints import megatron_reader
 from encore.errors import CheckpointError
 from encore.model.config import ModelConfig
 from encore.model.gpt import GPT
-from hypothesis import given, settings
+from helpers.examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 GENUINE = Path(__file__).resolve().parents[1] / "data" / "megatron_tiny"
@@ -108,7 +109,7 @@ def test_layers_are_numbered_as_in_the_pipeline() -> None:
     assert sum(p.numel() for p in parameters) == sum(p.numel() for p in model.parameters())
 
 
-@settings(deadline=None, max_examples=20)
+@examples(20)
 @given(position=st.integers(1, 69), seed=st.integers(0, 99))
 def test_no_position_sees_what_comes_after(position: int, seed: int) -> None:
     model, batch = build().eval(), tokens(seed=seed)

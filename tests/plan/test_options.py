@@ -11,8 +11,8 @@ from encore.plan import options
 from encore.plan.records import Request
 from encore.plan.user_config import UserConfig
 from encore.registry.trainers import load_trainers
+from helpers.examples import examples
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -94,7 +94,7 @@ ARGUMENTS = st.tuples(
 ).map(lambda parts: list(itertools.chain(*parts)))
 
 
-@hypothesis_settings(max_examples=50, deadline=None)
+@examples(50)
 @given(ARGUMENTS)
 def test_the_same_arguments_make_the_same_request_everywhere(arguments: list[str]) -> None:
     requests: list[Request] = []
@@ -104,7 +104,7 @@ def test_the_same_arguments_make_the_same_request_everywhere(arguments: list[str
     assert all(request == requests[0] for request in requests)
 
 
-@hypothesis_settings(max_examples=50, deadline=None)
+@examples(50)
 @given(ARGUMENTS)
 def test_a_requests_command_line_makes_that_request(arguments: list[str]) -> None:
     parser = PARSERS["render_sbatch"]

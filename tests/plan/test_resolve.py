@@ -9,8 +9,8 @@ from encore.plan.records import Plan, Request
 from encore.plan.run_name import Choice
 from encore.plan.user_config import UserConfig
 from encore.registry.paper_runs import load_runs
+from helpers.examples import examples
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 RUNS = sorted(load_runs())
@@ -220,7 +220,7 @@ def test_a_trainer_without_ranges_or_several_validation_sets_refuses_a_code_mix(
         plan("2b855b11boscar", "cuda", trainer="deepspeedai")
 
 
-@hypothesis_settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.text(max_size=30), st.sampled_from(["lumi", "cuda", "local"]))
 def test_any_text_is_planned_or_refused_never_a_traceback(name: str, cluster: str) -> None:
     try:

@@ -14,8 +14,8 @@ from encore.registry import clusters
 from encore.registry.paper_runs import load_runs
 from encore.registry.regimes import Cadence, Optimizer, load_regimes
 from encore.registry.setting import settings_of
+from helpers.examples import examples
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 
@@ -167,7 +167,7 @@ def without_origin(script: str) -> list[str]:
     return [line for line in script.splitlines() if not line.startswith("# Made by: ")]
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.sampled_from(RUNS),
     st.sampled_from(clusters.cluster_names()),

@@ -10,8 +10,9 @@ import tokenizers
 from encore.tokens import encoders
 from encore.tokens.tokenize import TokenizeRequest
 from encore.tokens.tokenizer import Tokenizer, load
+from helpers.examples import examples
 from helpers.tokenizing import EOD, documents, gpt2_backend, save_tokenizer, tokenized_with
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -21,7 +22,7 @@ def both(gpt2_files: Tokenizer) -> tuple[encoders.Encode, encoders.Encode]:
     return encoders._GigatokenEncoder(gpt2_files, (EOD,), slow), slow
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=200), max_size=8))
 def test_both_encoders_agree_on_any_text(
     both: tuple[encoders.Encode, encoders.Encode], texts: list[str]
@@ -32,7 +33,7 @@ def test_both_encoders_agree_on_any_text(
     assert [length == 0 for length in slow[1]] == [text == "" for text in texts]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     st.lists(st.lists(st.integers(0, 60000), max_size=5), max_size=8),
     st.lists(st.integers(0, 60000), max_size=2),

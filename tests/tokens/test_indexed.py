@@ -10,7 +10,8 @@ import pytest
 from encore.errors import DataError
 from encore.tokens import indexed
 from encore.tokens.indexed import IndexedDataset, IndexedWriter, smallest_dtype
-from hypothesis import given, settings
+from helpers.examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 GENUINE = [
@@ -57,7 +58,7 @@ def test_a_genuine_pair_is_written_again_byte_for_byte(genuine: Path, tmp_path: 
     assert (writer.documents, writer.tokens) == (len(read), len(read.tokens))
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(
     st.lists(st.lists(st.integers(0, 127), max_size=9), max_size=30),
     st.sampled_from(DTYPES),

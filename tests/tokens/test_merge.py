@@ -10,7 +10,8 @@ import pytest
 from encore.errors import DataError, UsageError
 from encore.tokens import indexed, merge
 from encore.tokens.indexed import Index, IndexedDataset, IndexedWriter
-from hypothesis import given, settings
+from helpers.examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 DATA = Path(__file__).parents[1] / "data"
@@ -70,7 +71,7 @@ def test_genuine_pairs_give_megatrons_bytes(tmp_path: Path) -> None:
     }
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     st.lists(
         st.tuples(

@@ -12,8 +12,9 @@ import pytest
 from encore.errors import DataError, EncoreError, OutputError, UsageError
 from encore.tokens import hashed_copy, part_manifest, split_join
 from encore.tokens.indexed import IndexedWriter
+from helpers.examples import examples
 from helpers.kills import kills
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 GENUINE = Path(__file__).parents[1] / "data" / "megatron_tiny" / "data" / "tiny_text_document"
@@ -43,7 +44,7 @@ def pair(tmp_path: Path) -> Path:
     return tmp_path / "x"
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     st.lists(st.lists(st.integers(0, 127), max_size=9), max_size=20),
     st.sampled_from(["u1", "<u2", "<i4", "<i8"]),
@@ -88,7 +89,7 @@ def test_what_is_split_comes_back(
     assert set(after) - set(before) == (set() if remove else {part.name for part in made})
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=40), st.booleans())
 def test_any_cuts_by_others_are_joined(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, cuts: list[int], remove: bool
