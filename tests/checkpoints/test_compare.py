@@ -43,6 +43,7 @@ def test_a_genuine_checkpoint_gives_its_stored_logits_in_transformers(
     assert compare.difference(GENUINE / run / "checkpoint", done.path).same
 
 
+@pytest.mark.slow
 def test_the_built_in_trainers_checkpoint(tmp_path: Path) -> None:
     changes = {
         "train_samples": 16,
@@ -58,6 +59,7 @@ def test_the_built_in_trainers_checkpoint(tmp_path: Path) -> None:
     assert compare.difference(tmp_path / "checkpoint", back.path).same
 
 
+@pytest.mark.slow
 def test_the_built_in_trainer_goes_on_from_what_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

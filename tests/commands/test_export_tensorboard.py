@@ -179,6 +179,7 @@ def test_unique_tokens_are_refused_where_they_would_draw_nothing(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_push_sends_a_runs_event_files_to_its_repository(hub_bench: Bench) -> None:
     folder = hub_bench.home / "tensorboard_146m14b400m"
     write_scalars(folder / "events.out.tfevents.1.h", [(1.0, 1, "loss", 2.0)])

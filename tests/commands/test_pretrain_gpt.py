@@ -81,6 +81,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     return folder, lines
 
 
+@pytest.mark.slow
 def test_it_learns_as_the_genuine_run_did(whole: tuple[Path, list[str]]) -> None:
     """Same data, model and schedule; but other random draws, and that run was in bf16."""
     ours = steps(whole[1])

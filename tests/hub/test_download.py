@@ -180,6 +180,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_passing_fault_changes_nothing(bench: Bench, name: str) -> None:
     for method, pattern, kind in FAULTS[name]:

@@ -178,6 +178,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_passing_fault_changes_nothing(bench: Bench, name: str) -> None:
     for fault in FAULTS[name]:
@@ -285,6 +286,7 @@ class Writer(threading.Thread):
                 self.flag.touch()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_sync_follows_growing_files_and_ends_cleanly(bench: Bench, number: int) -> None:
     log = bench.home / "run" / "logs" / "1.out"
@@ -304,6 +306,7 @@ def test_sync_follows_growing_files_and_ends_cleanly(bench: Bench, number: int) 
     assert on_hub(bench).keys() == FILES.keys() and "tester/146m14b400m: sent 8 files" in ended.err
 
 
+@pytest.mark.slow
 def test_sync_survives_a_hub_that_is_away(bench: Bench) -> None:
     bench.hub.add(REPO, {"notes.txt": b""})
     bench.hub.fault("POST", "/commit/", 503, 2)
