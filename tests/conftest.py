@@ -27,6 +27,9 @@ from helpers.local_machine import (
 from hypothesis import settings
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as tools/pretrain_gpt.py sets it, and why
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # each process of the tests has a core: threads of several would wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # machines are shared: no test may fail by the clock
 settings.register_profile("untimed", deadline=None)
@@ -34,7 +37,8 @@ settings.register_profile("quick", deadline=None, max_examples=10)  # make check
 settings.load_profile("untimed")
 
 _SLOW_FOLDERS = {"cluster", "containers"}
-_SLOW_FIXTURES = {"demo", "local_slurm", "browser"}
+# hub_bench is a server, and a process that forks one for each command
+_SLOW_FIXTURES = {"demo", "local_slurm", "browser", "hub_bench"}
 # Tests that share one Slurm, or one finished demo, run in one process and in their order.
 _GROUPS = {"local_slurm": "cluster", "demo": "demo"}
 _LAST = "test_what_was_set_up_is_taken_away"

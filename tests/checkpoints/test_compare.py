@@ -28,7 +28,7 @@ def converted(
     return step, convert.to_transformers(step, folder / "hf", None, 10**9).path
 
 
-@pytest.mark.parametrize("run", ["tp1", "tp2"])
+@pytest.mark.parametrize("run", [pytest.param("tp1", marks=pytest.mark.slow), "tp2"])
 def test_a_genuine_checkpoint_gives_its_stored_logits_in_transformers(
     run: str, tmp_path: Path
 ) -> None:
@@ -83,6 +83,7 @@ def test_the_built_in_trainer_goes_on_from_what_is_written(
         assert len(found) == 2 and all(loss < 8.2 for loss in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "tensor"),
     [
@@ -208,7 +209,7 @@ def test_models_of_another_size_are_not_compared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("activation", ["gelu_new", "gelu", "gelu_pytorch_tanh"])
-@pytest.mark.parametrize("shard", ["20KB", "1GB"])
+@pytest.mark.parametrize("shard", ["20KB", pytest.param("1GB", marks=pytest.mark.slow)])
 def test_what_transformers_saved_itself(activation: str, shard: str, tmp_path: Path) -> None:
     config = transformers.GPT2Config(
         n_layer=2,
@@ -230,6 +231,7 @@ def test_what_transformers_saved_itself(activation: str, shard: str, tmp_path: P
     assert compare.difference(tmp_path / "hf", again.path).greatest < 1e-4
 
 
+@pytest.mark.slow
 def test_transformers_itself_reads_the_dead_heads(tmp_path: Path) -> None:
     config = replace(SMALL, num_attention_heads=3)
     _, hf = converted(tmp_path, weights(config), config)

@@ -358,6 +358,7 @@ def test_the_hubs_own_gpt2_naming_and_pickled_weights_are_read(tmp_path: Path) -
         gpt2_reader.read(tmp_path / "hf")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tensor", [1, 4])
 def test_one_weight_is_in_memory_at_a_time(
     tensor: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

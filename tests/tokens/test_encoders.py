@@ -91,6 +91,7 @@ def test_a_tokenizer_on_which_the_two_differ_is_served_slower(
     assert documents(request.target) == [one.ids for one in tokenizer.backend.encode_batch(texts)]
 
 
+@pytest.mark.slow
 def test_a_difference_that_shows_late_starts_the_work_over(
     tmp_path: Path,
     corpus: Path,
@@ -120,6 +121,7 @@ def test_a_difference_that_shows_late_starts_the_work_over(
     )
 
 
+@pytest.mark.slow
 def test_a_renewed_backend_changes_nothing(
     tmp_path: Path, corpus: Path, gpt2_files: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
