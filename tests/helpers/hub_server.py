@@ -88,6 +88,8 @@ class Hub:
             0.0  # a pause before every block of a body, so that a kill can come between two
         )
         self.in_xet: set[str] = set()
+        # by path: what a lying Hub states of a file instead; None leaves the key out
+        self.lies: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str, files: dict[str, bytes], kind: str = "model") -> Repo:
         repo = self.repos.setdefault(name, Repo(kind))
@@ -267,7 +269,14 @@ class Handler(BaseHTTPRequestHandler):
         found = {"type": "file", "oid": git_sha1(data), "size": len(data), "path": path}
         if len(data) > LARGE:
             found |= {"lfs": {"oid": sha256(data), "size": len(data), "pointerSize": 134}}
-        return found | ({"xetHash": "0" * 64} if path in self.hub.in_xet else {})
+        if path in self.hub.in_xet:
+            found["xetHash"] = "0" * 64
+        lie = self.hub.lies.get(path, {})
+        return {
+            key: value
+            for key, value in (found | lie).items()
+            if key not in lie or lie[key] is not None
+        }
 
     def resolve(
         self, name: str, revision: str, path: str, kind: str | None = None

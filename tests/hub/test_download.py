@@ -85,6 +85,38 @@ def test_a_checkpoint_comes_whole_and_nothing_else(bench: Bench) -> None:
     assert set(told["files"]) == set(CHECKPOINT)
 
 
+LIES: dict[str, dict[str, Any]] = {
+    "a digest that leads out, of a large file": {
+        "lfs": {"oid": "/../../../../../outside", "size": 600_001, "pointerSize": 134}
+    },
+    "a digest that leads out, of a small file": {"oid": "/../../../../../outside", "lfs": None},
+    "capital letters": {"oid": "A" * 40, "lfs": None},
+    "a short digest": {"oid": "0" * 39, "lfs": None},
+    "a digest that is a number": {"oid": 7, "lfs": None},
+    "no digest": {"oid": None, "lfs": None},
+    "a negative size": {"size": -1, "lfs": None},
+    "a size in words": {"size": "many", "lfs": None},
+    "no size": {"size": None, "lfs": None},
+    "no kind": {"type": None},
+    "large-file storage without a size": {"lfs": {"oid": "0" * 64}},
+    "large-file storage that is a number": {"lfs": 7},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_a_hub_states_never_leads_out_of_the_folder(lie: str, bench: Bench) -> None:
+    outside = bench.home / "outside"
+    outside.write_text("mine")
+    bench.hub.lies[BIG] = LIES[lie]
+    ended = bench.run("pull", RUN, "--out", "deep/er/out")
+    assert ended.code == 1 and ended.out == ""
+    (error,) = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert "Hub" in error and "Traceback" not in ended.err
+    assert outside.read_text() == "mine"
+    # out and err are the bench's own
+    assert {path.name for path in bench.home.iterdir()} <= {"outside", "deep", "out", "err"}
+
+
 def test_a_token_goes_to_the_hub_and_not_beyond(bench: Bench) -> None:
     assert bench.run("pull", RUN).code == 0
     assert all("authorization" in headers for headers in bench.hub.asked("GET", "/resolve/"))

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from encore.hub_library import library, translated_errors
 
 _BUSY_WAITS_S = (1.0, 3.0)
 _READ_BYTES = 1 << 20
+_SHA1 = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NOT_OURS = "that is no answer of a Hub; check HF_ENDPOINT"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -158,9 +162,15 @@ def repo_tree(repository: Repository, commit: str, folder: str = "") -> list[Rem
                 revision=commit,
             )
         )
-        for entry in entries:
-            if _is_file(entry):
-                files.append(_remote_file(entry))
+        try:
+            for entry in entries:
+                if _is_file(entry):
+                    files.append(_remote_file(entry))
+        except (AttributeError, KeyError, TypeError) as error:
+            # the library takes for granted what the Hub states of a file
+            raise HubError(
+                f"{repository.name}: the Hub's list of files is malformed ({error!r})", _NOT_OURS
+            ) from None
     return sorted(files, key=lambda file: file.path)
 
 
@@ -170,10 +180,23 @@ def _is_file(entry: Any) -> bool:
 
 
 def _remote_file(entry: Any) -> RemoteFile:
+    """A file as listed. Raises HubError for a size or digest that is none.
+
+    A digest names the file of a partial download, so that one with a slash could lead anywhere.
+    """
     if entry.lfs is None:
-        return RemoteFile(entry.path, entry.size, entry.blob_id, large=False)
-    in_xet = getattr(entry, "xet_hash", None) is not None
-    return RemoteFile(entry.path, entry.lfs.size, entry.lfs.sha256, large=True, in_xet=in_xet)
+        file = RemoteFile(entry.path, entry.size, entry.blob_id, large=False)
+        digest = _SHA1
+    else:
+        in_xet = getattr(entry, "xet_hash", None) is not None
+        size = entry.lfs.size
+        file = RemoteFile(entry.path, size, entry.lfs.sha256, large=True, in_xet=in_xet)
+        digest = _SHA256
+    if not isinstance(file.path, str) or type(file.size) is not int or file.size < 0:
+        raise HubError(f"the Hub lists {file.path!r} with size {file.size!r}", _NOT_OURS)
+    if not isinstance(file.digest, str) or not digest.fullmatch(file.digest):
+        raise HubError(f"the Hub lists {file.path!r} with digest {file.digest!r}", _NOT_OURS)
+    return file
 
 
 def xet_is_available() -> bool:
