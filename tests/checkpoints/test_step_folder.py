@@ -1,7 +1,11 @@
 """Folders of checkpoints: the newest complete one is found, torn ones are passed over."""
 
+import errno
+import os
 import resource
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +16,7 @@ from encore.checkpoints import (
     step_folder,
     torch_file,
 )
-from encore.errors import OutputError
+from encore.errors import OutputError, UnreadableError
 
 GENUINE = Path(__file__).parents[1] / "data" / "megatron_tiny"
 STEP = GENUINE / "tp1" / "checkpoint" / "global_step20"
@@ -86,6 +90,33 @@ def test_each_missing_file_makes_a_checkpoint_incomplete(tmp_path: Path) -> None
         assert name in (step_folder.incomplete(step) or "")
         needed = "optim" not in name
         assert (step_folder.incomplete(step, optimizer=False) is not None) == needed
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_what_cannot_be_read_now_is_not_called_torn_nor_passed_over(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, 1)
+    states = write(tmp_path, 2) / "mp_rank_00_model_states.pt"
+    real = zipfile.ZipFile
+
+    def refuse(path: Path, *args: Any) -> zipfile.ZipFile:
+        if path == states:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *args)
+
+    monkeypatch.setattr(zipfile, "ZipFile", refuse)
+    with pytest.raises(UnreadableError, match=f"{states} cannot be read now: .*") as caught:
+        step_folder.newest(tmp_path)
+    assert "torn" not in str(caught.value) and caught.value.hint
+
+
+def test_a_folder_in_place_of_a_file_is_not_called_torn(tmp_path: Path) -> None:
+    states = write(tmp_path, 2) / "mp_rank_00_model_states.pt"
+    states.unlink()
+    states.mkdir()
+    with pytest.raises(UnreadableError, match="Is a directory"):
+        step_folder.newest(tmp_path)
 
 
 def test_latest_decides_and_else_the_highest_step(tmp_path: Path) -> None:

@@ -267,6 +267,29 @@ def test_a_torn_newest_checkpoint_is_named_and_passed_over(tmp_path: Path) -> No
     assert lines[1].endswith("global_step1") and step_folder.incomplete(torn.parent) is None
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("fault", ["torn", "unreadable now"])
+def test_where_no_checkpoint_can_be_resumed_none_is_replaced(fault: str, tmp_path: Path) -> None:
+    argv = line(tmp_path, save_interval=1, exit_interval=2)
+    train(argv)
+    for states in (tmp_path / "checkpoint").glob("*/mp_rank_00_model_states.pt"):
+        if fault == "torn":
+            states.write_bytes(states.read_bytes()[:100])
+        else:
+            # a folder cannot be read as a file, not even by root
+            states.rename(states.with_name("states.pt"))
+            states.mkdir()
+    before = contents(tmp_path / "checkpoint")
+    message = "can be resumed" if fault == "torn" else "cannot be read now"
+    with pytest.raises(CheckpointError, match=message) as caught:
+        train(argv)
+    assert caught.value.hint
+    assert contents(tmp_path / "checkpoint") == before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("reason", ["SIGTERM", "kill switch", "interval"])
 def test_a_reason_to_stop_saves_first_and_is_success(

@@ -7,6 +7,7 @@ plain values become themselves, an object of Megatron, DeepSpeed, numpy or torch
 """
 
 import argparse
+import errno
 import pickletools
 import re
 import zipfile
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from encore.errors import CheckpointError
+from encore.errors import CheckpointError, UnreadableError
 
 # What Megatron-DeepSpeed stores beside tensors and plain values: an enum, DeepSpeed's loss scaler
 # and addresses of fragments, numpy's random state.
@@ -82,11 +83,22 @@ def refused(path: Path, names: list[str]) -> CheckpointError:
     )
 
 
+def unreadable(path: Path, error: OSError) -> CheckpointError:
+    """The error for a file that the system does not let us read."""
+    # a damaged directory of a zip file makes its reader seek to before the beginning
+    if error.errno in (None, errno.EINVAL):
+        return CheckpointError(f"{path} cannot be read: it is torn", "use another step")
+    return UnreadableError(
+        f"{path} cannot be read now: {error.strerror}",
+        "check its permissions and the file system, then run the same command again",
+    )
+
+
 def read(path: Path) -> Any:
     """What a file of torch.save holds, with stand-ins for its tensors.
 
     Raises CheckpointError for a file that is torn, in another format, or names what may not be
-    loaded.
+    loaded; UnreadableError for one that cannot be read now.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -95,6 +107,8 @@ def read(path: Path) -> Any:
         raise
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist", "fetch it, or use another step") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
     except Exception as error:  # damaged bytes can mislead the reader in any way
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise CheckpointError(

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encore import files
-from encore.checkpoints import file_names, model_states
+from encore.checkpoints import file_names, inert_pickle, model_states
 from encore.checkpoints.model_states import ModelStates
-from encore.errors import CheckpointError
+from encore.errors import CheckpointError, UnreadableError
 from encore.model.config import layer_numbers
 
 # torch before 1.6 wrote no zip files
@@ -35,7 +35,8 @@ class NewestCheckpoint:
 def newest(folder: Path, optimizer: bool = True) -> NewestCheckpoint:
     """The checkpoint to resume from: the one `latest` names if it is complete, else the newest.
 
-    optimizer: whether a complete one needs its optimizer states.
+    optimizer: whether a complete one needs its optimizer states. Raises UnreadableError where one
+    that would come first cannot be read now: to resume from an older one would replace it.
     """
     steps = {}
     for name in file_names.entry_names(folder):
@@ -57,15 +58,17 @@ def newest(folder: Path, optimizer: bool = True) -> NewestCheckpoint:
 
 
 def incomplete(step: Path, optimizer: bool = True) -> str | None:
-    """What a checkpoint lacks, None when it is complete."""
+    """What a checkpoint lacks, None when it is complete. Raises UnreadableError."""
     if not step.is_dir():
         return "it does not exist"
     try:
         return missing_file(model_states.read(step), optimizer)
+    except UnreadableError:
+        raise
     except CheckpointError as error:
         return str(error)
     except OSError as error:
-        return f"{error.filename} cannot be read: {error.strerror}"
+        raise inert_pickle.unreadable(Path(error.filename or step), error) from None
 
 
 def missing_file(states: ModelStates, optimizer: bool = True) -> str | None:

@@ -66,6 +66,13 @@ def _checkpoint_to_load(args: argparse.Namespace) -> Path | None:
     if newest.step:
         log.info("loading checkpoint %s", newest.step)
         return newest.step
+    if newest.passed_over:
+        # starting anew would replace them one by one
+        raise CheckpointError(
+            f"none of the checkpoints in {args.load} can be resumed",
+            "see the warnings above; delete torn ones with"
+            f" tools/prune_checkpoints.py {args.load} --delete, or start anew with another --save",
+        )
     # a first start has --load and --save alike, and nothing there yet
     if args.load != args.save:
         raise CheckpointError(
