@@ -77,3 +77,14 @@ def test_what_is_not_a_size_is_refused(text: str) -> None:
 @given(st.integers(0, 10**18))
 def test_a_plain_number_is_itself(count: int) -> None:
     assert abs(human.amount(str(count)) - count) <= count * 2**-52
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("60", 60), ("0.5", 0.5), ("1e3", 1000)])
+def test_numbers_are_read(text: str, value: float) -> None:
+    assert human.number(text) == value
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "-inf", "", "many", "1e999"])
+def test_what_no_comparison_would_stop_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="0 or more"):
+        human.number(text)

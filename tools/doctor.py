@@ -16,7 +16,7 @@ import argparse
 import dataclasses
 import functools
 
-from encore import cli, findings
+from encore import cli, findings, human
 from encore.doctor import checks, job_checks
 from encore.plan import options, resolve, user_config
 
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--wait",
-        type=float,
+        type=human.number,
         default=3600,
         metavar="S",
         help="seconds to wait for that job; default: 3600",

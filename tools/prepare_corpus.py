@@ -73,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     subset.add_argument(
         "--tokens-per-sample",
-        type=float,
+        type=human.number,
         metavar="X",
         help="with --tokens: take tokens / X documents instead of counting tokens",
     )

@@ -19,7 +19,6 @@ from typing import Any
 
 from encore import cli, human
 from encore.checkpoints.prune import PruneEntry, RetentionRule, delete, survey
-from encore.errors import UsageError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--idle",
-        type=float,
+        type=human.number,
         default=60,
         metavar="MIN",
         help="keep what changed in the last MIN minutes; default: 60",
@@ -56,8 +55,6 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     args = build_parser().parse_args(argv)
-    if args.idle < 0:
-        raise UsageError(f"--idle {args.idle:g} is negative", "give minutes, 0 or more")
     rule = RetentionRule(args.keep_every, args.keep_last, args.idle * 60)
     entries = [entry for folder in args.folders for entry in survey(folder, rule)]
     if args.json:

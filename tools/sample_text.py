@@ -13,7 +13,7 @@ examples:
 import argparse
 from pathlib import Path
 
-from encore import cli
+from encore import cli, human
 from encore.errors import UsageError
 
 
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--temperature",
-        type=float,
+        type=human.number,
         default=0.8,
         metavar="T",
         help="0 picks the likeliest token; default: 0.8",
@@ -61,7 +61,6 @@ def main(argv: list[str] | None = None) -> int:
     for option, value, least in (
         ("--tokens", args.tokens, 1),
         ("--top-k", args.top_k, 1),
-        ("--temperature", args.temperature, 0),
     ):
         if value < least:
             raise UsageError(f"{option} {value} is too small", f"give {least} or more")

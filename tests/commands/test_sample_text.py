@@ -59,7 +59,10 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has no global_stepN folder"):
         sample_text.main([str(tmp_path), *common])
     with pytest.raises(UsageError):
-        sample_text.main([str(CHECKPOINTS), *common, "--temperature", "-1"])
+        sample_text.main([str(CHECKPOINTS), *common, "--tokens", "0"])
+    for temperature in ("-1", "nan"):
+        with pytest.raises(SystemExit, match="2"):
+            sample_text.main([str(CHECKPOINTS), *common, "--temperature", temperature])
     vocabulary = json.loads((TINY / "vocab.json").read_text())
     large = vocabulary | {f"<{n}>": n for n in range(5000, 5200)}
     (tmp_path / "vocab.json").write_text(json.dumps(large))

@@ -1,6 +1,7 @@
 """Amounts, sizes, times and tables as people write and read them."""
 
 import argparse
+import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -32,6 +33,17 @@ def amount(text: str) -> int:
             f"{text!r} is not a count; write 1.9B, 400M, 12k or a plain number"
         )
     return round(float(match[1].replace("_", "")) * _THOUSANDS[match[2].lower()])
+
+
+def number(text: str) -> float:
+    """A number, finite and not negative: NaN would pass every comparison that should stop it."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return value
 
 
 def interval(text: str) -> float:
