@@ -219,6 +219,29 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(
     assert corpus.read_bytes() == before
 
 
+EMPTY = {
+    "nothing": b"",
+    "blank lines": b"\n\n",
+    "broken lines alone": b"{\n" * 3,
+    "empty documents alone": b'{"text": ""}\n' * 3,
+}
+
+
+@pytest.mark.parametrize("content", EMPTY)
+@pytest.mark.parametrize("act", ["tokenize", "subset"])
+def test_a_corpus_without_documents_is_an_error(act: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(EMPTY[content])
+    options = {
+        "tokenize": ("--tokenizer", GPT2, "--output-prefix", "out/x"),
+        "subset": ("--tail", 9, "--output", "out/x.jsonl"),
+    }
+    ended = run(act, "x.jsonl", "--on-error", "skip", *options[act], cwd=tmp_path)
+    assert ended.returncode == 1
+    (error,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert "document" in error
+    assert [path for path in (tmp_path / "out").glob("*") if not path.name.startswith(".")] == []
+
+
 def test_a_full_disk_is_one_line_that_names_the_output(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".x.jsonl.tmp").symlink_to("/dev/full")  # each write to it ends in ENOSPC

@@ -1,7 +1,7 @@
 """What streams of documents are made of: batches, and budgets that end a stream."""
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -97,6 +97,22 @@ class Budget:
             f"the input has {available:,} {self._unit}, fewer than the {self._amount:,} asked for",
             f"ask for at most {available:,}",
         )
+
+
+def check_not_empty(documents: int, skipped: Mapping[str, int]) -> None:
+    """Raise DataError where no document is left.
+
+    An empty pair would look whole to everything that reads it, until training finds nothing in it.
+    """
+    if documents:
+        return
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items() if count)
+    if reasons:
+        raise DataError(
+            f"no document is left: {reasons}",
+            "see what is wrong with them: leave out --on-error skip",
+        )
+    raise DataError("the input holds no documents", "see its beginning with: head -c 1000 INPUT")
 
 
 Sizes = Callable[[Batch], npt.ArrayLike]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import orjson
 
 from encore import files
-from encore.corpus.batches import Batches, Budget, head
+from encore.corpus.batches import Batches, Budget, check_not_empty, head
 from encore.errors import DataError, UsageError
 from encore.threads import ahead
 
@@ -90,6 +90,7 @@ def write(inputs: Iterable[str], target: Path, field: str, batches: Batches) -> 
             out.write(b"".join(map(_with_line_feed, lines)))
             documents += len(lines)
             skipped.update(reason for _, reason in batch.skipped)
+        check_not_empty(documents, skipped)
     return {"output": str(target), "documents": documents, "skipped": dict(skipped)}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from encore import __version__, files
-from encore.corpus.batches import Batch, Batches, Budget, InputDigest
+from encore.corpus.batches import Batch, Batches, Budget, InputDigest, check_not_empty
 from encore.errors import UsageError
 from encore.threads import ahead, mapped
 from encore.tokens.encoders import Encode, Encoded, with_fastest_encoder
@@ -98,6 +98,7 @@ def _write(
             if budget.reached:
                 break
         budget.check()
+        check_not_empty(writer.documents, skipped)
         # An older manifest must go before the `with` block ends and gives the new pair its names.
         Manifest.remove(request.target)
     manifest = Manifest(
