@@ -117,6 +117,29 @@ def test_core_masks_only_on_full_nodes() -> None:
     assert plan("7m100m100m", "lumi", "launch=torchrun").cluster.launch.cpu_bind_masks == ()
 
 
+@pytest.mark.parametrize(("launch", "cpus_per_task"), [("torchrun", 32), ("tasks", 8)])
+def test_gpus_and_cores_set_together_describe_a_node_where_the_profile_guesses(
+    launch: str, cpus_per_task: int
+) -> None:
+    settings = ("gpus_per_node=4", "cores_per_node=32", f"launch={launch}")
+    job = plan("146m14b400m", "cuda", *settings, nodes=1).job
+    assert (job.gpus_per_node, job.cpus_per_task, job.whole_nodes) == (4, cpus_per_task, True)
+
+
+@pytest.mark.parametrize(("launch", "cpus_per_task"), [("torchrun", 20), ("tasks", 5)])
+def test_cores_that_are_set_are_those_of_the_gpus_in_use(launch: str, cpus_per_task: int) -> None:
+    settings = ("gpus_per_node=4", "cores_per_node=20", f"launch={launch}")
+    job = plan("7m100m100m", "lumi", *settings, nodes=1).job
+    assert (job.cpus_per_task, job.whole_nodes) == (cpus_per_task, False)
+
+
+@pytest.mark.parametrize(("launch", "cpus_per_task"), [("torchrun", 32), ("tasks", 8)])
+def test_gpus_set_alone_are_a_part_of_a_node(launch: str, cpus_per_task: int) -> None:
+    settings = ("gpus_per_node=4", f"launch={launch}")
+    job = plan("146m14b400m", "cuda", *settings, nodes=1).job
+    assert (job.cpus_per_task, job.whole_nodes) == (cpus_per_task, False)
+
+
 def test_network_plugin_is_demanded_on_several_nodes_only() -> None:
     def names(nodes: int) -> set[str]:
         return {variable.name for variable in plan("146m14b400m", nodes=nodes).environment}

@@ -186,7 +186,9 @@ def test_a_key_set_to_its_own_default_gives_the_same_script(
     except UsageError:
         return
     value = rows(asked)[key].value
-    if value is None:
+    # without known partitions, GPUs and cores together describe another node
+    describes_node = key == "cores_per_node" and base and not default.cluster.partitions
+    if value is None or describes_node:
         return
     again = plan(request(name, cluster, *base, f"{key}={value_text(value)}"))
     expected = without_origin(render.train_script(default, "/kit"))

@@ -91,7 +91,7 @@ def site(name: str, overrides: Overrides, requested_time: str | None) -> Site:
     Raises UnknownNameError or UsageError for an accelerator, partition, launch mode, number of GPUs
     or time limit that the cluster does not have.
     """
-    cluster = clusters.load_cluster(name)
+    cluster = _with_described_node(clusters.load_cluster(name), overrides)
     use = _cluster_use(name, cluster, overrides)
     node = cluster.node
     # a part of a node gets its share of the memory
@@ -114,6 +114,23 @@ def site(name: str, overrides: Overrides, requested_time: str | None) -> Site:
     )
     accelerator = load_accelerators()[use.accelerator]
     return Site(adjusted, use, accelerator, node.gpus, _time_limit(adjusted, requested_time))
+
+
+def _with_described_node(cluster: clusters.Cluster, overrides: Overrides) -> clusters.Cluster:
+    """The cluster with the node that the user describes, where the profile's node is a guess.
+
+    Without known partitions, GPUs and cores that are set together are a whole node's; GPUs set
+    alone are a part of the profile's node.
+    """
+    guessed = cluster.scheduler != "none" and not cluster.partitions
+    if not guessed or not {"gpus_per_node", "cores_per_node"} <= overrides.values.keys():
+        return cluster
+    node = dataclasses.replace(
+        cluster.node,
+        gpus=overrides.get("gpus_per_node", cluster.node.gpus),
+        cores=overrides.get("cores_per_node", cluster.node.cores),
+    )
+    return dataclasses.replace(cluster, node=node)
 
 
 def _cluster_use(name: str, cluster: clusters.Cluster, overrides: Overrides) -> ClusterUse:
@@ -175,15 +192,16 @@ def _launch(cluster: clusters.Cluster, use: ClusterUse) -> clusters.Launch:
     if cluster.scheduler == "none":
         return dataclasses.replace(launch, mode=use.launch)
     whole_nodes = use.gpus_per_node == cluster.node.gpus
+    cores = use.cores_per_node
+    if cores == cluster.node.cores:
+        # the whole node's, of which the GPUs in use get their share; others are theirs already
+        cores = max(1, cores * use.gpus_per_node // cluster.node.gpus)
     if use.launch == "torchrun":
         # its one task per node gets the cores of all the GPUs that are asked for
-        cores = use.cores_per_node
-        if not whole_nodes:
-            cores = max(1, cores * use.gpus_per_node // cluster.node.gpus)
         return dataclasses.replace(launch, mode=use.launch, cpus_per_task=cores, cpu_bind_masks=())
     # Core masks name the cores of a whole node; on part of one they would name other jobs' cores.
     masks = launch.cpu_bind_masks if whole_nodes else ()
-    cores = max(1, use.cores_per_node // cluster.node.gpus)
+    cores = max(1, cores // use.gpus_per_node)
     return dataclasses.replace(launch, mode=use.launch, cpus_per_task=cores, cpu_bind_masks=masks)
 
 
