@@ -39,7 +39,8 @@ settings.load_profile("untimed")
 _SLOW_FOLDERS = {"cluster", "containers"}
 # hub_bench is a server, and a process that forks one for each command
 _SLOW_FIXTURES = {"demo", "local_slurm", "browser", "hub_bench"}
-# Tests that share one Slurm, or one finished demo, run in one process and in their order.
+# Tests that share one Slurm, or one finished demo, run in one process and in their order. The
+# Slurm comes first: only one process may set it up, while a demo can be made twice.
 _GROUPS = {"local_slurm": "cluster", "demo": "demo"}
 _LAST = "test_what_was_set_up_is_taken_away"
 
@@ -58,6 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture, name in _GROUPS.items():
             if fixture in fixtures or name in item.path.parts:
                 group = name
+                break
         item.add_marker(pytest.mark.xdist_group(group))
     # no process is left alone with a long file at the end; the tear-down of the Slurm is last
     items.sort(key=lambda item: (item.name == _LAST, item.path not in slow_files))
