@@ -25,7 +25,7 @@ demo: $(VENV)/.train  ## real text to a trained model on this machine, in minute
 	$(BIN)/python tools/run_demo.py
 
 # lint and tests side by side: mypy and ansible-lint keep a core busy for a while when they start cold
-check: $(VENV)/.dev  ## lint, and every test that needs no cluster, container, browser, kill or full training
+check: $(VENV)/.dev  ## lint, and the quick tests: no cluster, container, browser, kill, training, Hub server
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick-test
 
 quick-test: $(VENV)/.dev
