@@ -65,6 +65,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.name == _LAST, item.path not in slow_files))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail where groups have no effect: processes would meet at the Slurm that one sets up."""
+    # pytest-xdist writes the group behind the node id, and only there
+    if "PYTEST_XDIST_WORKER" in os.environ and "@" not in item.nodeid:
+        pytest.fail(
+            f"this test is in no group: pytest {pytest.__version__} and this pytest-xdist do not"
+            " fit each other, or --dist=loadgroup is missing",
+            pytrace=False,
+        )
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo, run once for all."""
