@@ -108,6 +108,7 @@ def test_no_exploit_runs_from_the_old_file_format_nor_a_mapped_file(
     assert not canary.exists()
 
 
+@pytest.mark.slow
 def test_the_exploits_are_real(tmp_path: Path) -> None:
     """Loaded without care they leave their mark: refusing them proves something."""
     harmful = (

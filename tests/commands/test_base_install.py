@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from encore import kit
 
+pytestmark = pytest.mark.slow
+
 # what pyproject.toml's base installs
 _BASE = ("PyYAML", "Jinja2", "MarkupSafe")
 TOOLS = sorted((kit.ROOT / "tools").glob("*.py"))

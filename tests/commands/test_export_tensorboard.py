@@ -21,6 +21,7 @@ def export(*arguments: object) -> int:
     return export_tensorboard.main([str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_each_ending_is_written_whole_and_again_the_same(tmp_path: Path) -> None:
     tables = [tmp_path / "new" / name for name in ("a.csv", "a.parquet", "a.jsonl", "a.html")]
     pictures = [tmp_path / "new" / name for name in ("a.png", "a.svg", "a.pdf")]

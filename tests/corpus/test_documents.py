@@ -317,6 +317,7 @@ def test_a_dataset_counts_and_hashes_its_texts(tmp_path: Path) -> None:
         texts_of(tmp_path, ReadOptions(split="no_such_split"))
 
 
+@pytest.mark.slow
 def test_a_dataset_that_cannot_be_found_is_one_clear_line(tmp_path: Path) -> None:
     code = (
         "from encore.corpus.documents import *; list(stream(['nobody/nothing:en'], ReadOptions()))"

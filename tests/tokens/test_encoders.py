@@ -77,6 +77,7 @@ def differing(folder: Path) -> str:
     return save_tokenizer(backend, folder)
 
 
+@pytest.mark.slow
 def test_a_tokenizer_on_which_the_two_differ_is_served_slower(
     tmp_path: Path, corpus: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
