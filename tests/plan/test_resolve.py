@@ -161,6 +161,13 @@ def test_data_lines_of_a_code_mix_carry_weights_a_range_and_two_validation_sets(
     }
 
 
+def test_nodes_are_not_doubled_past_what_the_batch_can_be_spread_over() -> None:
+    # 72 samples are 9 for each of 8 devices, but not as many for each of 16
+    overrides = ("global_batch_size=72", "tensor_parallel=1", "mfu=0.001")
+    found = plan("146m14b400m", "lumi", *overrides)
+    assert found.job.nodes == 1 and found.cost.jobs > 1
+
+
 def test_seeds_of_names_and_overrides() -> None:
     assert plan("2b855b11bc4").optimizer.seed == 1234
     assert plan("2b855b11bc4seed3").optimizer.seed == 3

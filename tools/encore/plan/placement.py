@@ -260,7 +260,11 @@ def choose_nodes(work: Workload, site: Site, nodes: int | None) -> Spread:
     while spread.nodes * 2 <= most_nodes:
         if spread.fits and spread.hours <= site.job_hours:
             break
-        spread = _spread(spread.nodes * 2, work, site)
+        try:
+            spread = _spread(spread.nodes * 2, work, site)
+        except UsageError:
+            # A batch that twice the devices do not divide.
+            break
     return spread
 
 
