@@ -5,7 +5,8 @@ list needs no network. where asks the Hub, if it answers, whether a run is reall
 says. pull downloads a run's checkpoint (--what for more), or a data set's files, into --out: every
 file verified, downloads resumed, hub-manifest.json written last. push uploads what changed; sync
 does so again and again. Neither removes anything from the Hub, and both skip links, hidden and
-temporary files and unfinished checkpoints. Log in with `hf auth login` or HF_TOKEN; HF_ENDPOINT
+temporary files and unfinished checkpoints. Names may be the Hub's own (datablations/c4-subsets,
+lm1-146m14b400m), in any case. Log in with `hf auth login` or HF_TOKEN; HF_ENDPOINT
 names a mirror, HF_HUB_OFFLINE=1 forbids requests.
 
 examples:
@@ -146,7 +147,7 @@ def show_list(args: argparse.Namespace) -> int:
     """Print repositories, or runs with their places."""
     rows = []
     if args.runs or args.repo:
-        for place in released.matching_runs(args.match, args.kind, args.corpus, args.repo):
+        for place in released.matching_runs(args.match.lower(), args.kind, args.corpus, args.repo):
             rows.append(
                 {
                     "run": place.run,
@@ -156,7 +157,7 @@ def show_list(args: argparse.Namespace) -> int:
             )
     else:
         for name, repository in released.repositories(args.kind, args.corpus).items():
-            if args.match in name:
+            if args.match.lower() in name:
                 rows.append(vars(repository))
     print_rows(rows, args.json)
     return 0

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from encore.errors import HubError, UnknownNameError
-from encore.hub import client, locate
+from encore.hub import client, download, locate
 from encore.registry import released
+from helpers.commands import run_command
 from helpers.hub_bench import ROOT, Bench
 
 RUN, REPO = "146m14b400m", "datablations/lm1-misc"
@@ -217,6 +218,42 @@ def test_a_data_set_takes_no_repo_and_jobs_are_few(hub_bench: Bench) -> None:
     assert hub_bench.run("pull", RUN, "--what", "weights").code == 2
 
 
+@pytest.mark.parametrize("name", ["c4-subsets/Deep/X", "datablations/c4-subsets/Deep/X/"])
+def test_a_data_set_may_have_its_organisation_before_it(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def planned(*arguments: object) -> download.DownloadPlan:
+        raise HubError(repr(arguments))
+
+    monkeypatch.setattr(locate, "dataset_plan", planned)
+    with pytest.raises(HubError) as caught:
+        locate.download_plan(name, None, "main", locate.RunSelection(), None)
+    # files of a data set keep the case of their names
+    assert str(caught.value) == repr(("c4-subsets", "Deep/X", "main", Path("c4-subsets")))
+
+
+@pytest.mark.parametrize("repo", ["lm1-misc", "datablations/lm1-misc", "Datablations/LM1-misc"])
+def test_a_repository_may_have_its_organisation_before_it(
+    monkeypatch: pytest.MonkeyPatch, repo: str
+) -> None:
+    assert run_command("hub", "list", "--repo", repo, "--json").stdout.count('"run"') == 215
+
+    def commit(repository: client.Repository, revision: str) -> str:
+        raise HubError(repr(repository))
+
+    monkeypatch.setattr(client, "resolve_commit", commit)
+    with pytest.raises(HubError) as caught:
+        locate.find_run(RUN, repo)
+    assert str(caught.value) == repr(client.Repository("datablations/lm1-misc"))
+
+
+def test_an_unknown_name_is_one_short_line() -> None:
+    for name in ("zzz", "nobody/zzz", "K46M"):
+        ended = run_command("hub", "pull", name)
+        assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and len(ended.stderr) < 250
+        assert "tools/hub.py list --runs, or tools/hub.py list" in ended.stderr
+
+
 def test_a_runs_folders() -> None:
     def folders(*top: str, run: str = RUN, alone: bool = False) -> tuple[str, ...]:
         return locate.run_folders(run, top, alone, "x/y")
@@ -247,6 +284,12 @@ def test_what_names_mean(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"lm1-misc/{RUN}", None),
         ("lm1-4b2-84b-oscarroots", None),
         ("mine", "me/x"),
+        ("Mine", "me/x"),
+        ("146M14B400M", None),
+        ("lm1-146m14b400m", None),
+        ("LM1-146m-14b-400m", None),
+        (f"datablations/lm1-misc/{RUN}", None),
+        (f"lm1-misc/LM1-{RUN}", None),
     ):
         with pytest.raises(HubError, match="looked"):
             locate.download_plan(name, repo, "main", locate.RunSelection(), None)
@@ -255,6 +298,12 @@ def test_what_names_mean(monkeypatch: pytest.MonkeyPatch) -> None:
         (RUN, "lm1-misc"),
         ("lm1-4b2-84b-oscarroots", None),
         ("mine", "me/x"),
+        ("Mine", "me/x"),
+        (RUN, None),
+        (RUN, None),
+        (RUN, None),
+        (RUN, "lm1-misc"),
+        (RUN, "lm1-misc"),
     ]
     with pytest.raises(UnknownNameError):
         locate.paper_repository("lm1")

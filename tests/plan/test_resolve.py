@@ -67,6 +67,13 @@ def test_batch_samples_and_steps_are_those_of_the_released_families(
     )
 
 
+@pytest.mark.parametrize("name", ["146M14B400M", "lm1-146m14b400m", "LM1-146m-14b-400m"])
+def test_a_plan_has_the_kits_name_of_a_run_that_is_named_as_on_the_hub(name: str) -> None:
+    found = plan(name)
+    assert found.name == "146m14b400m" and found.training == plan("146m14b400m").training
+    assert found.paths == plan("146m14b400m").paths
+
+
 def test_as_released_repeats_what_ran_and_the_plan_tells_the_difference() -> None:
     named, released = plan("146m14b400m"), plan("146m14b400m", as_released=True)
     assert (released.training.steps, released.training.global_batch_size) == (21553, 256)

@@ -35,6 +35,27 @@ def test_runs_with_known_steps_were_released() -> None:
     assert "146m14b400m" in stepped and released.place("146m14b400m").repository == "lm1-misc"
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("146m14b400m", "146m14b400m"),
+        ("146M14B400M", "146m14b400m"),
+        ("lm1-146m14b400m", "146m14b400m"),
+        ("LM1-146m-14b-400m", "146m14b400m"),
+        ("datablations/lm1-misc", "lm1-misc"),
+        ("datablations/LM1-misc/146m14b400m", "lm1-misc/146m14b400m"),
+        ("lm1-4b2-84b-oscarroots", "lm1-4b2-84b-oscarroots"),  # a run of that name
+        ("lm1-4b2-84b-c4py", "lm1-4b2-84b-c4py"),  # a repository
+        ("lm1-2b8-55b-90c4py", "2b855b90c4py"),
+        ("146m-14b-400m", "146m-14b-400m"),  # no name of the Hub
+        ("146\u212a14b400m", "146\u212a14b400m"),  # the lower case of the Kelvin sign is k
+        ("", ""),
+    ],
+)
+def test_names_as_people_and_the_hub_write_them(text: str, name: str) -> None:
+    assert released.plain_name(text) == name
+
+
 def test_a_run_in_several_places_asks_which() -> None:
     with pytest.raises(
         UsageError, match="8b7178b25b is in 2 repositories: lm1-8b7-178b-c4-repetitions, lm1"

@@ -10,13 +10,17 @@ EncoreError            exit 1: the work could not be done
 │   └── HubUnreachableError   the Hub did not answer, or not completely: worth a retry
 │       └── HubBusyError      it answered that it is overloaded or broken
 └── UsageError         exit 2: the command line asks for something that cannot be
-    └── UnknownNameError   a name that is not in a registry; lists the nearest valid ones
+    └── UnknownNameError   a name that is not in a registry; has the nearest valid ones
 
 Anything else that is raised is a bug and keeps its traceback.
 """
 
 import difflib
 from collections.abc import Iterable
+
+# that many names fit into a line; of more, some are shown
+_FEW_NAMES = 12
+_SOME_NAMES = 5
 
 
 class EncoreError(Exception):
@@ -68,10 +72,30 @@ class UsageError(EncoreError):
 
 
 class UnknownNameError(UsageError):
-    """A name that is not among the valid ones; the message lists the nearest, or all when few."""
+    """A name that is not among the valid ones; the message has the nearest of these, or a few.
 
-    def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
+    listing: the command or file that shows all of them.
+    """
+
+    def __init__(self, kind: str, name: str, valid: Iterable[str], listing: str = "") -> None:
         names = sorted(valid)
-        near = difflib.get_close_matches(name, names, n=5, cutoff=0.5) or names[:20]
-        more = "" if len(near) == len(names) else f" (of {len(names)})"
-        super().__init__(f"unknown {kind} {name!r}", f"valid: {', '.join(near)}{more}")
+        shown = nearest(name, names)
+        if not shown:
+            shown = names if len(names) <= _FEW_NAMES else names[:_SOME_NAMES]
+        hint = f"valid: {', '.join(shown)}"
+        if len(shown) < len(names):
+            hint += f", … ({len(names)} in all)"
+            if listing:
+                hint += f"; see {listing}"
+        super().__init__(f"unknown {kind} {name!r}", hint)
+
+
+def nearest(name: str, valid: Iterable[str]) -> list[str]:
+    """The valid names, five at most, that are likely meant by `name`; the likeliest is first."""
+    by_lower_case: dict[str, list[str]] = {}
+    for valid_name in valid:
+        by_lower_case.setdefault(valid_name.lower(), []).append(valid_name)
+    names = []
+    for match in difflib.get_close_matches(name.lower(), by_lower_case, n=5, cutoff=0.5):
+        names.extend(by_lower_case[match])
+    return names[:5]

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from encore.errors import HubError, HubUnreachableError, UnknownNameError, UsageError
+from encore.errors import HubError, HubUnreachableError, UsageError, nearest
 from encore.hub import client, run_files
 from encore.hub.download import DownloadItem, DownloadPlan
 from encore.registry import released
@@ -35,11 +34,9 @@ class RunSelection:
 
 
 def paper_repository(name: str) -> client.Repository:
-    """One of the paper's repositories by its bare name. Raises UnknownNameError."""
-    repositories = released.repositories()
-    if name not in repositories:
-        raise UnknownNameError("repository", name, repositories)
-    return client.Repository(f"{released.organisation()}/{name}", repositories[name].kind)
+    """One of the paper's repositories, by its name. Raises UnknownNameError."""
+    known = released.known_repository(name)
+    return client.Repository(f"{released.organisation()}/{known.name}", known.kind)
 
 
 def download_plan(
@@ -50,7 +47,8 @@ def download_plan(
     repo: which repository, where a run is in several, or any other as OWNER/NAME. out: None for a
     folder by the run's or data set's name. Raises UsageError, UnknownNameError or HubError.
     """
-    first, _, rest = name.partition("/")
+    plain = released.plain_name(name)
+    first, _, rest = plain.partition("/")
     is_run = first in released.runs()
     paper_entry = None if is_run else released.repositories().get(first)
     if paper_entry is not None and paper_entry.kind == "dataset":
@@ -58,18 +56,19 @@ def download_plan(
             raise UsageError(
                 f"{first} is a data set; --repo, --what and --step are for runs", "leave them out"
             )
-        return dataset_plan(first, rest.rstrip("/"), revision, out or Path(first))
+        # below the data set, the files have names of their own
+        prefix = name[len(name) - len(rest) :].rstrip("/")
+        return dataset_plan(first, prefix, revision, out or Path(first))
     if paper_entry is not None and not rest:
         raise UsageError(
             f"{first} holds many runs",
             f"list them with tools/hub.py list --runs --repo {first}, then pull one",
         )
     if paper_entry is None and not is_run and repo is None:
-        names = [*released.runs(), *released.repositories("dataset")]
-        raise UnknownNameError("run or data set", first, names)
-    run = name
+        raise released.unknown_name(first)
+    run = plain if is_run else name
     if paper_entry is not None:
-        run = rest
+        run = released.plain_name(rest)
         repo = repo or first
     if not _RUN_NAME.fullmatch(run):
         raise UsageError(f"{run!r} is not a run's name", "write letters, digits, - and . only")
@@ -82,13 +81,15 @@ def find_run(run: str, repo: str | None, revision: str = "main") -> RunLocation:
     repo: one of the paper's repositories, or any as OWNER/NAME; None for the registry's. Raises
     HubError when the repository does not hold the run.
     """
-    if repo and "/" in repo:
+    if repo and "/" in repo and released.plain_name(repo) not in released.repositories():
         repository = client.Repository(repo)
         holds_run_alone = True
     else:
-        name = repo if repo and _is_unplaced(run) else released.place(run, repo).repository
-        repository = paper_repository(str(name))
-        holds_run_alone = released.is_whole_repository(run, str(name))
+        name = released.known_repository(repo).name if repo else None
+        if name is None or not _is_unplaced(run):
+            name = str(released.place(run, name).repository)
+        repository = paper_repository(name)
+        holds_run_alone = released.is_whole_repository(run, name)
     commit = client.resolve_commit(repository, revision)
     names = client.root_names(repository, commit)
     folders = run_folders(run, names, holds_run_alone, repository.name)
@@ -118,10 +119,10 @@ def run_folders(
     # a folder's kind shows in the path of any file in it
     if holds_run_alone and any(run_files.kind(f"{name}/x") != "other" for name in folders):
         return ("",)
-    nearest = get_close_matches(run, folders, n=5, cutoff=0.5)
     hint = f"see where it may be with tools/hub.py where {run}"
-    if nearest:
-        hint = f"nearest: {', '.join(nearest)}"
+    near_names = nearest(run, folders)
+    if near_names:
+        hint = f"nearest: {', '.join(near_names)}"
     raise HubError(f"{repository} has no folder {run}", hint)
 
 
@@ -158,8 +159,10 @@ def dataset_plan(name: str, prefix: str, revision: str, out: Path) -> DownloadPl
         selected = run_files.dataset_files(files_by_path, prefix)
     if not selected:
         stems = sorted({path.partition(".")[0] for path in files_by_path})
-        nearest = get_close_matches(prefix, stems, n=5, cutoff=0.3) or stems[:5]
-        raise HubError(f"{repository.name} has no files {prefix}", f"nearest: {', '.join(nearest)}")
+        near_stems = nearest(prefix, stems) or stems[:5]
+        raise HubError(
+            f"{repository.name} has no files {prefix}", f"nearest: {', '.join(near_stems)}"
+        )
     items = []
     for path in selected:
         items.append(DownloadItem(files_by_path[path], path))

@@ -100,7 +100,7 @@ def prepare(request: Request, folder: Path, options: PushOptions, config: UserCo
             f"leave it out for your own repository {request.name}",
         )
     plan = resolve.resolve(request, config)
-    repository = client.Repository(options.repo or f"{client.username()}/{request.name}")
+    repository = client.Repository(options.repo or f"{client.username()}/{plan.name}")
     card = functools.partial(model_card.text, plan, folder)
     return Push(folder, repository, card, options.patterns, options.attempts)
 

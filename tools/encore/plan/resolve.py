@@ -17,6 +17,7 @@ from encore.registry.images import load_images
 from encore.registry.models import ModelShape, load_models
 from encore.registry.paper_runs import load_runs
 from encore.registry.regimes import Regime, load_regimes
+from encore.registry.released import plain_name
 from encore.registry.tokenizers import TokenizerFacts, load_tokenizers
 from encore.registry.trainers import load_trainers
 
@@ -113,7 +114,7 @@ def _run(request: Request) -> run_name.RunName:
     for corpus in corpora.values():
         variants.update(corpus.variants)
     vocabulary = run_name.Vocabulary(labels, triples, corpora, variants)
-    return run_name.parse(request.name, vocabulary, request.choice)
+    return run_name.parse(plain_name(request.name), vocabulary, request.choice)
 
 
 def _shape(run: run_name.RunName) -> ModelShape:

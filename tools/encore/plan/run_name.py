@@ -176,7 +176,8 @@ def _possible_readings(name: str, words: Vocabulary, choice: Choice) -> list[Run
         raise UsageError(f"{name!r} has no reading as a run's name", _FORM)
     labelled = [reading for reading in readings if reading.label in words.labels]
     if not labelled:
-        raise UnknownNameError("model label", readings[0].label, words.labels)
+        label = readings[0].label
+        raise UnknownNameError("model label", label, words.labels, "registry/models.yml")
     possible = [reading for reading in labelled if reading.unique_tokens <= reading.tokens]
     if not possible:
         first = labelled[0]

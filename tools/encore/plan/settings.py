@@ -70,6 +70,7 @@ def _kind(hint: Any) -> tuple[type, tuple[str, ...]]:
 
 
 KEYS = _keys()
+_LIST_SETTINGS = "tools/render_sbatch.py RUN --set help"
 
 
 def parse(assignments: Iterable[str]) -> Overrides:
@@ -84,14 +85,14 @@ def parse(assignments: Iterable[str]) -> Overrides:
         if assignment == HELP:
             raise UsageError(
                 "--set help is an option of tools/render_sbatch.py",
-                "list the keys with tools/render_sbatch.py RUN --set help",
+                f"list the keys with {_LIST_SETTINGS}",
             )
         if not equals:
             raise UsageError(
                 f"--set {assignment!r} has no value", "write KEY=VALUE, for example lr=1.0e-4"
             )
         if key not in KEYS:
-            raise UnknownNameError("setting", key, KEYS)
+            raise UnknownNameError("setting", key, KEYS, _LIST_SETTINGS)
         if key in values:
             raise UsageError(f"--set {key} is given twice", "keep one of the two")
         values[key] = _parse_value(KEYS[key], text)

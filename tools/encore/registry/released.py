@@ -18,11 +18,19 @@ ATTRIBUTIONS = ("named", "seed", "inferred", "unknown")
 KINDS = ("model", "dataset")
 
 
+_LIST_RUNS = "tools/hub.py list --runs"
+_LIST_REPOSITORIES = "tools/hub.py list"
+
+
 @dataclass(frozen=True)
 class Organisation:
-    """The organisation on the Hub that holds the paper's repositories."""
+    """The organisation on the Hub that holds the paper's repositories.
+
+    run_prefix: what precedes the parts of a run's name in a repository's name.
+    """
 
     organisation: str
+    run_prefix: str
     source: str
     checked: datetime.date
 
@@ -55,9 +63,30 @@ class Place:
 
 
 @functools.cache
+def _load_organisation(folder: Path) -> Organisation:
+    return strict_yaml.load(folder / "hub.yml", Organisation)
+
+
 def organisation(folder: Path = FOLDER) -> str:
     """The organisation's name on the Hub."""
-    return strict_yaml.load(folder / "hub.yml", Organisation).organisation
+    return _load_organisation(folder).organisation
+
+
+def plain_name(text: str) -> str:
+    """The name of a run or repository without the organisation's name before it, if that is there.
+
+    Capitals become small letters, and the Hub's form of a run's name (`lm1-146m-14b-400m`) the
+    kit's, unless a run or repository bears the name as it is.
+    """
+    # the lower case of some other script's letters is ASCII
+    if not text.isascii():
+        return text
+    name = text.lower().removeprefix(f"{organisation()}/")
+    prefix = _load_organisation(FOLDER).run_prefix
+    first = name.partition("/")[0]
+    if first in runs() or first in repositories() or not name.startswith(prefix):
+        return name
+    return name.removeprefix(prefix).replace("-", "")
 
 
 @functools.cache
@@ -82,6 +111,25 @@ def repositories(
         if kind in (None, repository.kind) and corpus in (None, repository.corpus):
             matches[name] = repository
     return matches
+
+
+def known_repository(name: str) -> PaperRepository:
+    """One of the paper's repositories, with or without the organisation before its name.
+
+    Raises UnknownNameError for a name that is none of theirs.
+    """
+    plain = plain_name(name)
+    if plain not in repositories():
+        raise UnknownNameError("repository", name, repositories(), _LIST_REPOSITORIES)
+    return repositories()[plain]
+
+
+def unknown_name(name: str) -> UnknownNameError:
+    """The error for a name that is neither a run's nor a data set's."""
+    names = [*runs(), *repositories("dataset")]
+    return UnknownNameError(
+        "run or data set", name, names, f"{_LIST_RUNS}, or {_LIST_REPOSITORIES}"
+    )
 
 
 def corpora() -> list[str]:
@@ -121,8 +169,8 @@ def matching_runs(
     Runs of unknown repository are included without a filter. Raises UnknownNameError for a
     repository that is not the paper's.
     """
-    if repository is not None and repository not in repositories():
-        raise UnknownNameError("repository", repository, repositories())
+    if repository is not None:
+        repository = known_repository(repository).name
     names: set[str | None] = {
         name for name in repositories(kind, corpus) if repository in (None, name)
     }
@@ -139,9 +187,10 @@ def matching_runs(
 
 def places(run: str) -> tuple[Place, ...]:
     """Where a run is; raises UnknownNameError for one that was not released."""
-    if run not in runs():
-        raise UnknownNameError("released run", run, runs())
-    return runs()[run]
+    plain = plain_name(run)
+    if plain not in runs():
+        raise UnknownNameError("released run", run, runs(), _LIST_RUNS)
+    return runs()[plain]
 
 
 def place(run: str, repository: str | None = None) -> Place:

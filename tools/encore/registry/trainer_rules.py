@@ -88,7 +88,8 @@ def _parse(trainer: Trainer, pin: Pin, args: Sequence[str]) -> dict[str, tuple[s
             continue
         argument = word
         if valid and argument not in valid:
-            raise UnknownNameError(f"argument of trainer {trainer.name}", argument, valid)
+            kind = f"argument of trainer {trainer.name}"
+            raise UnknownNameError(kind, argument, valid, "registry/trainers.yml")
         if argument in values:
             raise UsageError(
                 f"{argument} is given twice", "delete one; the trainer would use the last"

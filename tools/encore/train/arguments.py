@@ -366,7 +366,7 @@ def _refuse_unknown(argument: str, parser: argparse.ArgumentParser) -> NoReturn:
             f" (tools/render_sbatch.py --trainer {_PEER})",
         )
     names = [name for name in parser._option_string_actions if name.startswith("--")]
-    raise UnknownNameError("argument", argument, names)
+    raise UnknownNameError("argument", argument, names, "tools/pretrain_gpt.py --help")
 
 
 def _check(args: argparse.Namespace) -> None:
