@@ -3,8 +3,10 @@
 
 It accepts Megatron-DeepSpeed's arguments, reads its .bin/.idx and data-path files and writes its
 checkpoints, TensorBoard events and log lines. Run it again with the same arguments and --load to
-resume from the last checkpoint. It ends with exit code 0 at the last sample and after
---exit-duration-in-mins, --exit-interval, --kill-switch-path or SIGTERM, each of which saves first.
+resume from the last checkpoint; with another --global-batch-size it trains the samples that are
+left, and what would change their order is refused. It ends with exit code 0 at the last sample
+and after --exit-duration-in-mins, --exit-interval, --kill-switch-path or SIGTERM, each of which
+saves first.
 
 examples:
   tools/pretrain_gpt.py --num-layers 4 --hidden-size 128 --num-attention-heads 4 \\

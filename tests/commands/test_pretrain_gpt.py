@@ -328,6 +328,45 @@ def test_a_finished_run_trains_no_more_and_keeps_its_checkpoint(
     assert lines[-1] == whole[1][-1]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "last"),
+    [
+        (2, 4, "iteration       12/      12 | consumed samples:           40"),
+        (8, 2, "iteration       17/      17 | consumed samples:           40"),
+        (6, 4, "iteration        9/       9 | consumed samples:           38"),
+    ],
+)
+def test_a_run_resumed_with_another_batch_trains_the_samples_that_are_left(
+    before: int, after: int, last: str, tmp_path: Path
+) -> None:
+    changes = {"train_samples": 40, "lr_decay_samples": 40, "micro_batch_size": 2}
+    started = {"global_batch_size": before, "exit_interval": 8 // before or 1}
+    train(line(tmp_path, save_interval=100, **changes, **started))
+    lines = train(line(tmp_path, save_interval=100, **changes, global_batch_size=after))
+    assert [text for text in lines if "lm loss" in text and last in text]
+    newest = step_folder.newest(tmp_path / "checkpoint").step
+    assert newest is not None
+    saved = model_states.read(newest).arguments
+    assert saved["train_iters"] == saved["iteration"]
+    # nothing is left that would fill a batch
+    assert saved["consumed_train_samples"] > 40 - after
+    assert steps(train(line(tmp_path, save_interval=100, **changes, global_batch_size=after))) == {}
+
+
+def test_a_resumed_run_may_evaluate_more_often_than_planned(tmp_path: Path) -> None:
+    """A blend has no spare samples, and each evaluation here takes all that one run planned."""
+    prefix = f"{TINY}/data/tiny_text_document"
+    changes = {"train_samples": 32, "lr_decay_samples": 32, "save_interval": 2}
+    for eval_interval, last_step in ((100, 2), (1, 4), (1, 4)):
+        argv = line(tmp_path, eval_interval=eval_interval, exit_interval=2, **changes)
+        blend = f'"valid: 1 0.9:0.95 {prefix}, 3 0.95:1 {prefix}"\n'
+        (tmp_path / "valid_paths.txt").write_text(blend)
+        lines = train(argv)
+        newest = step_folder.newest(tmp_path / "checkpoint").step
+        assert newest is not None and newest.name == f"global_step{last_step}"
+    assert len(evaluations(lines)) == 1
+
+
 def test_eval_only_evaluates_every_set_and_writes_nothing(
     whole: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
@@ -382,6 +421,14 @@ def test_training_resumes_from_a_genuine_checkpoint(tmp_path: Path) -> None:
         ({"num_layers": 3}, CheckpointError, r"another model: --num-layers 2 \(now 3\)"),
         ({"lr": 1e-3}, CheckpointError, r"schedule differs: max_lr 0.002 \(now 0.001\)"),
         ({"load": "elsewhere"}, CheckpointError, "no complete checkpoint in elsewhere"),
+        ({"seed": 1}, CheckpointError, r"--seed 1234 \(now 1\), which decides the order"),
+        ({"seq_length": 32}, CheckpointError, r"--seq-length 64 \(now 32\), which decides"),
+        ({"train_samples": 152, "lr_decay_samples": 160}, CheckpointError, "consumed 160 samples"),
+        (
+            {"train_samples": 40000, "lr_decay_samples": 160},
+            CheckpointError,
+            r"--train-samples 160 \(now 40000\): over other epochs",
+        ),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(

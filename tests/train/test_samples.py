@@ -83,6 +83,27 @@ def test_one_corpus_may_give_several_parts(tmp_path):
     assert [int(sample.max() >= 5) for sample in dataset] == [0, 1] * 10
 
 
+def test_another_number_of_samples_may_change_their_order_and_that_is_told(tmp_path):
+    prefix = write(tmp_path / "x", [np.arange(7) + 7 * k for k in range(9)])
+    groups = {
+        "one": [group("train", (1, 0, 1, prefix))],
+        "blend": [group("train", (1, 0, 0.5, prefix), (3, 0.5, 1, prefix))],
+    }
+    answers = set()
+    for name, parts in groups.items():
+        built = {n: build_train(parts, n, 5, 1) for n in range(1, 60, 4)}
+        for n, dataset in built.items():
+            for other in built:
+                shared = min(n, other)
+                same = [dataset[i].tolist() for i in range(shared)] == [
+                    built[other][i].tolist() for i in range(shared)
+                ]
+                # equal beginnings may be chance, but a promise must hold
+                assert same or not dataset.same_order(other)
+                answers.add((name, dataset.same_order(other)))
+    assert len(answers) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -31,16 +31,18 @@ class IndexMaps:
 
     doc_idx: int32 (epochs · documents,). sample_idx: int32 (samples + 1, 2), each row an index into
     doc_idx and a token offset in that document. shuffle_idx: uint32 (samples,), or int64 from
-    2³² - 2 samples on.
+    2³² - 2 samples on. tokens: of one epoch. Documents, `epochs` and the seed decide all of it.
     """
 
+    tokens: int
+    epochs: "Epochs"
     doc_idx: Int32s
     sample_idx: Int32s
     shuffle_idx: npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True)
-class _Epochs:
+class Epochs:
     """How often the documents are read, and how many samples precede a last epoch kept apart."""
 
     count: int
@@ -65,16 +67,16 @@ def build(
             f"but one sample takes {sequence_length + 1:,}",
             "widen the range, add data, or shorten the sequence",
         )
-    epochs = _epochs(tokens, n_samples, sequence_length)
+    epochs = epochs_of(tokens, n_samples, sequence_length)
     # the legacy generator, and its draws in Megatron's order: documents, then samples
     random = np.random.RandomState(seed)
     doc_idx = _doc_idx(documents, epochs, random)
     sample_idx = _sample_idx(sizes, doc_idx, sequence_length, epochs.samples)
     shuffle_idx = _shuffle_idx(epochs, random)
-    return IndexMaps(doc_idx, sample_idx, shuffle_idx)
+    return IndexMaps(tokens, epochs, doc_idx, sample_idx, shuffle_idx)
 
 
-def _epochs(tokens: int, n_samples: int, sequence_length: int) -> _Epochs:
+def epochs_of(tokens: int, n_samples: int, sequence_length: int) -> Epochs:
     """The fewest epochs that hold the samples; a last one that is little read stays apart.
 
     Megatron stops on an assertion where the last epoch gives one sample more than a single epoch
@@ -86,10 +88,10 @@ def _epochs(tokens: int, n_samples: int, sequence_length: int) -> _Epochs:
 
     count = max(1, -(-(n_samples * sequence_length + 1) // tokens))
     apart = count > 1 and n_samples - samples(count - 1) < int(_JOIN_LAST_EPOCH_FROM * samples(1))
-    return _Epochs(count, samples(count), samples(count - 1) if apart else None)
+    return Epochs(count, samples(count), samples(count - 1) if apart else None)
 
 
-def _doc_idx(documents: range, epochs: _Epochs, random: np.random.RandomState) -> Int32s:
+def _doc_idx(documents: range, epochs: Epochs, random: np.random.RandomState) -> Int32s:
     once = np.arange(documents.start, documents.stop, dtype=np.int32)
     if epochs.count * len(once) > _INT32_MAX:
         raise DataError(
@@ -123,7 +125,7 @@ def _sample_idx(sizes: Int32s, doc_idx: Int32s, sequence_length: int, n_samples:
     return sample_idx
 
 
-def _shuffle_idx(epochs: _Epochs, random: np.random.RandomState) -> npt.NDArray[np.integer]:
+def _shuffle_idx(epochs: Epochs, random: np.random.RandomState) -> npt.NDArray[np.integer]:
     # Megatron's types; half the memory for all but the largest runs
     dtype = np.int64 if epochs.samples >= _UINT32_MAX - 1 else np.uint32
     shuffle_idx = np.arange(epochs.samples, dtype=dtype)

@@ -31,6 +31,10 @@ class Progress:
     train_samples: int = 0
     valid_samples: int = 0
 
+    def last_iteration(self, train_samples: int, global_batch_size: int) -> int:
+        """The run's last step: counted on from here, as a resumed run may have another batch."""
+        return self.iteration + (train_samples - self.train_samples) // global_batch_size
+
 
 @dataclass(frozen=True)
 class StepResult:

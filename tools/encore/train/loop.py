@@ -5,7 +5,6 @@ source: TurkuNLP 6732bc9 megatron/training.py (pretrain, train, evaluate)
 
 import argparse
 import contextlib
-import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from encore import files
 from encore.checkpoints import step_folder
-from encore.errors import CheckpointError, DataError
+from encore.errors import CheckpointError
 from encore.train import datasets, samples, state
 from encore.train.datasets import Datasets
 from encore.train.logs import Logs, StepResult
@@ -49,7 +48,10 @@ def pretrain(args: argparse.Namespace, started: float) -> None:
         # two runs in one folder would delete each other's unfinished checkpoints
         if first and args.save:
             stack.enter_context(files.exclusive(args.save / "latest"))
-        run = state.start(args, world, _checkpoint_to_load(args), configuration)
+        step = _checkpoint_to_load(args)
+        if step is not None and not args.finetune and not args.eval_only:
+            state.check_continues(step, args, data.train)
+        run = state.start(args, world, step, configuration)
         logs = None
         if first:
             logs = Logs(args, run.model.config.parameters_without_embeddings)
@@ -94,7 +96,7 @@ class _Loop:
         # a finished run that is started again does not write its last checkpoint anew
         self._saved_at = run.progress.iteration if run.args.load == run.args.save else None
         consumed = run.progress.valid_samples // max(1, len(data.valid))
-        self._valid = {name: self._batches(dataset, consumed) for name, dataset in data.valid}
+        self._valid = {name: self._in_turn(dataset, consumed) for name, dataset in data.valid}
 
     def run(self) -> None:
         """Train, evaluate and save; after a reason to stop, only save."""
@@ -136,7 +138,7 @@ class _Loop:
         torch.manual_seed(_step_seed(self._args.seed, progress.iteration, run.world.rank))
         count = self._micro_batches_per_step()
         rate = run.schedule.rate(progress.train_samples)
-        loss, norm = run.engine.step(_exactly(count, batches, "training"), count, rate)
+        loss, norm = run.engine.step(_next(count, batches), count, rate)
         progress.iteration += 1
         progress.train_samples += self._args.global_batch_size
         # for the log alone: gradients have been averaged already
@@ -158,7 +160,7 @@ class _Loop:
         # no dropout; the training step after it seeds its own
         run.model.eval()
         total = torch.zeros((), device=run.world.device)
-        for batch in _exactly(count, batches, name):
+        for batch in _next(count, batches):
             total += run.model(batch[:, :-1], batch[:, 1:])
         run.model.train()
         self._progress.valid_samples += self._args.eval_iters * self._args.global_batch_size
@@ -179,6 +181,12 @@ class _Loop:
         self._saved_at = iteration
         log.info("  successfully saved checkpoint at iteration %7d to %s", iteration, folder)
 
+    def _in_turn(self, dataset: Dataset, consumed: int) -> Iterator[Tensor]:
+        """Batches of validation, anew from the first where a resumed run evaluates more often."""
+        yield from self._batches(dataset, consumed)
+        while True:
+            yield from self._batches(dataset, 0)
+
     def _batches(self, dataset: Dataset, consumed: int) -> Iterator[Tensor]:
         world = self._run.world
         size = self._args.micro_batch_size
@@ -186,17 +194,10 @@ class _Loop:
             yield torch.from_numpy(batch).to(world.device, non_blocking=True)
 
 
-def _exactly(count: int, batches: Iterator[Tensor], name: str) -> Iterator[Tensor]:
-    """The next `count` batches; raises DataError where there are fewer."""
-    number = 0
-    for batch in itertools.islice(batches, count):
-        number += 1
-        yield batch
-    if number < count:
-        raise DataError(
-            f"the samples of {name} are used up",
-            "resume with the --eval-interval and --eval-iters that the run was started with",
-        )
+def _next(count: int, batches: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The next `count` batches, of which there are enough."""
+    for _ in range(count):
+        yield next(batches)
 
 
 def _step_seed(seed: int, iteration: int, rank: int) -> int:

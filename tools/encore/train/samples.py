@@ -34,6 +34,10 @@ class Dataset(Protocol):
 
     def __getitem__(self, i: int) -> Tokens: ...
 
+    def same_order(self, n_samples: int) -> bool:
+        """Whether it would begin with the same samples if it were built for `n_samples`."""
+        ...
+
 
 @dataclass(frozen=True)
 class SampleSpec:
@@ -81,6 +85,11 @@ class Samples:
         self._check_vocabulary(sample)
         return sample
 
+    def same_order(self, n_samples: int) -> bool:
+        """See Dataset."""
+        length = self._tokens_per_sample - 1
+        return index_maps.epochs_of(self.maps.tokens, n_samples, length) == self.maps.epochs
+
     def _check_vocabulary(self, sample: Tokens) -> None:
         # on a GPU an id outside the embedding ends the process without naming the corpus
         if self._vocabulary_size is None:
@@ -102,6 +111,7 @@ class Blend:
         self, datasets: Sequence[Dataset], weights: Sequence[float], n_samples: int
     ) -> None:
         self._datasets = datasets
+        self._weights = weights
         self._choices = blending.Choices(weights, n_samples)
 
     def __len__(self) -> int:
@@ -110,6 +120,13 @@ class Blend:
     def __getitem__(self, i: int) -> Tokens:
         dataset, sample = self._choices[i]
         return self._datasets[dataset][sample]
+
+    def same_order(self, n_samples: int) -> bool:
+        """See Dataset. The choices themselves do not depend on how many there are."""
+        for dataset, weight in zip(self._datasets, self._weights, strict=True):
+            if not dataset.same_order(blending.part_samples(weight, n_samples)):
+                return False
+        return True
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from encore.model.config import ModelConfig
 from encore.model.gpt import GPT
 from encore.train.engines import DeepSpeedEngine, Engine, Hyperparameters, TorchEngine
 from encore.train.logs import Progress
+from encore.train.samples import Dataset
 from encore.train.schedule import Schedule
 from encore.train.world import World
 
@@ -70,6 +71,7 @@ def start(
     )
     if step is not None and not args.finetune:
         _resume(run, step)
+    args.train_iters = run.progress.last_iteration(args.train_samples, args.global_batch_size)
     if world.device.type == "cuda":
         # TF32 for what is left of fp32 products
         torch.set_float32_matmul_precision("high")
@@ -90,6 +92,38 @@ def _check_same_model(step: Path, args: argparse.Namespace) -> None:
         raise CheckpointError(
             f"{step} is of another model: {', '.join(changes)}",
             "repeat the arguments that it was trained with, or give another --load",
+        )
+
+
+def check_continues(step: Path, args: argparse.Namespace, train: Dataset) -> None:
+    """Raise CheckpointError where these arguments would not go on with the checkpoint's samples.
+
+    Its consumed samples are the first of a stream, which data, seed, length and number of samples
+    decide: in another stream some would come again, and others never.
+    """
+    saved = model_states.read(step).arguments
+    hint = "repeat the value, or start anew from its weights with --finetune and another --save"
+    for name in ("seq_length", "seed"):
+        value = saved.get(name, getattr(args, name))
+        if value != getattr(args, name):
+            raise CheckpointError(
+                f"{step} was trained with --{name.replace('_', '-')} {value}"
+                f" (now {getattr(args, name)}), which decides the order of the samples",
+                hint,
+            )
+    consumed = saved["consumed_train_samples"]
+    if consumed > args.train_samples:
+        raise CheckpointError(
+            f"{step} has consumed {consumed} samples, more than --train-samples"
+            f" {args.train_samples}",
+            f"raise --train-samples to {consumed} or more",
+        )
+    planned = saved.get("train_samples")
+    if type(planned) is int and consumed and not train.same_order(planned):
+        raise CheckpointError(
+            f"{step} was trained with --train-samples {planned} (now {args.train_samples}): over"
+            " other epochs, the samples come in another order",
+            hint,
         )
 
 
