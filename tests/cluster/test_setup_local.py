@@ -54,7 +54,7 @@ def test_the_virtual_nodes_are_shaped_like_those_of_lumi(local_slurm: LocalSlurm
     limits = dict(
         line.split() for line in ask("sinfo", "--noheader", "--format=%R %l").splitlines()
     )
-    assert {name: clusters.seconds(f"{limit:0>8}") for name, limit in limits.items()} == {
+    assert {name: clusters.seconds(limit) for name, limit in limits.items()} == {
         name: clusters.seconds(partition.max_time)
         for name, partition in (lumi.partitions or {}).items()
     }

@@ -112,6 +112,13 @@ def test_exit_comes_before_the_limit_by_start_up_and_save() -> None:
     assert found.job.exit_minutes == (10 * 3600 - margins.startup_s - margins.save_s) // 60
 
 
+@pytest.mark.parametrize("time", ["60", "60:00", "1:00:00", "0-1", "0-01:00"])
+def test_every_way_to_write_an_hour_asks_slurm_for_the_same(time: str) -> None:
+    found = plan("146m14b400m", time=time)
+    assert found.job.time == "01:00:00"
+    assert f"--time {time}" in found.command
+
+
 def test_lumi_bills_half_a_gpu_hour_per_die_hour_and_whole_nodes_where_they_are_exclusive() -> None:
     whole, part = plan("7m100m100m"), plan("7m100m100m", "lumi", "gpus_per_node=2")
     assert whole.cost.billing_units == pytest.approx(whole.cost.gpu_hours / 2)
@@ -225,6 +232,7 @@ def test_a_missing_account_is_warned_of() -> None:
     [
         ({"cluster": "lumi", "time": "3-00:00:00"}, (), "more than partition"),
         ({"cluster": "lumi", "time": "00:20:00"}, (), "leaves no time"),
+        ({"cluster": "lumi", "time": "30"}, (), "leaves no time"),
         ({"cluster": "lumi", "time": "soon"}, (), "not a time"),
         ({"cluster": "lumi", "nodes": 0}, (), "cannot be had"),
         ({"cluster": "lumi", "nodes": 5}, ("partition=small-g",), "cannot be had"),

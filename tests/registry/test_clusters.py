@@ -47,7 +47,44 @@ def test_durations_count_seconds(days: int, hours: int, minutes: int, secs: int)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "24", "1:2:3", "24:60:00", "1-24", "1 day", "01:00:00; ls", "-1:00:00"]
+    ("text", "seconds"),
+    [
+        ("30", 30 * 60),
+        ("30:00", 30 * 60),
+        ("30:15", 30 * 60 + 15),
+        ("1:2:3", 3723),
+        ("48:00:00", 2 * 86400),
+        ("1-12", 36 * 3600),
+        ("2-00:30", 2 * 86400 + 30 * 60),
+        ("2-00:30:05", 2 * 86400 + 30 * 60 + 5),
+        ("0", 0),
+    ],
+)
+def test_each_of_slurms_forms_is_a_duration(text: str, seconds: int) -> None:
+    assert clusters.seconds(text) == seconds
+
+
+@given(st.integers(0, 10**6))
+def test_a_duration_as_text_is_read_back(seconds: int) -> None:
+    assert clusters.seconds(clusters.duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":",
+        "1:",
+        "1-",
+        "-1",
+        "1-2-3",
+        "1:2:3:4",
+        "1 day",
+        "01:00:00; ls",
+        "٣٠",
+        "1.5",
+        "9" * 400,
+    ],
 )
 def test_what_is_not_a_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="D-HH:MM:SS"):

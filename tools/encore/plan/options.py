@@ -22,7 +22,11 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
         " Slurm this machine belongs to, else lumi",
     )
     add("--nodes", type=int, metavar="N", help="default: the fewest that finish within one job")
-    add("--time", help="time limit of one job, D-HH:MM:SS; default: the cluster's")
+    add(
+        "--time",
+        help="time limit of one job in any of Slurm's forms: 30 (minutes), HH:MM:SS, D-HH,"
+        " D-HH:MM:SS; default: the cluster's",
+    )
     add("--account", help="Slurm account; default: the one in your configuration")
     add(
         "--objective",

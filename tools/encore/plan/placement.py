@@ -217,7 +217,7 @@ def _time_limit(cluster: clusters.Cluster, requested: str | None) -> str | None:
     try:
         limit_s = clusters.seconds(time)
     except ValueError as error:
-        raise UsageError(str(error), "for example --time 1-12:00:00") from None
+        raise UsageError(f"--time {error}", "for example --time 1-12:00:00") from None
     partition = _partition(cluster)
     if partition is not None and limit_s > clusters.seconds(partition.max_time):
         if requested:
@@ -226,14 +226,14 @@ def _time_limit(cluster: clusters.Cluster, requested: str | None) -> str | None:
                 f"at most {partition.max_time}",
             )
         # a limit that nobody asked for is cut to the partition's
-        time = partition.max_time
+        limit_s = clusters.seconds(partition.max_time)
     overhead_s = cluster.margins.startup_s + cluster.margins.save_s
-    if clusters.seconds(time) < overhead_s + _LEAST_TRAINING_S:
+    if limit_s < overhead_s + _LEAST_TRAINING_S:
         raise UsageError(
             f"--time {time} leaves no time to train between start-up and save",
             f"give at least {overhead_s // 60 + 1} minutes",
         )
-    return time
+    return clusters.duration(limit_s)
 
 
 def choose_nodes(work: Workload, site: Site, nodes: int | None) -> Spread:

@@ -15,20 +15,40 @@ from encore.errors import UnknownNameError
 from encore.registry import strict_yaml
 from encore.registry.folder import FOLDER, Variable
 
+# Slurm's forms: M, M:S, H:M:S and, with days, D-H, D-H:M, D-H:M:S (man sbatch, --time).
+# Eight digits of minutes are two hundred years; more overflow Slurm's own numbers.
 _DURATION = re.compile(
-    r"(?:(?P<days>[0-9]+)-)?(?P<hours>[0-9]{1,3}):(?P<minutes>[0-5][0-9]):(?P<seconds>[0-5][0-9])"
+    r"(?:(?P<days>[0-9]{1,5})-)?(?P<parts>[0-9]{1,8}(?::[0-9]{1,8}){0,2})", re.ASCII
 )
+_DAY_S = 86400
 
 
 def seconds(duration: str) -> int:
-    """Seconds of a Slurm time limit, `2-00:00:00` or `03:00:00`; raises ValueError otherwise."""
-    # Slurm also reads MM, MM:SS and D-HH; only what nobody can misread is accepted
+    """Seconds of a time limit in any of Slurm's forms, `30` (minutes), `1-12` or `2-00:00:00`.
+
+    Raises ValueError for anything else.
+    """
     match = _DURATION.fullmatch(duration)
     if not match:
-        raise ValueError(f"{duration!r} is not a time; write D-HH:MM:SS or HH:MM:SS")
-    hours = int(match["days"] or 0) * 24 + int(match["hours"])
-    minutes = hours * 60 + int(match["minutes"])
-    return minutes * 60 + int(match["seconds"])
+        raise ValueError(
+            f"{duration[:40]!r} is not a time; write minutes, HH:MM:SS, D-HH or D-HH:MM:SS"
+        )
+    parts = [int(part) for part in match["parts"].split(":")]
+    if match["days"] is None and len(parts) < 3:
+        # without days, hours are stated only where seconds are
+        parts.insert(0, 0)
+    hours, minutes, rest = [*parts, 0, 0][:3]
+    return int(match["days"] or 0) * _DAY_S + hours * 3600 + minutes * 60 + rest
+
+
+def duration(seconds: int) -> str:
+    """A time limit as Slurm prints it, `2-00:00:00` or `03:00:00`."""
+    days, rest = divmod(seconds, _DAY_S)
+    minutes, second = divmod(rest, 60)
+    clock = f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"
+    if days:
+        return f"{days}-{clock}"
+    return clock
 
 
 @dataclass(frozen=True)
