@@ -119,7 +119,20 @@ def _transformers_model(checkpoint: Gpt2Checkpoint) -> Any:
     with torch.device("meta"):
         model: Any = transformers.GPT2LMHeadModel(config)
     model.to_empty(device="cpu")
+    _fill_buffers(model)
     for name, parameter in model.transformer.named_parameters():
         parameter.data.copy_(checkpoint.read_weight[name]())
     model.tie_weights()
     return model.to(torch.float32).eval()
+
+
+def _fill_buffers(model: Any) -> None:
+    """Give the blocks their buffers: transformers 4 has causal masks in them, 5 has none.
+
+    to_empty leaves them without values, and no checkpoint stores them. All blocks have the same.
+    """
+    blocks = model.transformer.h
+    values = dict(type(blocks[0])(model.config, layer_idx=0).named_buffers())
+    for block in blocks:
+        for name, buffer in block.named_buffers():
+            buffer.copy_(values[name])
