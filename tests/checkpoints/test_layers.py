@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from encore.checkpoints import inert_pickle, layers, model_states, tensor_parallel
+from encore.checkpoints.layer_format import RowOrder
 from encore.errors import CheckpointError, UsageError
 from encore.model.config import ModelConfig
 from encore.model.gpt import GPT
@@ -53,23 +54,19 @@ def test_shapes_are_those_of_the_trainers_model() -> None:
         assert layers.shapes(config, number) == held
 
 
-@pytest.mark.parametrize("version", [0, 1.0, 2.0, 3.0])
-def test_older_row_orders_become_the_current_one(version: float) -> None:
+@pytest.mark.parametrize("order", list(RowOrder))
+def test_every_row_order_becomes_the_models(order: RowOrder) -> None:
     """A row's number says which it is: (head, q|k|v, channel) of 3 heads with 5 channels."""
-    current = torch.arange(45).view(3, 3, 5)
-    stored = {0: current.transpose(0, 1), 1: current.transpose(1, 2)}.get(version, current).reshape(
-        45
-    )
-    ordered = layers.in_current_order("self_attention.query_key_value.bias", stored, 3, version)
+    by_head = torch.arange(45).view(3, 3, 5)
+    stored_forms = {
+        RowOrder.HEADS: by_head,
+        RowOrder.THIRDS: by_head.transpose(0, 1),
+        RowOrder.CHANNELS: by_head.transpose(1, 2),
+    }
+    stored = stored_forms[order].reshape(45)
+    ordered = layers.by_head("self_attention.query_key_value.bias", stored, 3, order)
     assert ordered.tolist() == list(range(45))
-    assert torch.equal(
-        layers.in_current_order("mlp.dense_h_to_4h.bias", stored, 3, version), stored
-    )
-
-
-def test_an_unknown_version_is_refused() -> None:
-    with pytest.raises(CheckpointError, match=r"version 1\.5"):
-        layers.in_current_order("query_key_value.bias", torch.ones(3), 1, 1.5)
+    assert torch.equal(layers.by_head("mlp.dense_h_to_4h.bias", stored, 3, order), stored)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +98,13 @@ def test_a_layer_that_is_not_a_gpts_is_refused_by_name(
         ({"swiglu": True}, "swiglu"),
         ({"normalization": "rmsnorm"}, "rmsnorm"),
         ({"untie_embeddings_and_output_weights": True}, "untie"),
+        ({"num_key_value_heads": 2}, "num_key_value_heads 2"),
+        ({"squared_relu": True}, "squared_relu"),
+        ({"add_position_embedding": False}, "add_position_embedding"),
+        ({"num_experts_switch": 4}, "num_experts_switch"),
+        ({"num_experts": [4]}, "num_experts"),
+        ({"ds_sequence_parallel_fpdt": True}, "fpdt"),
+        ({"retro_add_retriever": True}, "retro"),
         ({"layernorm_epsilon": "1e-5"}, "layernorm_epsilon '1e-5'"),
         ({"hidden_dropout": float("nan")}, "hidden_dropout nan"),
         ({"num_layers": 10.5}, "num_layers"),

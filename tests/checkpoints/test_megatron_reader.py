@@ -7,15 +7,18 @@ import pretrain_gpt
 import pytest
 import torch
 from encore.checkpoints import file_names, generate, megatron_reader, torch_file
-from encore.errors import CheckpointError
+from encore.errors import CheckpointError, UnreadableError
 from encore.train import arguments, state
 from encore.train.world import World
 from helpers.megatron_models import (
     SMALL,
     Layers,
+    as_deepspeedai,
+    deepspeedai_args,
     in_older_order,
     read_all,
     write,
+    write_deepspeedai,
     write_modules,
     write_partitions,
 )
@@ -114,12 +117,73 @@ def test_sampling_and_resuming_read_older_versions(
     assert torch.equal(resumed.model.eval()(tokens), expected)
 
 
-def test_forks_that_number_their_layers_otherwise(tmp_path: Path) -> None:
+@pytest.mark.parametrize("thirds", [True, False])
+@pytest.mark.parametrize(("tensor", "pipeline"), [(1, 1), (2, 1), (2, 2), (4, 1)])
+def test_layer_files_of_deepspeedai(
+    tensor: int, pipeline: int, thirds: bool, tmp_path: Path
+) -> None:
+    """Other numbers, and since December 2024 other rows, make the same model."""
+    layers = random_weights(FOUR)
+    step = write_deepspeedai(tmp_path, FOUR, layers, tensor, pipeline, thirds)
+    assert sorted(file_names.layer_files(step)) == [1, 2, 3, 4, 5, 6]
+    found = megatron_reader.read(step)
+    assert same(found, layers) and not found.differing and found.vocabulary == 200
+
+
+@pytest.mark.parametrize(("tensor", "pipeline", "data"), [(1, 1, 2), (2, 2, 1), (2, 1, 3)])
+def test_partitions_of_deepspeedai(tensor: int, pipeline: int, data: int, tmp_path: Path) -> None:
+    layers = random_weights(FOUR)
+    stored = as_deepspeedai(layers, FOUR, tensor, thirds=True)
+    args = deepspeedai_args(FOUR, thirds=True)
+    path = write_partitions(tmp_path, FOUR, stored, tensor, pipeline, data, args)
+    assert same(megatron_reader.read(path), layers)
+
+
+@pytest.mark.parametrize("tensor", [1, 2])
+def test_mp_rank_files_of_deepspeedai(tensor: int, tmp_path: Path) -> None:
+    layers = random_weights(FOUR)
+    stored = in_older_order(layers, FOUR, tensor, 0)
+    args = deepspeedai_args(FOUR, thirds=True)
+    path = write_modules(tmp_path, FOUR, stored, tensor, nested=True, args=args)
+    assert same(megatron_reader.read(path), layers)
+    # the bf16 optimizer's, of which there are none here, are not needed to read the weights
+    assert megatron_reader.find(tmp_path) == path
+
+
+@pytest.mark.parametrize("tensor", [1, 2])
+def test_sampling_and_resuming_read_deepspeedai(tensor: int, tmp_path: Path) -> None:
+    """The genuine run's model, stored as deepspeedai does, gives the logits that it gave."""
+    genuine = megatron_reader.read(GENUINE / "tp1" / "checkpoint")
+    step = write_deepspeedai(tmp_path, genuine.config, read_all(genuine), tensor)
+    tokens = torch.arange(64)[None]
+    expected = generate.load(genuine.path)(tokens)
+    assert torch.equal(generate.load(step)(tokens), expected)
+    argv = line(tmp_path, load=tmp_path, finetune=True)
+    args = arguments.parse(pretrain_gpt.build_parser(), argv, world_size=1)
+    alone = World(rank=0, size=1, device=torch.device("cpu"))
+    resumed = state.start(args, alone, step, None)
+    assert torch.equal(resumed.model.eval()(tokens), expected)
+
+
+def test_layers_of_another_trainer_than_the_arguments_are_not_guessed_at(tmp_path: Path) -> None:
+    """Which rows are queries would be a guess: scrambled attention, and nobody would notice."""
     layers = random_weights(SMALL)
-    step = write(tmp_path, SMALL, layers)
-    for number in (3, 4, 6):
-        (step / file_names.layer_file(number)).rename(step / file_names.layer_file(number - 1))
-    assert same(megatron_reader.read(step), layers)
+    close = dict(enumerate(layers.values(), start=1))
+    unknown = write(tmp_path / "1", SMALL, close)
+    spaced = write(tmp_path / "2", SMALL, layers, args=deepspeedai_args(SMALL, thirds=True))
+    other = write(tmp_path / "3", SMALL, layers)
+    (other / "layer_06-model_00-model_states.pt").rename(
+        other / "layer_07-model_00-model_states.pt"
+    )
+    more_ranks = write(tmp_path / "4", SMALL, layers, 2, args={"tensor_model_parallel_size": 1})
+    for step, name in (
+        (unknown, "layer_02-model_00"),
+        (spaced, "layer_06-model_00"),
+        (other, "layer_07-model_00"),
+        (more_ranks, "layer_01-model_01"),
+    ):
+        with pytest.raises(UnreadableError, match=f"has {name}-model_states.pt, which the trainer"):
+            megatron_reader.read(step)
 
 
 def test_copies_that_differ_between_ranks_are_said(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from encore.errors import CheckpointError, OutputError, UsageError
 from helpers.examples import examples
 from helpers.exploits import exploits
 from helpers.kills import kills
+from helpers.megatron_models import SMALL, weights, write_deepspeedai
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -199,6 +200,45 @@ def test_what_the_kit_does_not_understand_stays(run: Path) -> None:
         10, 20, 30, 40, 50
     )
     assert not any(entry.delete for entry in found.values())
+
+
+@pytest.fixture
+def deepspeedai(tmp_path: Path) -> Path:
+    """Steps 7, 8 and 9 of a run of deepspeedai's fork, two tensor ranks, two pipeline stages."""
+    layers = weights(SMALL)
+    step = write_deepspeedai(tmp_path / "run", SMALL, layers, tensor=2, pipeline=2)
+    for model_rank in range(4):
+        path = step / f"zero_pp_rank_0_mp_rank_{model_rank:02d}_optim_states.pt"
+        torch.save({"weight": torch.zeros(2)}, path)
+    for number in (8, 9):
+        shutil.copytree(step, step.with_name(f"global_step{number}"))
+    return step.parent
+
+
+def test_deepspeedais_checkpoints_are_whole(deepspeedai: Path) -> None:
+    assert {entry.state for entry in prune.survey(deepspeedai, NOW)} == {prune.WHOLE}
+    assert going(deepspeedai) == set()
+    assert going(deepspeedai, RetentionRule(last=2, idle_s=0)) == {"global_step7"}
+
+
+def test_deepspeedais_torn_ones_are_torn(deepspeedai: Path) -> None:
+    (deepspeedai / "global_step7" / "layer_04-model_01-model_states.pt").unlink()
+    os.truncate(deepspeedai / "global_step8" / "layer_02-model_00-model_states.pt", 100)
+    assert going(deepspeedai) == steps(7, 8)
+    assert "layer_04-model_01" in by_name(deepspeedai)["global_step7"].reason
+
+
+def test_layers_that_their_arguments_do_not_explain_are_not_torn(deepspeedai: Path) -> None:
+    """Another fork's numbers, an untied output layer, ranks that are not stated."""
+    step = deepspeedai / "global_step7"
+    layer = step / "layer_04-model_00-model_states.pt"
+    shutil.copy(layer, step / "layer_05-model_00-model_states.pt")
+    layer = deepspeedai / "global_step8" / layer.name
+    layer.rename(layer.with_name("layer_06-model_00-model_states.pt"))
+    found = by_name(deepspeedai, RetentionRule(last=1, idle_s=0))
+    for name, number in (("global_step7", 5), ("global_step8", 6)):
+        assert (found[name].state, found[name].delete) == (prune.UNKNOWN, False)
+        assert f"has layer_0{number}-model_00" in found[name].reason
 
 
 def test_what_cannot_be_read_or_judged_is_not_torn(

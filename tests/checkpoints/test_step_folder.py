@@ -111,6 +111,15 @@ def test_what_cannot_be_read_now_is_not_called_torn_nor_passed_over(
     assert "torn" not in str(caught.value) and caught.value.hint
 
 
+def test_a_checkpoint_of_a_trainer_that_is_not_known_is_not_passed_over(tmp_path: Path) -> None:
+    """Resumed from the one before, a run would replace it."""
+    write(tmp_path, 1)
+    step = write(tmp_path, 2)
+    (step / file_names.layer_file(5)).rename(step / file_names.layer_file(2))
+    with pytest.raises(UnreadableError, match="has layer_02-model_00-model_states"):
+        step_folder.newest(tmp_path)
+
+
 def test_a_folder_in_place_of_a_file_is_not_called_torn(tmp_path: Path) -> None:
     states = write(tmp_path, 2) / "mp_rank_00_model_states.pt"
     states.unlink()

@@ -80,6 +80,41 @@ def in_older_order(layers: Layers, config: ModelConfig, tensor: int, version: fl
     return stored
 
 
+def as_deepspeedai(layers: Layers, config: ModelConfig, tensor: int, thirds: bool) -> Layers:
+    """The layers under deepspeedai's numbers: 1, 2 … L+1, L+2.
+
+    thirds: whether each rank's fused rows are [q|k|v], as its commits since 676a482c have them.
+    """
+    stored = in_older_order(layers, config, tensor, 0) if thirds else layers
+    return dict(enumerate(stored.values(), start=1))
+
+
+def deepspeedai_args(config: ModelConfig, thirds: bool) -> dict[str, Any]:
+    """Arguments that no other fork has."""
+    args: dict[str, Any] = {"num_key_value_heads": config.num_attention_heads}
+    args |= {"add_position_embedding": True, "normalization": "layernorm", "num_experts": [1]}
+    if thirds:
+        args["ds_sequence_parallel_fpdt"] = False
+    return args
+
+
+def write_deepspeedai(
+    folder: Path,
+    config: ModelConfig,
+    layers: Layers,
+    tensor: int = 1,
+    pipeline: int = 1,
+    thirds: bool = True,
+    **more: Any,
+) -> Path:
+    """A checkpoint with layer files as deepspeedai's fork writes them."""
+    stored = as_deepspeedai(layers, config, tensor, thirds)
+    args = deepspeedai_args(config, thirds) | more.pop("args", {})
+    more.setdefault("universal_checkpoint_info", {"original_vocab_size": VOCABULARY})
+    more.setdefault("checkpoint_info", None)
+    return write(folder, config, stored, tensor, pipeline, args=args, **more)
+
+
 def states(config: ModelConfig, tensor: int = 1, pipeline: int = 1, **more: Any) -> dict[str, Any]:
     """The arguments and counters of a checkpoint."""
     args = asdict(config) | {
@@ -129,7 +164,12 @@ def write(
 
 
 def write_modules(
-    folder: Path, config: ModelConfig, layers: Layers, tensor: int, nested: bool
+    folder: Path,
+    config: ModelConfig,
+    layers: Layers,
+    tensor: int,
+    nested: bool,
+    args: dict[str, Any] | None = None,
 ) -> Path:
     """A checkpoint of a run without pipeline: all weights in the mp_rank files.
 
@@ -148,7 +188,7 @@ def write_modules(
                 for name, value in weights_of.items():
                     module[f"language_model.{kind}.{name}"] = value
         path = step / f"mp_rank_{rank:02d}_model_states.pt"
-        torch.save(states(config, tensor, module=module), path)
+        torch.save(states(config, tensor, module=module, args=args or {}), path)
     return step
 
 
@@ -167,7 +207,13 @@ def _embedding_and_encoder(
 
 
 def write_partitions(
-    folder: Path, config: ModelConfig, layers: Layers, tensor: int, pipeline: int, data: int
+    folder: Path,
+    config: ModelConfig,
+    layers: Layers,
+    tensor: int,
+    pipeline: int,
+    data: int,
+    args: dict[str, Any] | None = None,
 ) -> Path:
     """A checkpoint whose weights are in ZeRO's partitions alone.
 
@@ -175,7 +221,7 @@ def write_partitions(
     """
     step = folder / "global_step7"
     step.mkdir(parents=True)
-    blocks = [number for number in layers if 3 <= number < max(layers)]
+    blocks = [number for number in layers if 1 < number < max(layers)]
     count = math.ceil(len(blocks) / pipeline)
     for stage in range(pipeline):
         numbers = blocks[stage * count : (stage + 1) * count]
@@ -189,7 +235,7 @@ def write_partitions(
             if stage in (0, pipeline - 1):
                 for name, value in parts(layers[1], rank, tensor).items():
                     weights_of[f"tied_modules.embed.{name}"] = value
-            states_of = states(config, tensor, pipeline, dp_world_size=data)
+            states_of = states(config, tensor, pipeline, dp_world_size=data, args=args or {})
             _write_model_rank(step, stage * tensor + rank, weights_of, states_of)
     return step
 

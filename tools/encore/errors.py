@@ -4,7 +4,7 @@ EncoreError            exit 1: the work could not be done
 ├── DataError          an input file or corpus is not what it should be
 ├── OutputError        an output could not be written (disk full, in use by another run)
 ├── CheckpointError    a checkpoint is torn, missing, or holds what may not be loaded
-│   └── UnreadableError   one of its files cannot be read now; it may well be whole
+│   └── UnreadableError   it cannot be read now, or not by this kit; it may well be whole
 ├── RegistryError      a registry file breaks its schema
 ├── HubError           the Hub lacks what was requested, refuses it, or sent other bytes
 │   └── HubUnreachableError   the Hub did not answer, or not completely: worth a retry
@@ -46,7 +46,7 @@ class CheckpointError(EncoreError):
 
 
 class UnreadableError(CheckpointError):
-    """A file of a checkpoint cannot be read now (permissions, I/O); it may well be whole."""
+    """A checkpoint cannot be read now (permissions, I/O) or by this kit; it may well be whole."""
 
 
 class RegistryError(EncoreError):

@@ -91,7 +91,10 @@ def _megatron_facts(step: Path) -> dict[str, Any]:
             if type(values.get(name)) is int:
                 record[name] = values[name]
     shapes = layers.shapes(config, FIRST_BLOCK_NUMBER)
+    first_block = states.layer_numbers[FIRST_BLOCK_NUMBER]
     record |= {
+        "trainer": states.layer_format.trainer,
+        "query_key_value_rows": states.row_order.value,
         "checkpoint_version": states.version,
         "tensor_parallel": states.tensor_parallel,
         "pipeline_parallel": states.pipeline_parallel,
@@ -99,7 +102,7 @@ def _megatron_facts(step: Path) -> dict[str, Any]:
         "weights_from": megatron_reader.weights_from(states) or None,
         "optimizer_files": len(file_names.optimizer_files(step)),
         "model": asdict(config),
-        f"layer_{FIRST_BLOCK_NUMBER}": {name: list(shape) for name, shape in shapes.items()},
+        f"layer_{first_block}": {name: list(shape) for name, shape in shapes.items()},
         "vocabulary": vocabulary,
         "parameters": _parameters(config, vocabulary),
     }

@@ -1,7 +1,7 @@
 """The layers of a Megatron GPT: what each holds, in which row order, and what pads the vocabulary.
 
-Weights are keyed by Megatron-DeepSpeed's layer numbers and names, whole, in the row order of
-checkpoint version 2 and later: what `encore.model.gpt.GPT.fill` accepts.
+Weights are keyed by the numbers of encore.model.config and by Megatron's names, whole, their fused
+rows head by head: what `encore.model.gpt.GPT.fill` accepts, whichever trainer stored them how.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from encore.checkpoints import tensor_parallel
+from encore.checkpoints.layer_format import RowOrder
 from encore.errors import CheckpointError, UsageError
 from encore.model.config import (
     EMBEDDING_NUMBER,
@@ -26,6 +27,7 @@ ReadWeight = Callable[[str, tuple[int, int] | None], Tensor]
 
 WORDS = "word_embeddings.weight"
 POSITIONS = "position_embeddings.weight"
+_FUSED = ("query_key_value.weight", "query_key_value.bias")
 
 _SLICE_ROWS = 4096
 
@@ -114,21 +116,15 @@ def _times(shape: Shape) -> str:
     return "×".join(map(str, shape))
 
 
-def in_current_order(name: str, value: Tensor, heads: int, version: float) -> Tensor:
-    """The fused projection's rows as versions 2 and later have them: (head, q|k|v, channel).
+def by_head(name: str, value: Tensor, heads: int, order: RowOrder) -> Tensor:
+    """The fused projection's rows, stored in `order`, as (head, q|k|v, channel).
 
     value: one tensor-parallel rank's part, of `heads` heads; other weights come back as they are.
-    Raises CheckpointError for an unknown version. source: TurkuNLP 6732bc9
-    megatron/checkpointing.py, fix_query_key_value_ordering
     """
-    if version >= 2 or not name.endswith(("query_key_value.weight", "query_key_value.bias")):
+    if order is RowOrder.HEADS or not name.endswith(_FUSED):
         return value
-    if version not in (0, 1):
-        raise CheckpointError(
-            f"unknown checkpoint version {version}", "versions 0, 1 and 2 to 3 can be read"
-        )
     rest = value.shape[1:]
-    if version == 0:
+    if order is RowOrder.THIRDS:
         return value.reshape(3, heads, -1, *rest).transpose(0, 1).reshape(value.shape)
     return value.reshape(heads, -1, 3, *rest).transpose(1, 2).reshape(value.shape)
 

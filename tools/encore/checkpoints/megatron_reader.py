@@ -2,8 +2,8 @@
 
 The weights come from the layer files, else from the `module` of the mp_rank files (runs without
 pipeline parallelism), else from ZeRO's fp32 partitions in the optimizer files.
-source: TurkuNLP 6732bc9 megatron/model/{gpt_model,language_model}.py;
-deepspeedai/Megatron-DeepSpeed has the same names
+source: TurkuNLP 6732bc9 megatron/model/{gpt_model,language_model}.py; deepspeedai 4efb479 has the
+same names, and other layer numbers and rows (encore.checkpoints.layer_format)
 """
 
 import re
@@ -25,7 +25,6 @@ from encore.model.config import (
     EMBEDDING_NUMBER,
     FIRST_BLOCK_NUMBER,
     ModelConfig,
-    final_layernorm_number,
     layer_numbers,
 )
 
@@ -88,12 +87,17 @@ class MegatronCheckpoint:
         for rank in range(1, self.states.tensor_parallel):
             if self.files.names(number, rank) != names:
                 raise CheckpointError(
-                    f"{self.path}: the ranks' parts of layer {number} hold different weights",
+                    f"{self.path}: the ranks' parts of {self._title(number)} hold different"
+                    " weights",
                     _DAMAGED,
                 )
         shapes = layers.shapes(self.config, number)
-        where = f"{self.path}: layer {number}"
+        where = f"{self.path}: {self._title(number)}"
         return Layer(partial(self._weight, number), names, shapes, where)
+
+    def _title(self, number: int) -> str:
+        """A layer's name to the user: the number is that of its file."""
+        return f"layer {self.states.layer_numbers[number]}"
 
     def _weight(self, number: int, name: str, span: tuple[int, int] | None) -> Tensor:
         ranks = self.states.tensor_parallel
@@ -103,7 +107,7 @@ class MegatronCheckpoint:
         first = self._part(number, 0, name)
         for rank in range(1, ranks):
             if not torch.equal(self._part(number, rank, name), first):
-                self.differing.add(f"layer {number} {name}")
+                self.differing.add(f"{self._title(number)} {name}")
         if span is None:
             return first
         return tensor_parallel.part(first, name, *span)
@@ -137,16 +141,16 @@ class MegatronCheckpoint:
         return whole
 
     def _part(self, number: int, rank: int, name: str) -> Tensor:
-        """A rank's part of a weight in the current row order, its shape checked."""
+        """A rank's part of a weight, fused rows head by head, its shape checked."""
         ranks = self.states.tensor_parallel
         value = self.files.read(number, rank, name)
         shape = [*layers.shapes(self.config, number)[name]]
         axis = tensor_parallel.split_axis(name)
         if axis is not None:
             shape[axis] //= ranks
-        layers.check_shape(value, tuple(shape), f"{self.path}: layer {number} {name}")
+        layers.check_shape(value, tuple(shape), f"{self.path}: {self._title(number)} {name}")
         heads = self.config.num_attention_heads // ranks
-        return layers.in_current_order(name, value, heads, self.states.version)
+        return layers.by_head(name, value, heads, self.states.row_order)
 
 
 def find(path: Path) -> Path:
@@ -184,7 +188,7 @@ def read(path: Path, from_optimizer: bool = False) -> MegatronCheckpoint:
                 f"{step} states {name} {size} and {ranks} tensor-parallel ranks", _DAMAGED
             )
     source = OPTIMIZER if from_optimizer else weights_from(states)
-    return MegatronCheckpoint(step, states, config, source, _open(source, states, config))
+    return MegatronCheckpoint(step, states, config, source, _open(source, states))
 
 
 def weights_from(states: ModelStates) -> str:
@@ -199,13 +203,13 @@ def weights_from(states: ModelStates) -> str:
     return ""
 
 
-def _open(source: str, states: ModelStates, config: ModelConfig) -> WeightFiles:
+def _open(source: str, states: ModelStates) -> WeightFiles:
     if source == LAYERS:
         return _LayerFiles(_paths_by_layer(states))
     if source == MODULES:
-        return _ModuleFiles(states.step, config)
+        return _ModuleFiles(states)
     if source == OPTIMIZER:
-        return _OptimizerFiles(states, config)
+        return _OptimizerFiles(states)
     raise CheckpointError(
         f"{states.step} has neither layer files nor weights in mp_rank or optimizer files", _FETCH
     )
@@ -226,53 +230,51 @@ class _LayerFiles:
 
 
 def _paths_by_layer(states: ModelStates) -> dict[int, list[Path]]:
-    """The layer files under this kit's layer numbers. Raises CheckpointError where one is missing.
+    """The layer files under this kit's layer numbers.
 
-    Forks that change the data's form elsewhere between layers number their layers otherwise, in
-    the same order.
+    Raises CheckpointError where one is missing, or they are another trainer's.
     """
+    step_folder.check_layer_files(states)
     step = states.step
     ranks = states.tensor_parallel
     stored = file_names.layer_files(step)
-    numbers = layer_numbers(states.num_layers)
-    if len(stored) != len(numbers):
-        missing = [file_names.layer_file(n) for n in numbers if n not in stored]
-        problem = "it has too many"
-        if missing:
-            problem = f"{', '.join(missing[:3])} is missing"
+    numbers = states.layer_numbers
+    missing = [file_names.layer_file(n) for n in numbers.values() if n not in stored]
+    if missing:
         raise CheckpointError(
-            f"{step} has files of {len(stored)} layers, its model {len(numbers)}: {problem}", _FETCH
+            f"{step} has files of {len(stored)} layers, its model {len(numbers)}:"
+            f" {', '.join(missing[:3])} is missing",
+            _FETCH,
         )
     for number, paths in stored.items():
         expected = [step / file_names.layer_file(number, rank) for rank in range(ranks)]
-        if paths != expected:
-            missing = [path.name for path in expected if path not in paths]
-            problem = f"layer {number} has {len(paths)} parts"
-            if missing:
-                problem = f"{', '.join(missing)} is missing"
-            raise CheckpointError(f"{step}: {problem}, tensor-parallel degree {ranks}", _FETCH)
-    return dict(zip(numbers, stored.values(), strict=True))
+        missing = [path.name for path in expected if path not in paths]
+        if missing:
+            raise CheckpointError(
+                f"{step}: {', '.join(missing)} is missing, tensor-parallel degree {ranks}", _FETCH
+            )
+    return {own: stored[number] for own, number in numbers.items()}
 
 
 @dataclass(frozen=True)
 class _ModuleFiles:
     """All layers of a tensor-parallel rank in its mp_rank file."""
 
-    step: Path
-    config: ModelConfig
+    states: ModelStates
 
     def names(self, number: int, rank: int) -> set[str]:
-        return set(_names_in_layer(self._weights(rank), number, self.config).values())
+        return set(_names_in_layer(self._weights(rank), number, self.states).values())
 
     def read(self, number: int, rank: int, name: str) -> Tensor:
         weights = self._weights(rank)
-        for full_name, own_name in _names_in_layer(weights, number, self.config).items():
+        for full_name, own_name in _names_in_layer(weights, number, self.states).items():
             if own_name == name:
                 return weights[full_name]
         raise KeyError(name)
 
     def _weights(self, rank: int) -> Weights:
-        states = load(self.step / file_names.model_states_file(rank), mapped=True)
+        path = self.states.step / file_names.model_states_file(rank)
+        states = load(path, mapped=True)
         module = states.get("module") if isinstance(states, dict) else None
         if not isinstance(module, dict):
             return {}
@@ -282,9 +284,8 @@ class _ModuleFiles:
 class _OptimizerFiles:
     """ZeRO's partitions, by model rank: the pipeline stages of each tensor-parallel rank."""
 
-    def __init__(self, states: ModelStates, config: ModelConfig) -> None:
-        self.config = config
-        self.tensor_parallel = states.tensor_parallel
+    def __init__(self, states: ModelStates) -> None:
+        self.states = states
         self.partitions = []
         for model_rank in range(states.tensor_parallel * states.pipeline_parallel):
             shapes = model_states.read(states.step, model_rank).raw.get("param_shapes")
@@ -293,19 +294,19 @@ class _OptimizerFiles:
     def names(self, number: int, rank: int) -> set[str]:
         names: set[str] = set()
         for stage in self._stages(rank):
-            names |= set(_names_in_layer(stage.shapes, number, self.config).values())
+            names |= set(_names_in_layer(stage.shapes, number, self.states).values())
         return names
 
     def read(self, number: int, rank: int, name: str) -> Tensor:
         # the first stage comes first; the last has a copy of the tied embedding
         for stage in self._stages(rank):
-            for full_name, own_name in _names_in_layer(stage.shapes, number, self.config).items():
+            for full_name, own_name in _names_in_layer(stage.shapes, number, self.states).items():
                 if own_name == name:
                     return stage.read(full_name)
         raise KeyError(name)
 
     def _stages(self, rank: int) -> list[zero.Partitions]:
-        return self.partitions[rank :: self.tensor_parallel]
+        return self.partitions[rank :: self.states.tensor_parallel]
 
 
 def _flattened(module: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -316,30 +317,33 @@ def _flattened(module: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{name}", value
 
 
-def _names_in_layer(names: Iterable[str], number: int, config: ModelConfig) -> dict[str, str]:
+def _names_in_layer(names: Iterable[str], number: int, states: ModelStates) -> dict[str, str]:
     """The names that belong to a layer, each with what the layer's file would call it.
 
     Raises CheckpointError for a weight that a GPT does not have.
     """
     own_names: dict[str, str] = {}
+    own_numbers = {stored: own for own, stored in states.layer_numbers.items()}
     for full_name in names:
         name = full_name.removeprefix("module.").removeprefix("language_model.")
-        layer, own_name = _layer_and_name(name, config)
+        layer, own_name = _layer_and_name(name, own_numbers)
         if layer == number:
             own_names[full_name] = own_name
     return own_names
 
 
-def _layer_and_name(name: str, config: ModelConfig) -> tuple[int | None, str]:
+def _layer_and_name(name: str, own_numbers: Mapping[int, int]) -> tuple[int | None, str]:
+    """The layer of a weight and its name there. own_numbers: by the number that is stored."""
     if match := _EMBEDDING.fullmatch(name):
         return EMBEDDING_NUMBER, match[1]
     if match := _BLOCK.fullmatch(name):
         own_name = re.sub(r"^attention\.", "self_attention.", match[2])
         return FIRST_BLOCK_NUMBER + int(match[1]), own_name
     if match := _FINAL.fullmatch(name):
-        return final_layernorm_number(config.num_layers), match[1]
-    if match := _NUMBERED.fullmatch(name):
-        return int(match[1]), match[2]
+        return max(own_numbers.values()), match[1]
+    match = _NUMBERED.fullmatch(name)
+    if match and int(match[1]) in own_numbers:
+        return own_numbers[int(match[1])], match[2]
     if name.startswith("word_embeddings_for_head."):  # the last stage's copy of the tied embedding
         return None, name
     raise CheckpointError(

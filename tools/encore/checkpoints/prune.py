@@ -18,7 +18,7 @@ from stat import S_ISREG
 
 from encore import files
 from encore.checkpoints import file_names, model_states, step_folder
-from encore.errors import CheckpointError, OutputError, UsageError
+from encore.errors import CheckpointError, OutputError, UnreadableError, UsageError
 
 WHOLE = "whole"
 WEIGHTS = "weights only"
@@ -136,6 +136,8 @@ def _state(step: Path) -> tuple[str, str]:
             return UNKNOWN, "its weights are not in layer files"
         problem = step_folder.missing_file(states, optimizer=False)
         optimizer_problem = step_folder.missing_file(states)
+    except UnreadableError as error:
+        return UNKNOWN, str(error)
     except CheckpointError as error:
         return UNKNOWN, f"its states cannot be read: {error}"
     if problem is not None and others:

@@ -16,7 +16,6 @@ from encore import files
 from encore.checkpoints import file_names, inert_pickle, model_states
 from encore.checkpoints.model_states import ModelStates
 from encore.errors import CheckpointError, UnreadableError
-from encore.model.config import layer_numbers
 
 # torch before 1.6 wrote no zip files
 _OLD_FORMAT = b"\x80\x02"
@@ -75,8 +74,10 @@ def missing_file(states: ModelStates, optimizer: bool = True) -> str | None:
     """The first file of a checkpoint that is missing or torn, None when all are there.
 
     Raises CheckpointError where the states do not say which files there should be, or a file is in
-    a format that is not known, and OSError where one cannot be read.
+    a format that is not known, UnreadableError where the layer files are not those of its trainer,
+    and OSError where one cannot be read.
     """
+    check_layer_files(states)
     for name in _expected_files(states, optimizer):
         path = states.step / name
         if not path.is_file():
@@ -114,9 +115,33 @@ def _expected_files(states: ModelStates, optimizer: bool) -> Iterator[str]:
         if optimizer:
             for data_rank in range(states.data_ranks):
                 yield file_names.optimizer_file(data_rank, states.bf16, model_rank)
+    # runs without pipeline parallelism have their weights in the mp_rank files
+    if not states.holds_weights:
+        yield from _layer_file_names(states)
+
+
+def _layer_file_names(states: ModelStates) -> Iterator[str]:
     for tensor_rank in range(states.tensor_parallel):
-        for number in layer_numbers(states.num_layers):
+        for number in states.layer_numbers.values():
             yield file_names.layer_file(number, tensor_rank)
+
+
+def check_layer_files(states: ModelStates) -> None:
+    """Raises UnreadableError for layer files other than those that the arguments promise.
+
+    Their trainer is not known then, so that nobody can say what is missing, or which rows are
+    whose: the checkpoint may well be whole.
+    """
+    expected = set(_layer_file_names(states))
+    for paths in file_names.layer_files(states.step).values():
+        for path in paths:
+            if path.name not in expected:
+                raise UnreadableError(
+                    f"{states.step} has {path.name}, which the trainer that its arguments are of"
+                    f" ({states.layer_format.trainer}) does not write for {states.num_layers}"
+                    f" layers at tensor-parallel degree {states.tensor_parallel}",
+                    "only the trainer that wrote it can go on with it; choose another step",
+                )
 
 
 def begin(folder: Path, iteration: int) -> Path:

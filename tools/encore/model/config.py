@@ -22,7 +22,7 @@ _SIZES = (
 )
 _FRACTIONS = ("layernorm_epsilon", "init_method_std", "attention_dropout", "hidden_dropout")
 # Features of the forks that this model lacks, each with the values that mean "not used".
-# source: arguments.py of TurkuNLP 6732bc9 and of deepspeedai/Megatron-DeepSpeed
+# source: arguments.py of TurkuNLP 6732bc9 and of deepspeedai 4efb479
 _OFF = (False, None)
 _UNUSED: dict[str, tuple[Any, ...]] = {
     "glu_activation": _OFF,
@@ -33,7 +33,12 @@ _UNUSED: dict[str, tuple[Any, ...]] = {
     "normalization": ("layernorm", "LayerNorm", None),
     "apply_layernorm_1p": _OFF,
     "add_bias_linear": (True, None),
+    "add_position_embedding": (True, None),
     "use_rotary_position_embeddings": _OFF,
+    "squared_relu": _OFF,
+    "num_experts_switch": _OFF,
+    "retro_add_retriever": _OFF,
+    "ds_sequence_parallel_fpdt": _OFF,
     "untie_embeddings_and_output_weights": _OFF,
     "num_experts": ([1], 1, None),
     "multi_query_attention": _OFF,
@@ -42,7 +47,8 @@ _UNUSED: dict[str, tuple[Any, ...]] = {
 }
 
 # Megatron-DeepSpeed's pipeline numbers its layers. 0, 2 and the one before the final layernorm
-# are conversions without parameters, so that no file has their numbers.
+# are conversions without parameters, so that no file has their numbers. deepspeedai's fork numbers
+# otherwise (encore.checkpoints.layer_format).
 # source: TurkuNLP 6732bc9 megatron/model/gpt_model.py, GPTModelPipe
 EMBEDDING_NUMBER = 1
 FIRST_BLOCK_NUMBER = 3
@@ -167,5 +173,9 @@ def _check_features(arguments: Mapping[str, Any]) -> None:
         value = getattr(value, "name", value)
         if value not in unused:
             features.append(f"{name} {value}")
+    # grouped-query attention: deepspeedai 4efb479 itself does not train with it
+    groups = arguments.get("num_key_value_heads")
+    if groups not in (None, arguments["num_attention_heads"]):
+        features.append(f"num_key_value_heads {groups}")
     if features:
         raise CheckpointError(f"the model has {', '.join(features)}", HINT)
