@@ -241,6 +241,13 @@ def test_layers_that_their_arguments_do_not_explain_are_not_torn(deepspeedai: Pa
         assert f"has layer_0{number}-model_00" in found[name].reason
 
 
+def test_states_of_stage_3_are_not_called_orphaned(run: Path) -> None:
+    step = run / "global_step10"
+    (step / STATES).rename(step / f"zero_pp_rank_0_{STATES}")
+    found = by_name(run, RetentionRule(last=1, idle_s=0))["global_step10"]
+    assert (found.state, found.delete) == (prune.UNKNOWN, False) and "stage 3" in found.reason
+
+
 def test_what_cannot_be_read_or_judged_is_not_torn(
     run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

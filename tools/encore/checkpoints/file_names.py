@@ -15,8 +15,9 @@ LATEST = "latest"
 
 _STEP = re.compile(r"global_step([0-9]+)")
 _LAYER = re.compile(r"layer_(\d+)-model_(\d+)-model_states\.pt")
-# the second form is a model state of ZeRO stage 3
-_MODEL_STATES = re.compile(r"(?:zero_pp_rank_\d+_)?mp_rank_\d+_model_states\.pt")
+_MODEL_STATES = re.compile(r"mp_rank_\d+_model_states\.pt")
+# in place of those above, with parts of the weights
+_STAGE_3_STATES = re.compile(r"zero_pp_rank_\d+_mp_rank_\d+_model_states\.pt")
 # DeepSpeed has written the name with and without the underscore before "optim"
 _OPTIMIZER = re.compile(r"(?:bf16_|fp16_)?zero_pp_rank_(\d+)_mp_rank_(\d+)_?optim_states\.pt")
 
@@ -52,7 +53,13 @@ def optimizer_file(data_rank: int, bf16: bool, model_rank: int = 0) -> str:
 
 def written_by_deepspeed(name: str) -> bool:
     """Whether DeepSpeed gives a file of a step folder this name."""
-    return any(pattern.fullmatch(name) for pattern in (_LAYER, _MODEL_STATES, _OPTIMIZER))
+    patterns = (_LAYER, _MODEL_STATES, _STAGE_3_STATES, _OPTIMIZER)
+    return any(pattern.fullmatch(name) for pattern in patterns)
+
+
+def is_stage_3_states(name: str) -> bool:
+    """Whether a file of that name has model states of ZeRO stage 3."""
+    return _STAGE_3_STATES.fullmatch(name) is not None
 
 
 def layer_files(step: Path) -> dict[int, list[Path]]:

@@ -126,6 +126,8 @@ def _state(step: Path) -> tuple[str, str]:
     if not path.is_file():
         if others:
             return UNKNOWN, f"it holds {others[0]}, which DeepSpeed does not write"
+        if any(map(file_names.is_stage_3_states, names)):
+            return UNKNOWN, "ZeRO stage 3 wrote it"
         return ORPHANED, f"{len(names)} files, but not {path.name}"
     try:
         if step_folder.is_torn(path):
