@@ -88,3 +88,15 @@ def test_numbers_are_read(text: str, value: float) -> None:
 def test_what_no_comparison_would_stop_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="0 or more"):
         human.number(text)
+
+
+def test_a_cell_of_a_table_is_one_line_without_control_characters() -> None:
+    shown = human.table([("a\nb", "c\x1b[31m"), ("d", "e")])
+    assert shown == "a\\nb  c\\u001b[31m\nd     e"
+
+
+@given(st.text())
+def test_printable_text_has_no_control_character_and_stays_as_it_is(text: str) -> None:
+    shown = human.printable(text)
+    assert human.printable(shown) == shown
+    assert not any(ord(c) < 32 and c not in "\t\n" for c in shown)

@@ -16,6 +16,12 @@ examples:
   tools/bins.py merge data/c4 data/oscar --output-prefix data/both
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 import dataclasses
 from pathlib import Path

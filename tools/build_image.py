@@ -18,6 +18,12 @@ examples:
   tools/build_image.py inspect images/encore-cpu.sif  exit code 1: not the image in the registry
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 import dataclasses
 import os

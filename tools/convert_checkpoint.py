@@ -23,6 +23,12 @@ examples:
   tools/convert_checkpoint.py reshard checkpoints/global_step21553 resharded --tp 4 --pp 2 --verify
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

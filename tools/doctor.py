@@ -12,6 +12,12 @@ examples:
   tools/doctor.py 146m14b400m --nodes 2 --job
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 import dataclasses
 import functools

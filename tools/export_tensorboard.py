@@ -25,6 +25,12 @@ examples:
   tools/export_tensorboard.py tensorboard/146m14b400m --push --create --private
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 import sys
 from pathlib import Path

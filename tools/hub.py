@@ -20,6 +20,12 @@ examples:
   tools/hub.py sync 146m14b400m tensorboard/146m14b400m --patterns '*tfevents*' --every 10m
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 import functools
 import os

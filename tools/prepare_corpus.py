@@ -15,6 +15,12 @@ examples:
   tools/prepare_corpus.py subset oscar_en.jsonl --tail 364608 --output oscarvalidation.jsonl
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 from collections.abc import Iterable
 from pathlib import Path

@@ -20,6 +20,12 @@ examples:
   tools/pretrain_gpt.py … --dump-samples 8 samples.npz        the first samples, as token ids
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 import logging
 import os

@@ -12,6 +12,12 @@ examples:
   tools/prune_checkpoints.py checkpoints/146m14b400m --keep-last 1 --delete
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 import dataclasses
 from pathlib import Path

@@ -14,6 +14,12 @@ examples:
   tools/render_sbatch.py 146m14b400m --cluster lumi --out job.sh --check     is job.sh up to date?
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 import dataclasses
 from pathlib import Path

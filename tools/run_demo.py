@@ -9,6 +9,12 @@ examples:
   tools/run_demo.py 1m1m400k --folder /tmp/demo
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 import os
 import shlex

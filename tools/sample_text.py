@@ -10,6 +10,12 @@ examples:
   tools/sample_text.py checkpoints --tokenizer tokenizers/gpt2 --temperature 0 --json
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 from pathlib import Path
 

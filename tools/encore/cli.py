@@ -9,6 +9,7 @@ log.
 import argparse
 import contextlib
 import errno
+import io
 import json
 import logging
 import os
@@ -16,20 +17,31 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO, cast
 
-from encore import __version__, human
+from encore import __version__, human, interrupts
 from encore.errors import EncoreError
 
 # without a terminal, long work shows that it is alive this often
 _PROGRESS_EVERY_S = 30.0
+_STDOUT = "standard output"
 
 log = logging.getLogger("encore")
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse's, which says where help cannot be written, and prints what it refuses readably."""
+
+    def print_help(self, file: Any = None) -> None:
+        (file or sys.stdout).write(self.format_help())
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        super().exit(status, human.printable(message or ""))
+
+
 def parser(docstring: str | None) -> argparse.ArgumentParser:
     """An ArgumentParser whose --help is the command's docstring: what it does, then examples."""
-    command = argparse.ArgumentParser(
+    command = _Parser(
         description=docstring,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         # an option of tomorrow must not change what a script of today means by half of its name
@@ -51,7 +63,58 @@ def warn(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """Data for a script: one JSON document on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    print(text)
+
+
+class _Stdout:
+    """Standard output that shows no control character of what is printed, and bears its own name
+    in its errors.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """stream: sys.stdout, None where the process was started without one."""
+        self._stream = stream
+        if isinstance(stream, io.TextIOWrapper):
+            # a character that the encoding lacks is shown by its number
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        """Write text."""
+        with self._named_errors():
+            self._written_to().write(human.printable(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand over what is buffered."""
+        with self._named_errors():
+            if self._stream is not None:
+                self._stream.flush()
+
+    def drop(self) -> None:
+        """Lose what is buffered: Python would try again at its end, and fail."""
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._written_to().fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._written_to(), name)
+
+    def _written_to(self) -> TextIO:
+        if self._stream is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), _STDOUT)
+        return self._stream
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = _STDOUT
+            raise
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
@@ -69,7 +132,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         pass
 
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
+        text = human.printable(record.getMessage())
         if record.levelno >= logging.WARNING:
             return f"{record.levelname.lower()}: {text}"
         return text
@@ -94,7 +157,8 @@ def byte_progress(total: int | None = None, task: str = "") -> Iterator[Callable
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        with tqdm(total=total, unit="B", unit_scale=True, desc=task or None) as bar:
+        title = human.printable(task) or None
+        with tqdm(total=total, unit="B", unit_scale=True, desc=title) as bar:
 
             def advance(count: int) -> None:
                 with lock:
@@ -125,41 +189,97 @@ def run(main: Callable[[], int], extra: str | None = None) -> None:
     extra: the optional dependencies of pyproject.toml that the command needs, named where one is
     missing.
     """
+    interrupts.raise_from_now_on()
     show_log()
-    try:
-        code = main()
-        sys.stdout.flush()
-    except EncoreError as error:
-        hint = f"; {error.hint}" if error.hint else ""
-        say(f"error: {error}{hint}")
-        code = error.exit_code
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if extra is None or package in ("", "encore"):
-            raise
-        say(f"error: {package} is not installed; in the kit's folder: pip install -e '.[{extra}]'")
-        code = 1
-    except BrokenPipeError:  # the reader (head, less) went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except OSError as error:
-        if error.errno not in _MACHINE_ERRORS:
-            raise
-        where = f": {error.filename}" if error.filename else ""
-        say(f"error: {error.strerror}{where}; {_MACHINE_ERRORS[error.errno]}")
-        code = 1
-    except KeyboardInterrupt:
-        say("interrupted")
-        code = 130
+    if sys.stderr is None:
+        # started without one: what is said is lost, what is done is not
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 — open until the process ends
+    stdout = _Stdout(sys.stdout)
+    with contextlib.redirect_stdout(cast(TextIO, stdout)):
+        try:
+            code = main()
+        except BaseException as error:
+            code = _exit_code(error, extra)
+        try:
+            stdout.flush()
+        except OSError as error:
+            # what a failed command lost on its way out does not matter any more
+            code = code or _exit_code(error, extra)
+            stdout.drop()
+    _flush_stderr()
     sys.exit(code)
+
+
+def _exit_code(error: BaseException, extra: str | None) -> int:
+    """The exit code for what ended a command, after a line about it; raises what is a bug."""
+    if isinstance(error, KeyboardInterrupt) or interrupts.came():
+        say("interrupted")
+        return interrupts.INTERRUPTED
+    if isinstance(error, SystemExit) and isinstance(error.code, int):  # argparse's
+        return error.code
+    if isinstance(error, EncoreError):
+        hint = f"; {error.hint}" if error.hint else ""
+        _say_error(f"{error}{hint}")
+        return error.exit_code
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if extra is not None and package not in ("", "encore"):
+            _say_error(
+                f"{package} is not installed; in the kit's folder: pip install -e '.[{extra}]'"
+            )
+            return 1
+    if isinstance(error, BrokenPipeError) and error.filename in (None, _STDOUT):
+        return 0  # the reader (head, less) went away
+    if isinstance(error, OSError) and (error.filename or error.errno in _MACHINE_ERRORS):
+        _say_error(_machine_error(error))
+        return 1
+    raise error
+
+
+def _say_error(text: str) -> None:
+    # one line, whatever the names in it hold
+    say(f"error: {text}".replace("\n", "\\n"))
+
+
+def _machine_error(error: OSError) -> str:
+    """An error of the operating system, the path, and what to do."""
+    paths = []
+    for name in (error.filename, error.filename2):
+        if name is not None:
+            paths.append(os.fsdecode(name) if isinstance(name, bytes) else str(name))
+    where = f": {' -> '.join(paths)}" if paths else ""
+    hint = _MACHINE_ERRORS.get(error.errno or 0, "see what is there with: ls -ld PATH")
+    return f"{error.strerror or error}{where}; {hint}"
+
+
+def _flush_stderr() -> None:
+    # a full disk under stderr changes nothing of the outcome, but Python's end would
+    try:
+        sys.stderr.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 _MACHINE_ERRORS = {
     errno.ENOSPC: "free disk space and run the same command again",
     errno.EDQUOT: "the quota is used up; free space or inodes and run the same command again",
+    errno.EFBIG: "larger than the file system or `ulimit -f` allows; choose another folder",
     errno.EACCES: "see who may read and write it with: ls -ld PATH",
+    errno.EPERM: "see who may change it with: ls -ld PATH; lsattr -d PATH",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.ENOENT: "see what is there with: ls",
     errno.EISDIR: "a file is needed here, this is a folder",
     errno.ENOTDIR: "a folder is needed here, this is a file",
+    errno.EEXIST: "it exists already; remove it or choose another name",
+    errno.ENOTEMPTY: "it is not empty; remove it or choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "links lead in a circle; remove one of them",
+    errno.EIO: "the disk or its server fails; try again, then ask who runs it",
+    errno.ESTALE: "its server forgot the file; run the same command again",
+    errno.EMFILE: "raise the limit on open files: ulimit -n 4096",
+    errno.ENFILE: "this machine has too many files open; try again later",
+    errno.ENOMEM: "free memory, or run it on a larger machine",
+    errno.EXDEV: "both must be on one file system",
+    errno.EBADF: "it was closed when the command started",
 }

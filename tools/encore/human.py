@@ -10,11 +10,24 @@ _THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12
 _SIZE = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?) ?(?:([KMGT])(i?)B|B?)", re.IGNORECASE)
 _INTERVAL = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# What moves a terminal's cursor, colours it or turns text around (C0, C1, line separators and
+# bidirectional controls), and lone surrogates; tab and line feed are text.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text from outside (names, tags, a server's words) as a terminal may show it.
+
+    Control characters become \\u001b and the like, which JSON reads as the same characters.
+    """
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def table(rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> str:
-    """Aligned columns, two spaces apart, no trailing blanks."""
-    lines = [list(map(str, row)) for row in rows]
+    """Aligned columns, two spaces apart, no trailing blanks; a cell is one line."""
+    lines = []
+    for row in rows:
+        lines.append([printable(str(cell)).replace("\n", "\\n") for cell in row])
     if header:
         lines.insert(0, list(header))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
