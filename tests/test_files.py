@@ -1,10 +1,12 @@
 """Whole or absent: atomic writes, exclusive outputs, folders."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,129 @@ def test_a_planted_link_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
     assert (outside / "kept").read_text() == "x" and outside.stat().st_mode & 0o777 == 0o755
     assert not (tmp_path / "model").is_symlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "outside"]
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "file"])
+def test_whatever_lies_under_the_temporary_name_is_neither_written_nor_emptied(
+    tmp_path: Path, kind: str
+) -> None:
+    outside = tmp_path / "outside"
+    planted = tmp_path / ".x.json.tmp"
+    if kind != "dangling link":
+        outside.write_text("kept")
+    if kind == "hard link":
+        planted.hardlink_to(outside)
+    elif kind == "file":
+        planted.write_text("a killed run's")
+    else:
+        planted.symlink_to(outside)
+    files.write_text(tmp_path / "x.json", "new")
+    assert (tmp_path / "x.json").read_text() == "new"
+    assert not (tmp_path / "x.json").is_symlink() and not planted.is_symlink()
+    assert outside.exists() == (kind != "dangling link")
+    assert not outside.exists() or outside.read_text() == "kept"
+
+
+def test_a_planted_lock_is_neither_followed_nor_emptied(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("kept")
+    (tmp_path / ".x.bin.lock").symlink_to(outside)
+    with pytest.raises(OutputError, match=r"\.x\.bin\.lock is a link"):
+        files.exclusive(tmp_path / "x.bin").__enter__()
+    assert outside.read_text() == "kept"
+
+
+def test_a_lock_that_another_run_holds_keeps_what_is_in_it(tmp_path: Path) -> None:
+    target = tmp_path / "x.bin"
+    with files.exclusive(target):
+        entry = (tmp_path / ".x.bin.lock").read_text()
+        with pytest.raises(OutputError, match="written by another run"):
+            files.exclusive(target).__enter__()
+        assert (tmp_path / ".x.bin.lock").read_text() == entry
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fifo_in_the_place_of_a_lock_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".x.bin.lock")
+    with pytest.raises(OutputError, match="is a link or no file"):
+        files.exclusive(tmp_path / "x.bin").__enter__()
+
+
+def _no_locks(*_: object) -> None:
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
+
+@pytest.mark.parametrize("flock", [_no_locks, lambda *_: None])
+def test_without_locks_a_second_run_of_this_machine_is_refused_and_the_lack_is_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    flock: Callable[..., None],
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with files.exclusive(tmp_path / "x.bin"):
+        assert "this file system has no locks" in caplog.text
+        with pytest.raises(OutputError, match="written by another run"):
+            files.exclusive(tmp_path / "x.bin").__enter__()
+
+
+def test_the_lock_of_another_host_is_said_and_blocks_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ".x.bin.lock").write_text("nid001234 77\n")
+    with files.exclusive(tmp_path / "x.bin"):
+        assert "process 77 on nid001234 was killed, or still writes" in caplog.text
+
+
+def test_of_two_writers_without_a_lock_the_first_fails_and_the_second_is_whole(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "x.json"
+    with pytest.raises(OutputError, match="another run writes"), files.atomic(target) as first:
+        first.write_text("first")
+        with files.atomic(target) as second:
+            second.write_text("second")
+    assert target.read_text() == "second"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_of_two_writers_of_a_folder_the_first_fails_and_does_not_take_the_others(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "model"
+    with pytest.raises(OutputError, match="another run writes"), files.atomic_folder(target):
+        (files.begin_folder(target) / "half").write_text("second")
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo"])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "x"
+    if kind == "folder":
+        target.mkdir()
+    else:
+        os.mkfifo(target)
+    with pytest.raises(OutputError, match="is not a file that can be replaced"):
+        files.write_text(target, "text")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_link_in_the_place_of_an_older_folder_is_not_taken_for_it(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("x")
+    for state in files.LEFTOVER_STATES:
+        (tmp_path / f".model.{state}").symlink_to(outside)
+    files.clear_leftovers(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == [outside] and (outside / "kept").exists()
+
+
+def test_a_link_that_bears_the_name_of_a_folder_is_replaced(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("x")
+    (tmp_path / "model").symlink_to(outside)
+    with files.atomic_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "outside"]
+    assert (outside / "kept").exists()

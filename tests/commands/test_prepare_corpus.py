@@ -14,6 +14,7 @@ from encore.errors import UsageError
 from encore.registry import corpora
 from encore.tokens.indexed import IndexedDataset
 from helpers.commands import run_command
+from helpers.full_disk import full_disk
 
 TESTS = Path(__file__).parents[1]
 TOOL = TESTS.parent / "tools" / "prepare_corpus.py"
@@ -243,23 +244,22 @@ def test_a_corpus_without_documents_is_an_error(act: str, content: str, tmp_path
 
 
 def test_a_full_disk_is_one_line_that_names_the_output(tmp_path: Path, corpus: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / ".x.jsonl.tmp").symlink_to("/dev/full")  # each write to it ends in ENOSPC
-    ended = run(
-        "subset",
-        corpus,
-        "--field",
-        "content",
-        "--samples",
-        9,
-        "--output",
-        "out/x.jsonl",
-        cwd=tmp_path,
-    )
+    with full_disk():
+        ended = run(
+            "subset",
+            corpus,
+            "--field",
+            "content",
+            "--samples",
+            9,
+            "--output",
+            "out/x.jsonl",
+            cwd=tmp_path,
+        )
     assert ended.returncode == 1
     assert ended.stderr == (
-        "error: No space left on device: out/x.jsonl;"
-        " free disk space and run the same command again\n"
+        "error: File too large: out/x.jsonl; larger than the file system or `ulimit -f` allows;"
+        " choose another folder\n"
     )
     assert not list((tmp_path / "out").iterdir())
 

@@ -48,6 +48,7 @@ def test_any_range_is_copied_to_any_place(
 
 def test_a_source_that_ends_early_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"1234")
+    (tmp_path / "target").touch()
     with pytest.raises(DataError, match="source became shorter while it was read"):
         hashed_copy.copy(tmp_path / "source", 2, 3, tmp_path / "target", 0)
 

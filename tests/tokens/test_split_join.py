@@ -319,3 +319,18 @@ def test_a_hundred_kills_of_a_split_end_in_the_same_bytes(pair: Path) -> None:
     for _ in kills(100, lambda: restore(folder, before), lambda: split_join.split(pair, 20)):
         split_join.split(pair, 20)
         assert snapshot(folder) == after
+
+
+def test_planted_links_are_not_written_through(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("kept")
+    for suffix in (".bin", ".idx"):
+        shutil.copy(f"{GENUINE}{suffix}", tmp_path / f"x{suffix}")
+    content = (tmp_path / "x.bin").read_bytes()
+    for name in (".x.bin.aa.tmp", ".x.bin.joining"):
+        (tmp_path / name).symlink_to(outside)
+    split_join.split(tmp_path / "x", count=2)
+    (tmp_path / "x.bin").unlink()
+    split_join.join(tmp_path / "x")
+    assert (tmp_path / "x.bin").read_bytes() == content and not (tmp_path / "x.bin").is_symlink()
+    assert outside.read_text() == "kept"

@@ -2,15 +2,23 @@
 
 Outputs go to a temporary name in the same folder, are fsynced, then renamed. What a killed command
 leaves has a temporary name, and the next run of the same command replaces it.
+
+Anybody who may write to the folder can put a link under such a name beforehand: none is followed.
+Two runs that write one output are kept apart by the kernel's lock. Where the file system has none
+that works (Lustre mounted without flock), that is said, and a run whose temporary file was replaced
+by another's fails.
 """
 
 import contextlib
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import shutil
+import socket
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +29,14 @@ _CHUNK_BYTES = 1 << 20
 Progress = Callable[[int], None]
 LEFTOVER_STATES = ("unfinished", "replaced", "removed")
 _LEFTOVER = re.compile(rf"\.(.+)\.({'|'.join(LEFTOVER_STATES)})")
+# what flock answers where a file system has no locks
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+# errors of writing that say nothing of the file
+_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# a lock file holds a host and a process; what is longer was not written here
+_OWNER_BYTES = 300
+
+log = logging.getLogger(__name__)
 
 
 def no_progress(count: int) -> None:
@@ -29,26 +45,78 @@ def no_progress(count: int) -> None:
 
 @contextlib.contextmanager
 def atomic(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; on success it becomes `target`, else it goes."""
+    """Yield a new, empty file beside `target`; on success it becomes `target`, else it goes.
+
+    Raises OutputError where `target` is no file, or another run writes it at the same time.
+    """
     target = Path(target)
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{target} is not a file that can be replaced", "choose another output")
+    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.tmp")
+    descriptor = _create(temporary)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        fsync(temporary)
+        if not _is_open(temporary, descriptor):
+            raise _written_twice(target)
+        os.fsync(descriptor)
         os.replace(temporary, target)
         fsync(target.parent)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        if _is_open(temporary, descriptor):
+            temporary.unlink()
         _name_the_file(error, target)
         raise
+    finally:
+        os.close(descriptor)
+
+
+def make_new(path: Path) -> None:
+    """Make an empty file in place of whatever has this name; a link goes, not what it leads to."""
+    os.close(_create(path))
+
+
+def _create(path: Path) -> int:
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+
+def own_file(path: str | Path, flags: int) -> int:
+    """An `opener` for open() of a file that only the kit writes. Raises OutputError for a link, or
+    what is no file.
+    """
+    try:
+        # a FIFO would make this wait for its reader
+        flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise _not_own(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_own(path)
+    return descriptor
+
+
+def _not_own(path: str | Path) -> OutputError:
+    return OutputError(
+        f"{path} is a link or no file, and was not made by this kit", f"remove it: rm {path}"
+    )
+
+
+def _written_twice(target: Path) -> OutputError:
+    return OutputError(
+        f"another run writes {target} too, and has replaced this run's temporary files",
+        "let one of them end, then run the same command again",
+    )
 
 
 def _name_the_file(error: BaseException, target: Path) -> None:
     # a failed write() does not know what it wrote to, but the user has to
     if not isinstance(error, OSError) or error.filename is not None:
         return
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _WRITE_ERRORS:
         error.filename = str(target)
 
 
@@ -62,12 +130,18 @@ def write_text(target: Path, text: str) -> None:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target`; on success it becomes `target`, else it is removed."""
     folder = begin_folder(target)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield folder
+        if not _is_open(folder, descriptor):
+            raise _written_twice(target)
         finish_folder(target)
     except BaseException:
-        discard_folder(folder)
+        if _is_open(folder, descriptor):
+            discard_folder(folder)
         raise
+    finally:
+        os.close(descriptor)
 
 
 def begin_folder(target: Path) -> Path:
@@ -84,7 +158,7 @@ def begin_folder(target: Path) -> Path:
 def clear_leftovers(target: Path) -> None:
     """Remove what killed runs left of `target`; its older version is put back if it is missing."""
     replaced = _beside(target, "replaced")
-    if replaced.exists() and not target.exists():
+    if replaced.is_dir() and not replaced.is_symlink() and not target.exists():
         replaced.rename(target)  # a kill came between the two renames of finish_folder
     for state in LEFTOVER_STATES:
         discard_folder(_beside(target, state))
@@ -105,17 +179,19 @@ def finish_folder(target: Path) -> None:
     for path in folder.iterdir():
         fsync(path)
     fsync(folder)
-    if target.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
+    if os.path.lexists(target):
+        discard_folder(replaced)
         target.rename(replaced)
     folder.rename(target)
     fsync(target.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+    discard_folder(replaced)
 
 
 def remove_folder(target: Path) -> None:
     """Remove a folder so that a kill never leaves half of it under its own name. Raises OSError."""
     removed = _beside(target, "removed")
+    if removed.is_symlink():
+        removed.unlink()
     if removed.exists():
         shutil.rmtree(removed)
     target.rename(removed)
@@ -128,9 +204,10 @@ def discard_folder(folder: Path) -> None:
 
     A container's root file system holds folders that deny writing to their owner.
     """
-    if folder.is_symlink():
-        # what it leads to is not ours: chmod and rmtree would follow it
-        folder.unlink(missing_ok=True)
+    if folder.is_symlink() or not folder.is_dir():
+        # what a link leads to is not ours: chmod and rmtree would follow it
+        with contextlib.suppress(OSError):
+            folder.unlink()
         return
     with contextlib.suppress(OSError):
         folder.chmod(0o700)
@@ -175,17 +252,12 @@ def exclusive(target: Path) -> Iterator[None]:
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = target.with_name(f".{target.name}.lock")
     while True:
-        with open(lock, "w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OutputError(
-                    f"{target} is being written by another run",
-                    "wait for it or choose another output",
-                ) from None
+        with open(lock, "a+b", opener=own_file) as handle:
+            has_lock = _lock(handle.fileno(), target)
             if not _is_open(lock, handle.fileno()):
                 # another run ended, and took its lock file away, between our open and flock
                 continue
+            _enter_owner(handle.fileno(), target, has_lock and _keeps_others_out(lock))
             try:
                 yield
             finally:
@@ -193,10 +265,84 @@ def exclusive(target: Path) -> Iterator[None]:
             return
 
 
-def _is_open(path: Path, descriptor: int) -> bool:
-    """Whether the path still names the open file."""
+def _lock(descriptor: int, target: Path) -> bool:
+    """Whether the file system could lock this; raises OutputError where another run holds it."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _in_use(target) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
+
+
+def _keeps_others_out(lock: Path) -> bool:
+    """Whether a file that is locked is so for a second open of it; flock may do nothing."""
+    try:
+        with open(lock, "a+b", opener=own_file) as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        # somebody else took it away, as only its holder may
+        return False
+    return False
+
+
+def _in_use(target: Path) -> OutputError:
+    return OutputError(
+        f"{target} is being written by another run", "wait for it or choose another output"
+    )
+
+
+def _enter_owner(descriptor: int, target: Path, is_locked: bool) -> None:
+    """Write host and process into the lock file, and judge those that an earlier run left there.
+
+    They stay behind only where that run was killed, or where locks do not reach from one node to
+    another. Raises OutputError for a process that still runs here, where there are no locks.
+    """
+    entry = os.pread(descriptor, _OWNER_BYTES, 0).decode(errors="replace")
+    host, _, process = entry.strip().partition(" ")
+    here = socket.gethostname()
+    if not is_locked:
+        if host == here and _is_running(process):
+            raise _in_use(target)
+        log.warning(
+            "%s: this file system has no locks, so that a second run is noticed late or not at"
+            " all; start only one",
+            target,
+        )
+    elif host not in ("", here):
+        log.warning(
+            "%s: the run of process %s on %s was killed, or still writes; if it runs, stop one",
+            target,
+            process,
+            host,
+        )
+    os.ftruncate(descriptor, 0)
+    # on a full disk the lock alone must do: the command may be one that frees space
+    with contextlib.suppress(OSError):
+        os.write(descriptor, f"{here} {os.getpid()}\n".encode())
+
+
+def _is_running(process: str) -> bool:
+    if not process.isascii() or not process.isdigit():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
+def _is_open(path: Path, descriptor: int) -> bool:
+    """Whether the path itself, not where it leads, still names the open file."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 

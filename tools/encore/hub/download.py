@@ -321,7 +321,7 @@ class _Transfer:
             return self._fill_by_library(partial)
         if _size(partial) > file.size:
             partial.unlink()
-        with open(partial, "a+b") as handle:
+        with open(partial, "a+b", opener=files.own_file) as handle:
             sink = _HashingSink(handle, file, self.progress, self.stop)
             try:
                 client.download(self.plan.repository, self.plan.commit, file, sink, _size(partial))

@@ -32,14 +32,15 @@ def copy(
 ) -> str:
     """Copy `count` bytes from `start` of one file to `target_start` of another.
 
-    Returns their XXH3 as hex; each byte is read once. Raises DataError when the source ends early.
+    The other file exists. Returns their XXH3 as hex; each byte is read once. Raises DataError when
+    the source ends early.
     """
     digest = xxh3_128()
     buffer = memoryview(bytearray(_CHUNK_BYTES))
     copied = 0
     span_start = 0
     reading = os.open(source, os.O_RDONLY)
-    writing = os.open(target, os.O_WRONLY | os.O_CREAT, 0o666)
+    writing = os.open(target, os.O_WRONLY | os.O_NOFOLLOW)
     try:
         while copied < count:
             size = os.preadv(reading, [buffer[: count - copied]], start + copied)

@@ -47,8 +47,6 @@ def merge(prefixes: Sequence[Path], output: Path, progress: Progress = no_progre
 
 def _concatenate(prefixes: Sequence[Path], target: Path, progress: Progress) -> None:
     position = 0
-    # with inputs that are all empty, nothing else would create the file
-    target.write_bytes(b"")
     for prefix in prefixes:
         source = bin_path(prefix)
         count = source.stat().st_size

@@ -166,9 +166,9 @@ def _append(
             )
 
     committed = finished
-    # "r+b" keeps the bytes of the finished parts
-    mode = "r+b" if finished else "wb"
-    with open(_unfinished(target), mode) as unfinished:
+    if not finished:
+        files.make_new(_unfinished(target))
+    with open(_unfinished(target), "r+b", opener=files.own_file) as unfinished:
         # what follows the finished parts was never synced, and may be of parts since replaced
         unfinished.truncate(starts[finished])
         progress(starts[finished])
@@ -336,6 +336,7 @@ def _write_parts(target: Path, plan: Sequence[BinPart], progress: Progress) -> l
 
     def write(i: int) -> BinPart:
         part = plan[i]
+        files.make_new(_temporary(target, part))
         digest = hashed_copy.copy(
             target, starts[i], part.bytes, _temporary(target, part), 0, progress
         )
