@@ -1,6 +1,8 @@
 """Amounts, sizes, times and tables are read and written as people do."""
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from encore import human
@@ -29,6 +31,34 @@ def test_what_is_not_an_amount_is_refused(text: str) -> None:
         human.amount(text)
 
 
+@pytest.mark.parametrize("read", [human.amount, human.size, human.integer])
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 5000, "9223372036854775808", "٣", "1e999"])
+def test_a_count_that_no_file_holds_is_refused(read: Callable[[str], int], text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        read(text)
+
+
+@pytest.mark.parametrize("read", [human.amount, human.size, human.integer])
+def test_large_counts_keep_all_their_digits(read: Callable[[str], int]) -> None:
+    assert read("9_007_199_254_740_993") == 2**53 + 1
+
+
+def test_a_path_is_not_empty_and_its_user_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert human.path("~/x") == Path("/home/me/x")
+    assert human.path("./~/x") == Path("~/x")
+    for text in ("", "~nosuchuser/x"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            human.path(text)
+
+
+def test_an_empty_name_is_refused() -> None:
+    assert human.name("gpt2") == "gpt2"
+    for text in ("", " "):
+        with pytest.raises(argparse.ArgumentTypeError, match="an empty name"):
+            human.name(text)
+
+
 def test_tables_align() -> None:
     assert human.table([("a", 1), ("bcd", 22)], ("x", "yy")) == "x    yy\na    1\nbcd  22"
 
@@ -54,7 +84,7 @@ def test_intervals_are_read_as_people_write_them(text: str, seconds: float) -> N
     assert human.interval(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["10", "0s", "0.5s", "-1m", "m", "1w", "1 m", ""])
+@pytest.mark.parametrize("text", ["10", "0s", "0.5s", "-1m", "m", "1w", "1 m", "", f"{10**400}h"])
 def test_what_is_not_an_interval_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="write 30s, 10m or 1h"):
         human.interval(text)

@@ -74,10 +74,13 @@ def build_parser() -> argparse.ArgumentParser:
     for container in (vocabulary, peek):
         container.add_argument(
             "--tokenizer",
+            type=human.name,
             metavar="NAME|FOLDER",
             help="a folder, a tokenizer.json, or a name on the Hugging Face Hub",
         )
-    peek.add_argument("number", type=int, metavar="N", help="the document, counted from 0")
+    peek.add_argument(
+        "number", type=human.integer, metavar="N", help="the document, counted from 0"
+    )
     for command in (split, cat, verify, merge, info, peek):
         command.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
@@ -85,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def prefix(text: str) -> Path:
     """A prefix, also from the name of one of its files."""
-    return Path(text.removesuffix(".bin").removesuffix(".idx"))
+    return human.path(text.removesuffix(".bin").removesuffix(".idx"))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -45,10 +45,10 @@ def build_parser() -> argparse.ArgumentParser:
     names = [*load_images(), "inspect"]
     add = parser.add_argument
     add("what", metavar="|".join(names), choices=names, help="the image to build, or inspect")
-    add("file", nargs="?", type=Path, metavar="IMAGE", help="with inspect: the image file")
+    add("file", nargs="?", type=human.path, metavar="IMAGE", help="with inspect: the image file")
     add(
         "--out",
-        type=Path,
+        type=human.path,
         help="the image's folder (default: as in your configuration, or images/)",
     )
     add("--tag", help="a name for a variant of yours: encore-cpu-TAG.sif")
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"{args.file}: only inspect accepts an IMAGE")
     request = build.BuildRequest(
         image=args.what,
-        out=(args.out or default_folder()).expanduser().absolute(),
+        out=(args.out or default_folder()).absolute(),
         cache=cache_folder(),
         tag=args.tag,
         arguments=parse_build_arguments(args.build_arg),

@@ -56,26 +56,36 @@ def build_parser() -> argparse.ArgumentParser:
     for action in (transformers, reshard):
         action.add_argument(
             "source",
-            type=Path,
+            type=human.path,
             metavar="STEP_FOLDER",
             help="global_stepN, or a folder of several: the newest complete one",
         )
-    megatron.add_argument("source", type=Path, metavar="MODEL", help="a transformers folder")
+    megatron.add_argument("source", type=human.path, metavar="MODEL", help="a transformers folder")
     for action in (transformers, megatron, reshard):
-        action.add_argument("out", type=Path, metavar="OUT", help="a new folder")
+        action.add_argument("out", type=human.path, metavar="OUT", help="a new folder")
         action.add_argument(
             "--verify", action="store_true", help="compare the logits of both sides afterwards"
         )
     for action in (megatron, reshard):
         action.add_argument(
-            "--tp", type=int, default=1, metavar="T", help="tensor-parallel degree; default: 1"
+            "--tp",
+            type=human.integer,
+            default=1,
+            metavar="T",
+            help="tensor-parallel degree; default: 1",
         )
         action.add_argument(
-            "--pp", type=int, default=1, metavar="P", help="pipeline-parallel degree; default: 1"
+            "--pp",
+            type=human.integer,
+            default=1,
+            metavar="P",
+            help="pipeline-parallel degree; default: 1",
         )
     for action in (transformers, reshard):
         action.add_argument(
-            "--tokenizer", help="folder of the tokenizer that the model was trained with"
+            "--tokenizer",
+            type=human.name,
+            help="folder of the tokenizer that the model was trained with",
         )
         action.add_argument(
             "--from-optimizer",
@@ -91,10 +101,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for name in ("one", "other"):
         verify.add_argument(
-            name, type=Path, metavar=name.upper(), help="a step folder or a transformers folder"
+            name,
+            type=human.path,
+            metavar=name.upper(),
+            help="a step folder or a transformers folder",
         )
     inspect.add_argument(
-        "path", type=Path, metavar="PATH", help="a step folder or a transformers folder"
+        "path", type=human.path, metavar="PATH", help="a step folder or a transformers folder"
     )
     for action in actions.choices.values():
         action.add_argument("--json", action="store_true", help="print the result as JSON")

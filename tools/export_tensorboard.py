@@ -60,14 +60,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument(
         "folders",
-        type=Path,
+        type=human.path,
         nargs="+",
         metavar="FOLDER",
         help="folder of event files, or of such folders",
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=human.path,
         nargs="+",
         default=[],
         metavar="FILE",

@@ -31,7 +31,6 @@ import functools
 import os
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 from encore import cli, hub_library, human
@@ -93,10 +92,10 @@ def _add_pull_options(parser: argparse.ArgumentParser) -> None:
         metavar="WHAT",
         help=f"{', '.join(run_files.KINDS)} or all; default: checkpoint",
     )
-    add("--out", type=Path, metavar="DIR", help="default: the run's or data set's name")
+    add("--out", type=human.path, metavar="DIR", help="default: the run's or data set's name")
     add(
         "--jobs",
-        type=int,
+        type=human.integer,
         choices=range(1, 33),
         default=4,
         metavar="N",
@@ -110,7 +109,7 @@ def _add_pull_options(parser: argparse.ArgumentParser) -> None:
 def _add_push_options(parser: argparse.ArgumentParser) -> None:
     options.add_request_options(parser)
     add = parser.add_argument
-    add("folder", type=Path, metavar="DIR", help="the folder that holds the run's files")
+    add("folder", type=human.path, metavar="DIR", help="the folder that holds the run's files")
     add("--repo", metavar="OWNER/NAME", help="default: YOU/RUN")
     add(
         "--patterns",

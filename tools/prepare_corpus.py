@@ -23,7 +23,6 @@ if __name__ == "__main__":
 
 import argparse
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encore import cli, human
@@ -49,9 +48,15 @@ def build_parser() -> argparse.ArgumentParser:
     tokenize = commands.add_parser("tokenize", help="text to .bin/.idx", allow_abbrev=False)
     _add_common_options(tokenize)
     _add_amounts(tokenize.add_mutually_exclusive_group())
-    tokenize.add_argument("--tokenizer", required=True, metavar="NAME|FOLDER", help=_TOKENIZER_HELP)
     tokenize.add_argument(
-        "--output-prefix", required=True, metavar="P", help="writes P_FIELD_document.*"
+        "--tokenizer", type=human.name, required=True, metavar="NAME|FOLDER", help=_TOKENIZER_HELP
+    )
+    tokenize.add_argument(
+        "--output-prefix",
+        type=human.name,
+        required=True,
+        metavar="P",
+        help="writes P_FIELD_document.*",
     )
     tokenize.add_argument(
         "--exact-tokens",
@@ -73,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     amounts.add_argument("--tail", type=human.amount, metavar="N", help="the last N documents")
     subset.add_argument(
         "--tokenizer",
+        type=human.name,
         default="gpt2",
         metavar="NAME|FOLDER",
         help=f"what --tokens counts with: {_TOKENIZER_HELP}; default: gpt2",
@@ -86,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     subset.add_argument(
         "--output",
         required=True,
-        type=Path,
+        type=human.path,
         metavar="F",
         help="jsonl; compressed if its extension is .gz or .zst",
     )
@@ -95,7 +101,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_common_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help="file, folder, or dataset NAME[:CONFIG]"
+        "inputs",
+        type=human.name,
+        nargs="+",
+        metavar="INPUT",
+        help="file, folder, or dataset NAME[:CONFIG]",
     )
     command.add_argument(
         "--field",

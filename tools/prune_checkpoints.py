@@ -20,7 +20,6 @@ if __name__ == "__main__":
 
 import argparse
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from encore import cli, human
@@ -32,13 +31,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument(
         "folders",
-        type=Path,
+        type=human.path,
         nargs="+",
         metavar="FOLDER",
         help="a run's folder of global_step folders",
     )
     parser.add_argument(
-        "--keep-last", type=int, metavar="N", help="keep the N newest whole checkpoints"
+        "--keep-last", type=human.integer, metavar="N", help="keep the N newest whole checkpoints"
     )
     parser.add_argument(
         "--keep-every",

@@ -24,7 +24,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from encore import cli, files
+from encore import cli, files, human
 from encore.jobs import render
 from encore.plan import options, report, resolve, settings, user_config
 from encore.plan.records import Plan, Request
@@ -38,7 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", action="store_true", help="with --dry-run or --set help: print JSON"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the script to this file")
+    parser.add_argument(
+        "--out", type=human.path, metavar="FILE", help="write the script to this file"
+    )
     parser.add_argument(
         "--check",
         action="store_true",

@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "name", nargs="?", default="500k500k100k", help="a laptop-sized run; default: 500k500k100k"
     )
-    parser.add_argument("--folder", type=Path, default=Path("demo"), help="default: demo")
+    parser.add_argument("--folder", type=human.path, default=Path("demo"), help="default: demo")
     return parser
 
 

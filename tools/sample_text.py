@@ -17,7 +17,6 @@ if __name__ == "__main__":
     interrupts.end_at_once()
 
 import argparse
-from pathlib import Path
 
 from encore import cli, human
 from encore.errors import UsageError
@@ -28,17 +27,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument(
         "checkpoint",
-        type=Path,
+        type=human.path,
         help="a global_stepN folder, or a folder of several: the newest complete one",
     )
     parser.add_argument(
         "--tokenizer",
+        type=human.name,
         required=True,
         help="folder, or name on the Hub, of the tokenizer that the model was trained with",
     )
     parser.add_argument("--prompt", default="", help="default: the beginning of a document")
     parser.add_argument(
-        "--tokens", type=int, default=100, metavar="N", help="at most N tokens; default: 100"
+        "--tokens",
+        type=human.integer,
+        default=100,
+        metavar="N",
+        help="at most N tokens; default: 100",
     )
     parser.add_argument(
         "--temperature",
@@ -49,12 +53,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--top-k",
-        type=int,
+        type=human.integer,
         default=50,
         metavar="K",
         help="draw from the K likeliest tokens; default: 50",
     )
-    parser.add_argument("--seed", type=int, default=1234, help="default: 1234")
+    parser.add_argument("--seed", type=human.integer, default=1234, help="default: 1234")
     parser.add_argument(
         "--json", action="store_true", help="print prompt, text and token ids as JSON"
     )

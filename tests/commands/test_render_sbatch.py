@@ -100,7 +100,7 @@ def test_out_and_check(tmp_path: Path) -> None:
         (("146m14b400m", "--set", "lr"), 2, "no value"),
         (("146m14b400m", "--json"), 2, "--dry-run"),
         (("146m14b400m", "--check"), 2, "--out"),
-        (("146m14b400m", "--nodes", "many"), 2, "invalid int"),
+        (("146m14b400m", "--nodes", "many"), 2, "not a whole number"),
         ((), 2, "required"),
     ],
 )

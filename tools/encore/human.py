@@ -4,12 +4,19 @@ import argparse
 import math
 import re
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from pathlib import Path
 
 _AMOUNT = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][0-9]+)?)([kKmMbBgGtT]?)")
 _THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _SIZE = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?) ?(?:([KMGT])(i?)B|B?)", re.IGNORECASE)
 _INTERVAL = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_INTEGER = re.compile(r"[+-]?[0-9][0-9_]*")
+# what a file, numpy and torch hold as an integer
+_LARGEST = 2**63 - 1
+# a timer takes no more
+_LONGEST_S = 2**31
 # What moves a terminal's cursor, colours it or turns text around (C0, C1, line separators and
 # bidirectional controls), and lone surrogates; tab and line feed are text.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -45,7 +52,44 @@ def amount(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a count; write 1.9B, 400M, 12k or a plain number"
         )
-    return round(float(match[1].replace("_", "")) * _THOUSANDS[match[2].lower()])
+    return _bounded(match[1], _THOUSANDS[match[2].lower()], text)
+
+
+def integer(text: str) -> int:
+    """A whole number, written with the digits 0 to 9."""
+    if not _INTEGER.fullmatch(text.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return _bounded(text.strip(), 1, text)
+
+
+def _bounded(digits: str, unit: int, text: str) -> int:
+    # a float would lose digits above 2^53, and end in OverflowError above 1e308
+    count = Decimal(digits.replace("_", "")) * unit
+    if abs(count) > _LARGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {_LARGEST:,}")
+    return round(count)
+
+
+def path(text: str) -> Path:
+    """A path, ~ and ~user replaced as a shell does; it leaves them in --out=~/x."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path; write . for this folder")
+    # Path drops the ./ of ./~x
+    if not text.startswith("~"):
+        return Path(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: there is no such user; write ./{text} for a name of that kind"
+        ) from None
+
+
+def name(text: str) -> str:
+    """A name that is not empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty name")
+    return text
 
 
 def number(text: str) -> float:
@@ -65,9 +109,9 @@ def interval(text: str) -> float:
     seconds = 0.0
     if match:
         seconds = float(match[1]) * _SECONDS[match[2]]
-    if seconds < 1:
+    if not 1 <= seconds <= _LONGEST_S:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time of a second or more; write 30s, 10m or 1h"
+            f"{text!r} is not a time from a second to some years; write 30s, 10m or 1h"
         )
     return seconds
 
@@ -79,12 +123,9 @@ def size(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a size; write 4GiB, 500MB or a plain number of bytes"
         )
-    number = float(match[1].replace("_", ""))
-    if not match[2]:
-        return round(number)
     base = 1024 if match[3] else 1000
-    power = " KMGT".index(match[2].upper())
-    return round(number * float(base**power))
+    power = " KMGT".index((match[2] or " ").upper())
+    return _bounded(match[1], base**power, text)
 
 
 def byte_size(count: float) -> str:

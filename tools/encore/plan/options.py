@@ -3,6 +3,7 @@
 import argparse
 from typing import get_args
 
+from encore import human
 from encore.plan import run_name, settings, user_config
 from encore.plan.records import Request
 from encore.plan.user_config import UserConfig
@@ -21,7 +22,12 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
         help="lumi, cuda, local, …; default: the one in your configuration, else the one whose"
         " Slurm this machine belongs to, else lumi",
     )
-    add("--nodes", type=int, metavar="N", help="default: the fewest that finish within one job")
+    add(
+        "--nodes",
+        type=human.integer,
+        metavar="N",
+        help="default: the fewest that finish within one job",
+    )
     add(
         "--time",
         help="time limit of one job in any of Slurm's forms: 30 (minutes), HH:MM:SS, D-HH,"
