@@ -7,8 +7,9 @@ appears whole. Where a model's heads are narrower than its width, to-transformer
 zeros, and to-megatron drops them again.
 
 A Megatron-DeepSpeed OUT holds weights and arguments, but no optimizer or random states, which
-belong to the layout that wrote them: resume with --no-load-optim --no-load-rng, or start over with
---finetune.
+belong to the layout that wrote them. Megatron-DeepSpeed and the built-in trainer both resume from
+reshard's with --no-load-optim --no-load-rng, and train from to-megatron's with
+--finetune --no-load-optim --no-load-rng --override-lr-scheduler.
 
 verify computes the logits of both models in fp32, Megatron's with the built-in trainer's model,
 transformers' with its own, and exits with 1 if they differ by more than 1e-5 of the largest logit.

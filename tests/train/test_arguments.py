@@ -40,6 +40,7 @@ def test_the_genuine_command_line_means_what_megatron_stored() -> None:
         "valid_weighted_split_paths_path",
         "accumulate_allreduce_grads_in_fp32",
         "no_load_optim",
+        "no_load_rng",
     }
     shared = set(ours) & set(stored) - here_or_there
     assert len(shared) > 75

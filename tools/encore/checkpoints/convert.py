@@ -94,8 +94,8 @@ def to_megatron(source: Path, out: Path, tensor: int, pipeline: int) -> Conversi
         megatron_writer.write_states(step, layout, dtype, None)
         _point_latest_at(step)
     notes = [
-        "there is no optimizer state to resume from: train with --finetune, or with"
-        " --no-load-optim --no-load-rng --override-lr-scheduler"
+        "there is no optimizer state to resume from: train with"
+        f" --finetune {megatron_writer.WEIGHTS_ALONE} {megatron_writer.NO_SCHEDULE}"
     ]
     if not checkpoint.config.bias_gelu_fusion:
         notes.append(
@@ -132,8 +132,10 @@ def reshard(
         _point_latest_at(step)
     note = (
         "optimizer and random states belong to the old layout and were left out: resume with"
-        " --no-load-optim --no-load-rng, or start over with --finetune"
+        f" {megatron_writer.WEIGHTS_ALONE}"
     )
+    if not megatron_writer.has_schedule(states):
+        note += f" {megatron_writer.NO_SCHEDULE}"
     return Conversion(out / name, record, (*_notes(checkpoint), note))
 
 

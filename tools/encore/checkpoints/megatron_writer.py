@@ -5,8 +5,7 @@
     OUT/global_stepN/mp_rank_RR_model_states.pt
 
 Weights alone: the optimizer's partitions and the random states belong to the layout and the ranks
-that wrote them. Training resumes with --no-load-optim --no-load-rng, and with
---override-lr-scheduler where there was no schedule.
+that wrote them. Training resumes with WEIGHTS_ALONE, and with NO_SCHEDULE where there was none.
 source: TurkuNLP 6732bc9 megatron/checkpointing.py, DeepSpeed 0.19.8
 runtime/{engine,pipe/module,pipe/topology}.py
 """
@@ -27,6 +26,11 @@ from torch import Tensor
 from encore.checkpoints import file_names, layers, tensor_parallel, torch_file
 from encore.checkpoints.model_states import ModelStates
 from encore.model.config import EMBEDDING_NUMBER, ModelConfig
+
+# arguments of Megatron-DeepSpeed and the built-in trainer; without them the forks look for files
+# that are not there, and compare an absent schedule with theirs, also under --finetune
+WEIGHTS_ALONE = "--no-load-optim --no-load-rng"
+NO_SCHEDULE = "--override-lr-scheduler"
 
 _PLAIN = (bool, int, float, str, type(None))
 _VERSION = 3.0
@@ -111,6 +115,11 @@ def _part(layer: layers.Layer, name: str, layout: MegatronLayout, rank: int) -> 
     return layers.rank_part(layer, name, rank, layout.tensor)
 
 
+def has_schedule(states: ModelStates) -> bool:
+    """Whether a checkpoint has a schedule, which is kept."""
+    return bool(_plain(states.raw.get("lr_scheduler")))
+
+
 def write_states(
     step: Path, layout: MegatronLayout, dtype: torch.dtype, before: ModelStates | None
 ) -> None:
@@ -137,7 +146,7 @@ def write_states(
         states[name] = raw[name] if type(raw.get(name)) is int else 0
     # Megatron checks each rank's file against its own arguments, so that all have them.
     for model_rank in range(layout.model_ranks):
-        with _position_embedding_type() as absolute:
+        with absolute_positions() as absolute:
             arguments |= {
                 "rank": model_rank,
                 "local_rank": model_rank,
@@ -183,7 +192,7 @@ def _plain(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _position_embedding_type() -> Iterator[Any]:
+def absolute_positions() -> Iterator[Any]:
     """Megatron's PositionEmbeddingType.absolute, pickled under the name that its loader knows.
 
     Megatron compares the checkpoint's value with its enum's, so that the pickle has to name its

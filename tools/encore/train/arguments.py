@@ -211,6 +211,7 @@ _ARGUMENTS: dict[str, tuple[_Argument | _Switch, ...]] = {
             help="folder to resume from; where it equals --save, it may be empty or absent",
         ),
         _Switch("--no-load-optim", "resume at the step, with a fresh optimizer"),
+        _Switch("--no-load-rng", "always so: each step seeds its own draws"),
         _Switch("--finetune", "load the weights alone and start at step 0"),
     ),
     "logging": (
