@@ -4,7 +4,8 @@
 It accepts Megatron-DeepSpeed's arguments, reads its .bin/.idx and data-path files and writes its
 checkpoints, TensorBoard events and log lines. Run it again with the same arguments and --load to
 resume from the last checkpoint; with another --global-batch-size it trains the samples that are
-left, and what would change their order is refused. It ends with exit code 0 at the last sample
+left, and what would change their order is refused. Between it and Megatron-DeepSpeed a run goes on
+with --no-load-optim --no-load-rng, in either direction. It ends with exit code 0 at the last sample
 and after --exit-duration-in-mins, --exit-interval, --kill-switch-path or SIGTERM, each of which
 saves first.
 

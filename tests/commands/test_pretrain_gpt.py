@@ -1,7 +1,9 @@
 """The built-in trainer, really run: it learns, stops, and resumes bit for bit after any kill."""
 
+import argparse
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,9 @@ import numpy as np
 import pretrain_gpt
 import pytest
 import torch
-from encore.checkpoints import model_states, step_folder, torch_file
+from encore.checkpoints import convert, model_states, step_folder, torch_file
+from encore.checkpoints.inspect import facts
+from encore.checkpoints.prune import RetentionRule, survey
 from encore.errors import CheckpointError, DataError, OutputError, UsageError
 from encore.train import arguments, loop
 from helpers.killed_trainer import MOMENTS, kill_at
@@ -114,8 +118,22 @@ def test_its_checkpoint_bears_the_genuine_ones_names_keys_and_shapes(
     assert {name: saved[name] for name in same} == {name: expected[name] for name in same}
     assert saved["lr_scheduler"].keys() == expected["lr_scheduler"].keys()
     assert (ours.parent / "latest").read_text() == "global_step20"
-    for path in ours.iterdir():
-        torch.load(path, weights_only=True)
+    # Megatron compares these with its own, and position_embedding_type with its enum
+    compared = (
+        "num_layers",
+        "hidden_size",
+        "num_attention_heads",
+        "position_embedding_type",
+        "max_position_embeddings",
+        "make_vocab_size_divisible_by",
+        "padded_vocab_size",
+        "tokenizer_type",
+        "tensor_model_parallel_size",
+        "pipeline_model_parallel_size",
+    )
+    assert isinstance(saved["args"], argparse.Namespace)
+    for name in (*compared, "consumed_train_samples", "consumed_valid_samples"):
+        assert getattr(saved["args"], name) == getattr(expected["args"], name), name
 
 
 def test_evaluations_come_at_their_interval_and_at_the_end(whole: tuple[Path, list[str]]) -> None:
@@ -125,6 +143,69 @@ def test_evaluations_come_at_their_interval_and_at_the_end(whole: tuple[Path, li
         "valid loss at iteration 16",
         "valid loss at the end of training for val data",
     ]
+
+
+def test_a_checkpoint_of_a_trainer_that_wrote_a_dictionary_still_resumes(
+    whole: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    step = tmp_path / "checkpoint/global_step15"
+    shutil.copytree(whole[0] / "checkpoint/global_step15", step)
+    states = torch_file.load(step / "mp_rank_00_model_states.pt")
+    states["args"] = vars(states["args"]) | {"position_embedding_type": "absolute"}
+    torch.save(states, step / "mp_rank_00_model_states.pt")
+    (optimizer,) = step.glob("*optim_states.pt")
+    state = torch_file.load(optimizer)
+    del state["iteration"]
+    torch.save(state, optimizer)
+    train(line(tmp_path, save_interval=5, eval_interval=8))
+    assert_same(whole[0] / "checkpoint/global_step20", tmp_path / "checkpoint/global_step20")
+
+
+def test_an_optimizer_of_another_step_is_refused(
+    whole: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(whole[0] / "checkpoint/global_step15", tmp_path / "checkpoint/global_step15")
+    (optimizer,) = (tmp_path / "checkpoint/global_step15").glob("*optim_states.pt")
+    shutil.copy(whole[0] / "checkpoint/global_step10" / optimizer.name, optimizer)
+    argv = line(tmp_path, save_interval=5)
+    with pytest.raises(CheckpointError, match="model of step 15 and the optimizer of step 10"):
+        train(argv)
+    assert not (tmp_path / "checkpoint/global_step20").exists()
+    assert max(steps(train([*argv, "--no-load-optim"]))) == 20
+
+
+def test_without_zero_the_optimizer_is_in_the_model_states_and_resumes_bit_for_bit(
+    whole: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    """DeepSpeed's layout of ZeRO stage 0."""
+    stage = {"zero_optimization": {"stage": 0}}
+    argv = line(
+        tmp_path,
+        save_interval=5,
+        eval_interval=8,
+        zero_stage=0,
+        **with_deepspeed(tmp_path, **stage),
+    )
+    before = train([*argv, "--exit-interval", "5"])
+    again = train(argv)
+    assert steps(before) | steps(again) == steps(whole[1])
+    step = tmp_path / "checkpoint/global_step20"
+    assert not list(step.glob("*optim_states.pt"))
+    weights = step / "layer_03-model_00-model_states.pt"
+    expected = whole[0] / "checkpoint/global_step20" / weights.name
+    assert_equal_tensors(torch_file.load(weights), torch_file.load(expected))
+    record = facts(step)
+    assert (record["optimizer_from"], record["missing"]) == ("mp_rank files", [])
+    entries = survey(step.parent, RetentionRule(idle_s=0))
+    assert {entry.state for entry in entries} == {"whole"}
+    # the same state, wherever it is kept
+    assert steps(train(line(tmp_path, save_interval=5, eval_interval=8, load=step.parent))) == {}
+
+
+def assert_equal_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
 
 
 def train_until_killed(argv: list[str], moment: str, step: int, log: Path) -> list[str]:
@@ -217,13 +298,22 @@ def torchrun(script: Path, *argv: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["torch", "deepspeed"])
-def test_two_processes_killed_while_they_save_resume_bit_for_bit(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "optimizer_files"), [("torch", 1), ("deepspeed", 2), ("without zero", 0)]
+)
+def test_two_processes_killed_while_they_save_resume_bit_for_bit(
+    kind: str, optimizer_files: int, tmp_path: Path
+) -> None:
     folders = {name: tmp_path / name for name in ("once", "twice")}
     commands = {}
     for name, folder in folders.items():
         folder.mkdir()
-        changes = with_deepspeed(folder) if kind == "deepspeed" else {}
+        changes: dict[str, object] = {}
+        if kind == "deepspeed":
+            changes = with_deepspeed(folder)
+        elif kind == "without zero":
+            stage = {"zero_optimization": {"stage": 0}}
+            changes = {"zero_stage": 0, **with_deepspeed(folder, **stage)}
         commands[name] = line(
             folder,
             save_interval=4,
@@ -250,7 +340,7 @@ def test_two_processes_killed_while_they_save_resume_bit_for_bit(kind: str, tmp_
     states = [
         path.name for path in (folders["once"] / "checkpoint/global_step8").glob("*optim_states.pt")
     ]
-    assert len(states) == (2 if kind == "deepspeed" else 1)
+    assert len(states) == optimizer_files
 
 
 def test_a_torn_newest_checkpoint_is_named_and_passed_over(tmp_path: Path) -> None:
@@ -403,6 +493,26 @@ def test_finetuning_takes_the_weights_alone(whole: tuple[Path, list[str]], tmp_p
     )
     assert list(steps(lines)) == [1, 2]
     assert float(steps(lines)[1][0]) < 8.2  # that of new weights is 8.5
+
+
+@pytest.mark.parametrize("action", ["reshard", "to-megatron"])
+def test_what_a_conversion_prints_as_the_way_on_trains(
+    action: str, whole: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    source = whole[0] / "checkpoint/global_step15"
+    if action == "reshard":
+        conversion = convert.reshard(source, tmp_path / "out", 1, 1, None)
+    else:
+        convert.to_transformers(source, tmp_path / "hf", None, 10**9)
+        conversion = convert.to_megatron(tmp_path / "hf", tmp_path / "out", 1, 1)
+    (note,) = conversion.notes
+    options = re.findall(r"--[\w-]+", note)
+    # without any of them the forks stop, --finetune or not
+    assert {"--no-load-optim", "--no-load-rng"} <= set(options)
+    assert ("--override-lr-scheduler" in options) == (action == "to-megatron")
+    lines = train([*line(tmp_path, load=tmp_path / "out", save=tmp_path / "new"), *options])
+    assert min(steps(lines)) == (16 if action == "reshard" else 1)
+    assert float(steps(lines)[min(steps(lines))][0]) < 8.2  # that of new weights is 8.5
 
 
 def test_training_resumes_from_a_genuine_checkpoint(tmp_path: Path) -> None:

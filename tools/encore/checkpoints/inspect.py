@@ -100,6 +100,7 @@ def _megatron_facts(step: Path) -> dict[str, Any]:
         "pipeline_parallel": states.pipeline_parallel,
         "data_parallel": states.data_ranks,
         "weights_from": megatron_reader.weights_from(states) or None,
+        "optimizer_from": _optimizer_from(states),
         "optimizer_files": len(file_names.optimizer_files(step)),
         "model": asdict(config),
         f"layer_{first_block}": {name: list(shape) for name, shape in shapes.items()},
@@ -119,6 +120,15 @@ def _megatron_facts(step: Path) -> dict[str, Any]:
     return record
 
 
+def _optimizer_from(states: ModelStates) -> str | None:
+    """Where the optimizer's state is; None where it is not kept."""
+    if states.holds_optimizer:
+        return megatron_reader.MODULES
+    if file_names.optimizer_files(states.step):
+        return megatron_reader.OPTIMIZER
+    return None
+
+
 def _missing_files(states: ModelStates) -> list[str]:
     """The absent mp_rank files by name; optimizer files, of which there are many, as a count."""
     missing = []
@@ -126,6 +136,8 @@ def _missing_files(states: ModelStates) -> list[str]:
         name = file_names.model_states_file(rank)
         if not (states.step / name).is_file():
             missing.append(name)
+    if states.holds_optimizer:
+        return missing
     present = 0
     for model_rank, data_rank in file_names.optimizer_files(states.step):
         if model_rank < states.model_ranks and data_rank < states.data_ranks:

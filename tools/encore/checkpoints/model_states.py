@@ -67,6 +67,15 @@ class ModelStates:
         module = self.raw.get("module")
         return isinstance(module, dict) and bool(module)
 
+    @property
+    def holds_optimizer(self) -> bool:
+        """Whether it has the optimizer's state itself, as DeepSpeed writes it without ZeRO.
+
+        source: DeepSpeed 0.19.8 runtime/engine.py, _common_checkpoint_state
+        """
+        optimizer = self.raw.get("optimizer")
+        return isinstance(optimizer, dict) and bool(optimizer)
+
     def vocabulary(self, padded_size: int) -> int | None:
         """Entries of the tokenizer, None where no number up to `padded_size` is stated."""
         size = None

@@ -112,7 +112,7 @@ def _expected_files(states: ModelStates, optimizer: bool) -> Iterator[str]:
     """
     for model_rank in range(states.model_ranks):
         yield file_names.model_states_file(model_rank)
-        if optimizer:
+        if optimizer and not states.holds_optimizer:
             for data_rank in range(states.data_ranks):
                 yield file_names.optimizer_file(data_rank, states.bf16, model_rank)
     # runs without pipeline parallelism have their weights in the mp_rank files

@@ -240,7 +240,7 @@ _ARGUMENTS: dict[str, tuple[_Argument | _Switch, ...]] = {
         _Argument("--local_rank", int, help="set by the launcher"),
         _Switch("--deepspeed", "train with DeepSpeed's engine"),
         _Argument("--deepspeed_config", Path),
-        _Argument("--zero-stage", int, 1, "with --deepspeed", choices=(1,)),
+        _Argument("--zero-stage", int, 1, "with --deepspeed; 0 partitions nothing", choices=(0, 1)),
     ),
     # so that the command lines of paper runs work unchanged
     "accepted without effect": (

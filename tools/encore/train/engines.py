@@ -22,6 +22,8 @@ from encore.model.gpt import GPT
 from encore.train.world import World
 
 _SAVED_KEYS = ("base_optimizer_state", "single_partition_of_fp32_groups")
+# DeepSpeed reads no state without it
+_VERSION_KEY = "ds_version"
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ class TorchEngine:
 class DeepSpeedEngine:
     """DeepSpeed's engine, configured by its own file; each rank holds its part of the state.
 
-    ZeRO stage 1: the optimizer's state is partitioned, weights and gradients are not.
+    ZeRO stage 1: the optimizer's state is partitioned, weights and gradients are not. Stage 0
+    partitions nothing, as TorchEngine does.
     """
 
     name = "deepspeed"
@@ -202,7 +205,7 @@ class DeepSpeedEngine:
         """See Engine."""
         state = self._engine.optimizer.state_dict()
         # the rest follows from the configuration
-        return {key: state[key] for key in _SAVED_KEYS}
+        return {key: state[key] for key in (*_SAVED_KEYS, _VERSION_KEY)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """See Engine."""

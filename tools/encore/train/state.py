@@ -12,7 +12,15 @@ from typing import Any
 
 import torch
 
-from encore.checkpoints import file_names, megatron_reader, model_states, step_folder, torch_file
+from encore.checkpoints import (
+    file_names,
+    megatron_reader,
+    megatron_writer,
+    model_states,
+    step_folder,
+    torch_file,
+)
+from encore.checkpoints.model_states import ModelStates
 from encore.errors import CheckpointError, DataError, UsageError
 from encore.model.config import ModelConfig
 from encore.model.gpt import GPT
@@ -139,10 +147,9 @@ def _resume(run: TrainingRun, step: Path) -> None:
         states.raw["lr_scheduler"], args.override_lr_scheduler, args.use_checkpoint_lr_scheduler
     )
     if not args.no_load_optim:
-        # without DeepSpeed every rank holds the same state, and the first one has written it
+        # without ZeRO every rank holds the same state, and the first one has written it
         rank = run.world.rank if run.engine.partitions > 1 else 0
-        path = step / file_names.optimizer_file(rank, states.bf16)
-        run.engine.restore(_optimizer_state(path, run.engine, states.data_ranks))
+        run.engine.restore(_optimizer_state(states, run.engine, rank))
 
 
 def _engine(
@@ -155,20 +162,34 @@ def _engine(
         weight_decay=args.weight_decay,
         clip_grad=args.clip_grad,
     )
-    if configuration is None:
+    if configuration is None or args.zero_stage == 0:
         return TorchEngine(model, hyperparameters, world)
     return DeepSpeedEngine(model, hyperparameters, world, configuration)
 
 
-def _optimizer_state(path: Path, engine: Engine, partitions: int) -> dict[str, Any]:
-    """What an engine can restore; raises CheckpointError for another kind of engine's state."""
-    saved = torch_file.load(path)
+def _optimizer_state(states: ModelStates, engine: Engine, rank: int) -> dict[str, Any]:
+    """What an engine can restore; raises CheckpointError for another engine's or step's state."""
+    step = states.step
+    if states.holds_optimizer:
+        partitions = 1
+        saved = torch_file.load(step / file_names.model_states_file())["optimizer"]
+    else:
+        partitions = states.data_ranks
+        saved = torch_file.load(step / file_names.optimizer_file(rank, states.bf16))
     kind = saved.get("engine", "another trainer")
     if kind != engine.name or partitions != engine.partitions:
         raise CheckpointError(
-            f"{path.parent} holds the optimizer of {kind} in {partitions} parts, "
+            f"{step} holds the optimizer of {kind} in {partitions} parts, "
             f"this run needs that of {engine.name} in {engine.partitions}",
             "resume with the same command line and number of processes, or add --no-load-optim",
+        )
+    iteration = states.raw["iteration"]
+    # files from before the optimizer's told their step have none
+    if saved.get("iteration", iteration) != iteration:
+        raise CheckpointError(
+            f"{step} holds the model of step {iteration} and the optimizer of step"
+            f" {saved['iteration']}",
+            "fetch its files again, use another step, or add --no-load-optim",
         )
     state: dict[str, Any] = saved["optimizer_state_dict"]
     return state
@@ -187,9 +208,19 @@ def save(run: TrainingRun) -> None:
     # the others write into the folder that rank 0 has made
     run.world.barrier()
     unfinished = step_folder.unfinished(folder, iteration)
+    # DeepSpeed without ZeRO keeps the optimizer's state in the file of arguments and counters
+    in_model_states = run.args.deepspeed and run.args.zero_stage == 0
+    optimizer = None
     if rank < run.engine.partitions:
-        state = {"optimizer_state_dict": run.engine.state(), "engine": run.engine.name}
-        torch_file.save(unfinished / file_names.optimizer_file(rank, run.args.bf16), state)
+        optimizer = {
+            "optimizer_state_dict": run.engine.state(),
+            "engine": run.engine.name,
+            "iteration": iteration,
+        }
+        if not in_model_states:
+            path = unfinished / file_names.optimizer_file(rank, run.args.bf16)
+            torch_file.save(path, optimizer)
+            optimizer = None
     if rank == 0:
         for number, module in run.model.layer_modules().items():
             weights = {}
@@ -197,20 +228,23 @@ def save(run: TrainingRun) -> None:
                 # a copy of its own: a view would save the whole flat tensor that it belongs to
                 weights[name] = value.detach().cpu().clone()
             torch_file.save(unfinished / file_names.layer_file(number), weights)
-        torch_file.save(unfinished / file_names.model_states_file(), _model_states(run))
+        _save_model_states(run, unfinished / file_names.model_states_file(), optimizer)
     run.world.barrier()
     if rank == 0:
         step_folder.finish(folder, iteration)
     run.world.barrier()
 
 
-def _model_states(run: TrainingRun) -> dict[str, Any]:
-    """Plain values under Megatron-DeepSpeed's keys; dp_world_size counts the optimizer's files."""
+def _save_model_states(run: TrainingRun, path: Path, optimizer: dict[str, Any] | None) -> None:
+    """Write the values that Megatron-DeepSpeed reads, under its keys and in its types.
+
+    dp_world_size counts the optimizer's files, or the processes where it has none.
+    """
     progress = run.progress
     tokens = progress.train_samples * run.args.seq_length
     arguments: dict[str, Any] = {}
     for name, value in vars(run.args).items():
-        # a Path would not load with weights_only
+        # no reader allows a Path
         arguments[name] = str(value) if isinstance(value, Path) else value
     arguments |= {
         "iteration": progress.iteration,
@@ -218,16 +252,15 @@ def _model_states(run: TrainingRun) -> dict[str, Any]:
         "consumed_train_samples": progress.train_samples,
         "consumed_valid_samples": progress.valid_samples,
     }
-    return {
+    states = {
         "module": None,
-        "optimizer": None,
+        "optimizer": optimizer,
         "lr_scheduler": run.schedule.state(progress.train_samples, tokens),
         "global_steps": progress.iteration,
         "global_samples": progress.train_samples,
         "skipped_steps": 0,
-        "dp_world_size": run.engine.partitions,
+        "dp_world_size": run.world.size if optimizer else run.engine.partitions,
         "mp_world_size": 1,
-        "args": arguments,
         "checkpoint_version": 3.0,
         "iteration": progress.iteration,
         "tokens": tokens,
@@ -236,6 +269,10 @@ def _model_states(run: TrainingRun) -> dict[str, Any]:
             "original_vocab_size": run.args.vocab_size,
         },
     }
+    # Megatron compares arguments by attribute, and this one with its own enum
+    with megatron_writer.absolute_positions() as absolute:
+        arguments["position_embedding_type"] = absolute
+        torch_file.save(path, states | {"args": argparse.Namespace(**arguments)})
 
 
 def deepspeed_configuration(args: argparse.Namespace) -> dict[str, Any]:
