@@ -34,7 +34,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     [
         (),
         ("--time", "03:00:00"),
-        ("--trainer", "bigscience"),
+        ("--trainer", "deepspeedai"),
         ("--as-released",),
         ("--objective", "ul2"),
         ("--nodes", "2", "--set", "lr=1.0e-4", "launch=torchrun"),

@@ -40,12 +40,18 @@ def rows(asked: Request) -> dict[str, settings.SettingRow]:
 
 def test_values_take_the_type_of_their_key() -> None:
     chosen = settings.parse(
-        ["lr=1.0e-4", "global_batch_size=1_024", "large_scale=true", "partition=small-g", "seed=0"]
+        [
+            "lr=1.0e-4",
+            "global_batch_size=1_024",
+            "large_scale=true",
+            "partition=small-g",
+            "dropout=0",
+        ]
     )
     assert chosen.values == {
         "global_batch_size": 1024,
         "lr": 1e-4,
-        "seed": 0,
+        "dropout": 0.0,
         "partition": "small-g",
         "large_scale": True,
     }
@@ -97,7 +103,7 @@ def test_a_key_may_stand_once() -> None:
         settings.parse(["seed=1", "seed=2"])
 
 
-@given(st.integers(1, 10**9), st.floats(1e-9, 1e9), st.booleans())
+@given(st.integers(1, 10**5), st.floats(1e-9, 1), st.booleans())
 def test_overrides_round_trip_through_text(batch: int, lr: float, checkpointing: bool) -> None:
     chosen = Overrides(
         {"global_batch_size": batch, "lr": lr, "activation_checkpointing": checkpointing}

@@ -36,11 +36,31 @@ def test_an_unknown_folder_kind_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/a b", "/a;ls", "/a'b", '/a"b', "/a\nb", "/a,b", "/a:b", "/$HOME", "/`id`", "/a\\b"]
+    "path",
+    [
+        *("/a b", "/a;ls", "/a'b", '/a"b', "/a\nb", "/a,b", "/a:b", "/$HOME", "/`id`", "/a\\b"),
+        *("", "~nosuchuser/x", "/a\0b", "/" + "a" * 256, "/a" * 1500),
+    ],
 )
 def test_a_path_that_could_break_out_of_a_script_is_refused(path: str) -> None:
     with pytest.raises(UsageError):
         user_config.safe_path(path, "workspace")
+
+
+def test_a_configuration_that_is_no_file_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "folder.yml").mkdir()
+    (tmp_path / "broken.yml").symlink_to(tmp_path / "nothing")
+    for name in ("folder.yml", "broken.yml"):
+        with pytest.raises(RegistryError, match="is not a file"):
+            user_config.load(tmp_path / name)
+
+
+def test_a_user_without_a_home_has_no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    # as for a user id without an entry in the password file
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert user_config.load() == user_config.UserConfig()
 
 
 def test_a_relative_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +71,7 @@ def test_a_relative_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("account", ["", "a b", "a;ls", "-x", "a\n#SBATCH --x", "$(id)", "a" * 65])
 def test_an_account_that_could_break_out_of_a_directive_is_refused(account: str) -> None:
     with pytest.raises(EncoreError):
-        user_config.safe_account(account)
+        user_config.safe_name(account, "Slurm account")
 
 
 @pytest.mark.parametrize(

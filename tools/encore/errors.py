@@ -21,6 +21,8 @@ from collections.abc import Iterable
 # that many names fit into a line; of more, some are shown
 _FEW_NAMES = 12
 _SOME_NAMES = 5
+# of a user's own value, a message repeats no more
+_LONGEST_VALUE = 60
 
 
 class EncoreError(Exception):
@@ -87,7 +89,14 @@ class UnknownNameError(UsageError):
             hint += f", … ({len(names)} in all)"
             if listing:
                 hint += f"; see {listing}"
-        super().__init__(f"unknown {kind} {name!r}", hint)
+        super().__init__(f"unknown {kind} {shortened(name)!r}", hint)
+
+
+def shortened(text: str) -> str:
+    """A user's value as a message repeats it: as much of it as tells which one is meant."""
+    if len(text) > _LONGEST_VALUE:
+        return f"{text[:_LONGEST_VALUE]}…"
+    return text
 
 
 def nearest(name: str, valid: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ import datetime
 import logging
 import os
 import platform
+import re
 import shlex
 import signal
 import subprocess
@@ -86,7 +87,7 @@ def check(request: BuildRequest) -> ResolvedBase:
     for name in request.arguments:
         if name not in valid:
             raise UnknownNameError(f"build argument of {definition.path.name}", name, valid)
-    if request.tag is not None and not request.tag.replace("-", "").replace(".", "").isalnum():
+    if request.tag is not None and not re.fullmatch(r"[A-Za-z0-9.-]+", request.tag):
         raise UsageError(
             f"{request.tag!r} cannot be part of a file's name", "use letters, digits, - and ."
         )

@@ -27,13 +27,18 @@ ModelAt = Callable[[int], ModelConfig]
 
 @dataclass(frozen=True)
 class Devices:
-    """What a layout is chosen for; memory_gib None: not known, so everything is assumed to fit."""
+    """What a layout is chosen for.
+
+    memory_gib None: not known, so everything is assumed to fit. tensor_parallel: whether the
+    trainer can divide matrices.
+    """
 
     count: int
     per_node: int
     memory_gib: float | None
     precision: Literal["bf16", "fp32"]
     largest_micro_batch: int
+    tensor_parallel: bool = True
 
     @property
     def nodes(self) -> int:
@@ -89,13 +94,18 @@ def _candidates(model_at: ModelAt, request: _Division) -> list[sizing.Layout]:
     precision = overrides.get("precision", devices.precision)
     # Pipeline parallelism is never chosen, only asked for: tensor parallelism suffices in a node.
     pipeline = overrides.get("pipeline_parallel", 1)
-    degrees = overrides.choices("tensor_parallel", _powers_of_two(devices.per_node))
+    degrees = [1]
+    if devices.tensor_parallel:
+        degrees = _powers_of_two(devices.per_node)
+    tensor_degrees = overrides.choices("tensor_parallel", degrees)
     recomputation = overrides.choices("activation_checkpointing", [False, True])
     micro_batches: Sequence[int] = overrides.choices(
         "micro_batch_size", _powers_of_two(devices.largest_micro_batch)[::-1]
     )
     candidates = []
-    for tensor, recompute, micro_batch in itertools.product(degrees, recomputation, micro_batches):
+    for tensor, recompute, micro_batch in itertools.product(
+        tensor_degrees, recomputation, micro_batches
+    ):
         ranks = tensor * pipeline
         if devices.count % ranks or not _divides(model_at(tensor), tensor, pipeline):
             continue

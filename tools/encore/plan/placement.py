@@ -4,17 +4,21 @@ import dataclasses
 import math
 from typing import Literal, NamedTuple
 
-from encore.errors import UnknownNameError, UsageError
+from encore.errors import UnknownNameError, UsageError, shortened
 from encore.model.config import ModelConfig, padded_vocabulary
 from encore.plan import layout, sizing
 from encore.plan.overrides import Overrides
 from encore.plan.records import ClusterUse, Cost, JobResources, Training
+from encore.plan.user_config import safe_name
 from encore.registry import clusters
 from encore.registry.accelerators import Accelerator, load_accelerators
 from encore.registry.regimes import RegimeBatch
+from encore.registry.trainers import Pin
 
 # The most nodes that a plan asks for without --nodes.
 _MOST_NODES = 64
+# MAX_SLURM_NODES of Slurm's slurm.h: no partition has more.
+_MOST_SLURM_NODES = 65_536
 # A job shorter than its start-up, its save and this trains nothing worth its queue time.
 _LEAST_TRAINING_S = 60
 
@@ -72,6 +76,7 @@ class Workload(NamedTuple):
     vocabulary: int
     training: Training
     batch: RegimeBatch
+    pin: Pin
     overrides: Overrides
 
 
@@ -148,7 +153,10 @@ def _cluster_use(name: str, cluster: clusters.Cluster, overrides: Overrides) -> 
     if use.accelerator not in load_accelerators():
         raise UnknownNameError("accelerator", use.accelerator, load_accelerators())
     if use.partition is not None:
-        _check_partition(name, cluster, use.partition)
+        _check_slurm(name, cluster, "partition")
+        safe_name(use.partition, "Slurm partition")
+        if cluster.partitions and use.partition not in cluster.partitions:
+            raise UnknownNameError(f"partition of {name}", use.partition, cluster.partitions)
     # Without known partitions the profile's node is a guess, which --set corrects upwards too.
     if cluster.partitions and use.gpus_per_node > cluster.node.gpus:
         raise UsageError(
@@ -166,12 +174,9 @@ def _default_launch(cluster: clusters.Cluster, gpus: int) -> Literal["tasks", "t
     return "single" if gpus == 1 else "torchrun"
 
 
-def _check_partition(name: str, cluster: clusters.Cluster, partition: str) -> None:
-    if cluster.partitions and partition not in cluster.partitions:
-        raise UnknownNameError(f"partition of {name}", partition, cluster.partitions)
-    # it goes into an #SBATCH line, from which nothing may break out
-    if not partition.replace("-", "").replace("_", "").isalnum():
-        raise UsageError(f"{partition!r} is not a partition", "use letters, digits, - and _")
+def _check_slurm(name: str, cluster: clusters.Cluster, key: str) -> None:
+    if cluster.scheduler == "none":
+        raise UsageError(f"--set {key}: {name} has no Slurm", "leave it out")
 
 
 def _check_launch(name: str, cluster: clusters.Cluster, use: ClusterUse) -> None:
@@ -241,17 +246,16 @@ def choose_nodes(work: Workload, site: Site, nodes: int | None) -> Spread:
 
     Where even the most nodes that the batch can be spread over do not, on those.
     """
-    max_nodes = site.partition.max_nodes if site.partition else None
+    max_nodes = _max_nodes(site)
     if nodes is not None:
-        if nodes < 1 or (max_nodes is not None and nodes > max_nodes):
+        if not 1 <= nodes <= max_nodes:
             partition = site.cluster.partition or "this cluster"
-            raise UsageError(
-                f"--nodes {nodes} cannot be had on {partition}", f"1 to {max_nodes or 'any'}"
-            )
+            asked = shortened(str(nodes))
+            raise UsageError(f"--nodes {asked} cannot be had on {partition}", f"1 to {max_nodes}")
         return _spread(nodes, work, site)
     # The regime bounds how thinly a batch is spread when the user does not choose the nodes.
     most_gpus = work.training.global_batch_size // work.batch.least_sequences_per_gpu
-    most_nodes = min(max_nodes or _MOST_NODES, _MOST_NODES, most_gpus // site.use.gpus_per_node)
+    most_nodes = min(max_nodes, _MOST_NODES, most_gpus // site.use.gpus_per_node)
     if site.time is None:
         # without a time limit every run finishes within one job
         most_nodes = 1
@@ -268,6 +272,15 @@ def choose_nodes(work: Workload, site: Site, nodes: int | None) -> Spread:
     return spread
 
 
+def _max_nodes(site: Site) -> int:
+    """The most nodes that one job can have."""
+    if site.cluster.scheduler == "none":
+        return 1
+    if site.partition is None or site.partition.max_nodes is None:
+        return _MOST_SLURM_NODES
+    return site.partition.max_nodes
+
+
 def _spread(nodes: int, work: Workload, site: Site) -> Spread:
     def model_at(tensor_parallel: int) -> ModelConfig:
         rows = padded_vocabulary(work.vocabulary, tensor_parallel=tensor_parallel)
@@ -280,6 +293,7 @@ def _spread(nodes: int, work: Workload, site: Site) -> Spread:
         # bf16 on a CPU is several times slower than fp32
         precision="fp32" if site.accelerator.vendor == "cpu" else "bf16",
         largest_micro_batch=work.batch.largest_micro_batch,
+        tensor_parallel=work.pin.tensor_parallel,
     )
     training = work.training
     best, fits = layout.choose_layout(

@@ -74,13 +74,16 @@ class Training:
     A step is one global batch; the schedules of learning rate and warm-up count samples.
     """
 
-    sequence_length: int = field(metadata=setting("of one sample", unit="tokens", least=1))
+    sequence_length: int = field(
+        metadata=setting("of one sample", unit="tokens", least=1, most=1e6)
+    )
     global_batch_size: int = field(
         metadata=setting(
             "samples per step",
             unit="samples",
             origin="registry/training.yml, regime {regime}, by model size",
             least=1,
+            most=1e5,
         )
     )
     train_samples: int = field(
@@ -89,6 +92,7 @@ class Training:
             unit="samples",
             origin="derived: tokens of the name ÷ sequence_length",
             least=1,
+            most=1e12,
         )
     )
     steps: int
@@ -99,6 +103,7 @@ class Training:
             unit="steps",
             origin="derived: steps ÷ saves_per_run",
             least=1,
+            most=1e9,
         )
     )
 
@@ -122,15 +127,20 @@ class ClusterUse:
     )
     accelerator: str = field(metadata=setting("kind of device", origin=_CLUSTER_FILE))
     gpus_per_node: int = field(
-        metadata=setting("used of each node", unit="devices", origin=_CLUSTER_FILE, least=1)
+        metadata=setting(
+            "used of each node", unit="devices", origin=_CLUSTER_FILE, least=1, most=1000
+        )
     )
     cores_per_node: int = field(
-        metadata=setting("used of each node", unit="cores", origin=_CLUSTER_FILE, least=1)
+        metadata=setting("used of each node", unit="cores", origin=_CLUSTER_FILE, least=1, most=1e5)
     )
     image: str | None = field(metadata=setting("container image", origin=_CLUSTER_FILE))
     mfu: float | None = field(
         metadata=setting(
-            "share of the peak FLOP/s that predictions assume", origin=_CLUSTER_FILE, above=0
+            "share of the peak FLOP/s that predictions assume",
+            origin=_CLUSTER_FILE,
+            least=0.001,
+            most=1,
         )
     )
     large_scale: bool = field(

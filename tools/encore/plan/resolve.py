@@ -9,7 +9,7 @@ from encore.model.config import ModelConfig, padded_vocabulary
 from encore.plan import placement, run_data, run_name, sizing, training
 from encore.plan.records import Data, Plan, Request, Software, Training
 from encore.plan.run_paths import RunPaths
-from encore.plan.user_config import UserConfig, safe_account, safe_path
+from encore.plan.user_config import UserConfig, safe_name, safe_path
 from encore.registry import clusters
 from encore.registry.corpora import load_corpora
 from encore.registry.folder import Variable
@@ -54,13 +54,13 @@ def resolve(request: Request, config: UserConfig) -> Plan:
     run_training = training.training(batch, samples, sequence_length, optimizer, cadence, overrides)
 
     work = placement.Workload(
-        model, data.tokenizer.vocabulary, run_training, regime.batch, overrides
+        model, data.tokenizer.vocabulary, run_training, regime.batch, software.pin, overrides
     )
     spread = placement.choose_nodes(work, site, request.nodes)
     # From here on the account is part of an #SBATCH line and of paths.
     account = request.account or config.account
     if account is not None:
-        safe_account(account)
+        safe_name(account, "Slurm account")
     workspace = _workspace(request.workspace or config.workspace, account, site.cluster)
     plan = Plan(
         name=run.name,
@@ -139,7 +139,38 @@ def _software(request: Request, site: placement.Site) -> Software:
     image = None
     if site.use.image is not None:
         image = _lookup("image", site.use.image, load_images())
-    return Software(trainer, pin, request.objective, site.use.image, image)
+    software = Software(trainer, pin, request.objective, site.use.image, image)
+    _check_software(software, site)
+    return software
+
+
+def _check_software(software: Software, site: placement.Site) -> None:
+    """Raise UsageError for a trainer or an image that the cluster's nodes cannot start."""
+    trainer = software.trainer
+    vendor = site.accelerator.vendor
+    if vendor not in trainer.vendors:
+        raise UsageError(
+            f"trainer {trainer.name} does not run on {site.accelerator.name}",
+            f"it runs on devices of: {', '.join(trainer.vendors)}",
+        )
+    if site.cluster.runtime == "none":
+        if software.image is not None:
+            raise UsageError(
+                f"--set image={software.image_name}: this cluster's jobs run without a container",
+                "leave it out, or choose a --cluster with containers",
+            )
+        if software.pin.commit is not None:
+            raise UsageError(
+                f"trainer {trainer.name} is in container images only, and this cluster's jobs run"
+                " without one",
+                "--trainer builtin, or a --cluster with containers",
+            )
+    elif software.image is not None and software.image.vendor != vendor:
+        raise UsageError(
+            f"image {software.image_name} is for devices of {software.image.vendor}, not for"
+            f" {site.accelerator.name}",
+            "--set image=NAME of another in registry/images.yml",
+        )
 
 
 def _data(run: run_name.RunName, regime: Regime, software: Software) -> Data:

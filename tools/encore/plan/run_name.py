@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from encore.errors import UnknownNameError, UsageError
+from encore.errors import UnknownNameError, UsageError, shortened
 
 _SCALES = {"k": 10**3, "m": 10**6, "b": 10**9}
 # Canonical amounts only, for fewer readings: no leading zero, no trailing zero after the unit,
@@ -114,9 +114,11 @@ class Choice:
 
 def amount(text: str) -> int:
     """`1b25` → 1_250_000_000; raises UsageError for anything that is not an amount."""
-    match = re.fullmatch(r"([0-9]+)([kmb])([0-9]*)", text)
+    match = re.fullmatch(r"([0-9]{1,6})([kmb])([0-9]{0,9})", text)
     if not match:
-        raise UsageError(f"{text!r} is not an amount", "write 400m, 14b or 1b9 (1.9 billion)")
+        raise UsageError(
+            f"{shortened(text)!r} is not an amount", "write 400m, 14b or 1b9 (1.9 billion)"
+        )
     whole, unit, fraction = match.groups()
     denominator: int = 10 ** len(fraction)
     return int(whole + fraction) * _SCALES[unit] // denominator
@@ -140,7 +142,7 @@ def parse(name: str, words: Vocabulary, choice: Choice | None = None) -> RunName
     """
     choice = choice or Choice()
     if not re.fullmatch(r"[a-z0-9]{1,80}", name):
-        raise UsageError(f"{name!r} is not a run's name", _FORM)
+        raise UsageError(f"{shortened(name)!r} is not a run's name", _FORM)
     readings = _possible_readings(name, words, choice)
     if len(readings) > 1:
         triples = set(words.known.values())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from encore import human
-from encore.errors import UnknownNameError, UsageError
+from encore.errors import UnknownNameError, UsageError, shortened
 from encore.plan.overrides import Overrides, Value, value_text
 from encore.plan.records import ClusterUse, Plan, Request, Training
 from encore.plan.sizing import Layout
@@ -89,7 +89,8 @@ def parse(assignments: Iterable[str]) -> Overrides:
             )
         if not equals:
             raise UsageError(
-                f"--set {assignment!r} has no value", "write KEY=VALUE, for example lr=1.0e-4"
+                f"--set {shortened(assignment)!r} has no value",
+                "write KEY=VALUE, for example lr=1.0e-4",
             )
         if key not in KEYS:
             raise UnknownNameError("setting", key, KEYS, _LIST_SETTINGS)
@@ -101,8 +102,10 @@ def parse(assignments: Iterable[str]) -> Overrides:
 
 
 def _parse_value(key: SettingKey, text: str) -> Value:
+    # as Python writes it, so that a line break does not break the message
+    assignment = repr(f"{key.name}={shortened(text)}")
     if key.words and text not in key.words:
-        raise UsageError(f"--set {key.name}={text} is not valid", f"valid: {', '.join(key.words)}")
+        raise UsageError(f"--set {assignment} is not valid", f"valid: {', '.join(key.words)}")
     if key.kind is bool:
         return text == "true"
     if key.kind is str:
@@ -113,11 +116,11 @@ def _parse_value(key: SettingKey, text: str) -> Value:
         value: int | float = key.kind(text.replace("_", ""))
     except ValueError:
         raise UsageError(
-            f"--set {key.name}={text} is not a {noun}", f"{key.name} accepts {key.setting.range}"
+            f"--set {assignment} is not a {noun}", f"{key.name} accepts {key.setting.range}"
         ) from None
     if not key.setting.accepts(value):
         raise UsageError(
-            f"--set {key.name}={text} is out of range", f"{key.name} accepts {key.setting.range}"
+            f"--set {assignment} is out of range", f"{key.name} accepts {key.setting.range}"
         )
     return value
 

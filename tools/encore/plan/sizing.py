@@ -17,16 +17,25 @@ class Layout:
 
     tensor_parallel: int = field(
         metadata=setting(
-            "devices that share each matrix", origin="derived: the fewest that fit", least=1
+            "devices that share each matrix",
+            origin="derived: the fewest that fit",
+            least=1,
+            most=1000,
         )
     )
     pipeline_parallel: int = field(
-        metadata=setting("stages that layers are divided into", origin="default", least=1)
+        metadata=setting(
+            "stages that layers are divided into", origin="default", least=1, most=1000
+        )
     )
     data_parallel: int
     micro_batch_size: int = field(
         metadata=setting(
-            "per device and pass", unit="samples", origin="derived: the most that fit", least=1
+            "per device and pass",
+            unit="samples",
+            origin="derived: the most that fit",
+            least=1,
+            most=1e5,
         )
     )
     activation_checkpointing: bool = field(

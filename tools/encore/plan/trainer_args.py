@@ -23,8 +23,11 @@ def trainer_args(plan: Plan) -> list[str]:
 
 
 def _text(value: object) -> str:
-    # 15 digits give back every decimal that --set accepted, without the noise of binary fractions
-    return f"{value:.15g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    # 15 digits give back a decimal without the noise of binary fractions, unless it has more
+    text = f"{value:.15g}"
+    return text if float(text) == value else repr(value)
 
 
 def _model(plan: Plan) -> dict[str, object]:

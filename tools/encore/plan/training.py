@@ -3,11 +3,12 @@
 import dataclasses
 import math
 
-from encore.errors import UsageError
+from encore.errors import UsageError, shortened
 from encore.plan.overrides import Overrides
 from encore.plan.records import Released, Training
 from encore.registry.paper_runs import load_released_steps, load_runs
 from encore.registry.regimes import Cadence, Optimizer, Regime, RegimeBatch
+from encore.registry.setting import settings_of
 
 
 def optimizer(regime: Regime, name_seed: int | None, overrides: Overrides) -> Optimizer:
@@ -16,6 +17,7 @@ def optimizer(regime: Regime, name_seed: int | None, overrides: Overrides) -> Op
     if name_seed is not None:
         # The paper does not publish the seeds behind seed1 to seed4; here seedN is seed N.
         defaults = dataclasses.replace(defaults, seed=name_seed)
+        _check_seed(name_seed)
     result = overrides.apply(defaults)
     if result.min_lr > result.lr:
         raise UsageError(
@@ -23,6 +25,15 @@ def optimizer(regime: Regime, name_seed: int | None, overrides: Overrides) -> Op
             f"--set min_lr={result.lr / 10:g} or lower",
         )
     return result
+
+
+def _check_seed(seed: int) -> None:
+    setting = settings_of(Optimizer)["seed"]
+    if not setting.accepts(seed):
+        raise UsageError(
+            f"the name's seed {shortened(str(seed))} is out of range",
+            f"a seed is {setting.range}",
+        )
 
 
 def released_run(name: str, sequence_length: int) -> Released | None:
@@ -77,9 +88,15 @@ def training(
     # Megatron trains whole batches; the samples of a last, smaller one are left out.
     steps = samples // batch
     if steps == 0:
+        advice = "train more tokens"
+        if samples > 0:
+            advice = f"--set global_batch_size={samples} or lower, or {advice}"
+        raise UsageError(f"{samples:,} samples do not fill one batch of {batch}", advice)
+    warmup_samples = int(samples * run_optimizer.warmup_fraction)
+    if warmup_samples >= samples:
         raise UsageError(
-            f"{samples:,} samples do not fill one batch of {batch}",
-            f"--set global_batch_size={samples} or lower, or train more tokens",
+            f"a warm-up of {warmup_samples:,} samples leaves none of {samples:,} for the decay",
+            "--set warmup_fraction=0.01",
         )
     # Rounded up: at most saves_per_run checkpoints, whose disk space the plan's cost states.
     save_interval = math.ceil(steps / cadence.saves_per_run)
@@ -88,6 +105,6 @@ def training(
         global_batch_size=batch,
         train_samples=samples,
         steps=steps,
-        warmup_samples=int(samples * run_optimizer.warmup_fraction),
+        warmup_samples=warmup_samples,
         save_interval=overrides.get("save_interval", save_interval),
     )

@@ -14,14 +14,17 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from encore.errors import UnknownNameError, UsageError
+from encore.errors import RegistryError, UnknownNameError, UsageError, shortened
 from encore.plan.run_paths import FOLDER_KINDS
 from encore.registry import clusters, strict_yaml
 
 # No blank, quote, comma or colon: Megatron's data-path lines split on them, and without them no
 # path can break out of a job script.
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9._/+@=-]+")
-_SAFE_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+# NAME_MAX and PATH_MAX of Linux, less what a run's own folders and files add
+_LONGEST_NAME = 255
+_LONGEST_PATH = 2000
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _FALLBACK_CLUSTER = "lumi"
 
 log = logging.getLogger(__name__)
@@ -39,19 +42,27 @@ class UserConfig:
 
 def path() -> Path:
     """The configuration file: $XDG_CONFIG_HOME/encore/config.yml."""
-    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    home = os.environ.get("XDG_CONFIG_HOME")
+    if not home:
+        try:
+            home = str(Path.home() / ".config")
+        except RuntimeError:
+            # a user without a home folder has no configuration
+            home = "~/.config"
     return Path(home) / "encore" / "config.yml"
 
 
 def load(file: Path | None = None) -> UserConfig:
     """The user's configuration, empty without a file.
 
-    Raises RegistryError for keys or values of a wrong form, UsageError for a folder that cannot be
-    in a job script.
+    Raises RegistryError for keys or values of a wrong form, or what is no file; UsageError for a
+    folder that cannot be in a job script.
     """
     file = file or path()
-    if not file.is_file():
+    if not os.path.lexists(file):
         return UserConfig()
+    if not file.is_file():
+        raise RegistryError(f"{file} is not a file", "write your defaults there, or remove it")
     config = strict_yaml.load(file, UserConfig)
     for kind, folder in config.folders.items():
         if kind not in FOLDER_KINDS:
@@ -62,19 +73,34 @@ def load(file: Path | None = None) -> UserConfig:
 
 def safe_path(text: str, what: str) -> str:
     """`text` as an absolute path of plain characters; raises UsageError otherwise."""
-    absolute = os.path.abspath(Path(text).expanduser())
-    if not _SAFE_PATH.fullmatch(absolute):
+    try:
+        absolute = os.path.abspath(Path(text).expanduser())
+    except RuntimeError:
         raise UsageError(
-            f"{what}: {text!r} cannot be used in a job script",
+            f"{what}: no home folder is known for {shortened(text)!r}", "write the whole path"
+        ) from None
+    if not text or not _SAFE_PATH.fullmatch(absolute):
+        raise UsageError(
+            f"{what}: {shortened(text)!r} cannot be used in a job script",
             "use a path of letters, digits and . _ / + @ = - only",
+        )
+    longest_name = max(map(len, absolute.split("/")))
+    if longest_name > _LONGEST_NAME or len(absolute) > _LONGEST_PATH:
+        raise UsageError(
+            f"{what}: {shortened(text)!r} is too long", f"use at most {_LONGEST_PATH} characters"
         )
     return absolute
 
 
-def safe_account(text: str) -> str:
-    """`text` as a Slurm account; raises UsageError for what could break out of an #SBATCH line."""
-    if not _SAFE_ACCOUNT.fullmatch(text):
-        raise UsageError(f"{text!r} is not a Slurm account", "use letters, digits and _ . - only")
+def safe_name(text: str, what: str) -> str:
+    """`text` as a name in Slurm, such as an account.
+
+    Raises UsageError for what could break out of an #SBATCH line.
+    """
+    if not _SAFE_NAME.fullmatch(text):
+        raise UsageError(
+            f"{shortened(text)!r} is not a {what}", "use letters, digits and _ . - only"
+        )
     return text
 
 

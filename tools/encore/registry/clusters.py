@@ -173,7 +173,8 @@ class Cluster:
     def __post_init__(self) -> None:
         if self.time is not None:
             seconds(self.time)
-        if self.partition is not None and self.partition not in (self.partitions or {}):
+        # where none is known, a profile may still name the one that jobs go to
+        if self.partition is not None and self.partitions and self.partition not in self.partitions:
             raise ValueError(f"partition {self.partition!r} is not among its partitions")
 
 

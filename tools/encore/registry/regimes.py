@@ -45,8 +45,10 @@ class RegimeBatch:
 class Optimizer:
     """Learning rate, schedule, Adam, regularisation."""
 
-    lr: float = field(metadata=setting("peak learning rate", above=0))
-    min_lr: float = field(metadata=setting("learning rate at the end of the decay", least=0))
+    lr: float = field(metadata=setting("peak learning rate", above=0, most=1))
+    min_lr: float = field(
+        metadata=setting("learning rate at the end of the decay", least=0, most=1)
+    )
     lr_decay_style: Literal["cosine", "linear", "constant"] = field(
         metadata=setting("shape of the learning rate's decay")
     )
@@ -59,13 +61,16 @@ class Optimizer:
     adam_beta2: float = field(
         metadata=setting("Adam's decay of the second moment", above=0, below=1)
     )
-    adam_eps: float = field(metadata=setting("Adam's term for numerical stability", above=0))
-    weight_decay: float = field(metadata=setting("decoupled weight decay", least=0))
+    adam_eps: float = field(
+        metadata=setting("Adam's term for numerical stability", above=0, most=1)
+    )
+    weight_decay: float = field(metadata=setting("decoupled weight decay", least=0, most=1))
     clip_grad: float = field(
-        metadata=setting("norm that gradients are clipped to; 0: no clipping", least=0)
+        metadata=setting("norm that gradients are clipped to; 0: no clipping", least=0, most=1e6)
     )
     dropout: float = field(metadata=setting("of attention and hidden states", least=0, below=1))
-    seed: int = field(metadata=setting("of weights, dropout and data order", least=0))
+    # the trainers refuse 0; numpy takes 32 bits, and the trainers add a little for each stage
+    seed: int = field(metadata=setting("of weights, dropout and data order", least=1, most=2e9))
     source: str
     checked: datetime.date
 
@@ -74,11 +79,17 @@ class Optimizer:
 class Cadence:
     """Steps between log lines, validations and checkpoints; batches per validation."""
 
-    log_interval: int = field(metadata=setting("between log lines", unit="steps", least=1))
-    eval_interval: int = field(metadata=setting("between validations", unit="steps", least=1))
-    eval_iters: int = field(metadata=setting("per validation", unit="batches", least=1))
+    log_interval: int = field(
+        metadata=setting("between log lines", unit="steps", least=1, most=1e9)
+    )
+    eval_interval: int = field(
+        metadata=setting("between validations", unit="steps", least=1, most=1e9)
+    )
+    eval_iters: int = field(metadata=setting("per validation", unit="batches", least=1, most=1e6))
     saves_per_run: int = field(
-        metadata=setting("per run, unless save_interval is set", unit="checkpoints", least=1)
+        metadata=setting(
+            "per run, unless save_interval is set", unit="checkpoints", least=1, most=1e6
+        )
     )
     source: str
     checked: datetime.date

@@ -26,6 +26,7 @@ class Setting:
     above: float | None
     least: float | None
     below: float | None
+    most: float | None
 
     def accepts(self, value: float) -> bool:
         """Whether a number is finite and within the range."""
@@ -35,7 +36,9 @@ class Setting:
             return False
         if self.least is not None and value < self.least:
             return False
-        return self.below is None or value < self.below
+        if self.below is not None and value >= self.below:
+            return False
+        return self.most is None or value <= self.most
 
     @property
     def range(self) -> str:
@@ -47,6 +50,8 @@ class Setting:
             bounds.append(f"≥ {self.least:g}")
         if self.below is not None:
             bounds.append(f"< {self.below:g}")
+        if self.most is not None:
+            bounds.append(f"≤ {self.most:g}")
         return ", ".join(bounds)
 
 
@@ -58,9 +63,10 @@ def setting(
     above: float | None = None,
     least: float | None = None,
     below: float | None = None,
+    most: float | None = None,
 ) -> dict[str, Setting]:
-    """The metadata of a field that --set may change."""
-    return {_METADATA_KEY: Setting(help, unit, origin, above, least, below)}
+    """The metadata of a field that --set may change; a number needs both ends of its range."""
+    return {_METADATA_KEY: Setting(help, unit, origin, above, least, below, most)}
 
 
 def settings_of(record: type[Any]) -> dict[str, Setting]:

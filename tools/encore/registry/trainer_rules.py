@@ -115,7 +115,7 @@ def _problems(trainer: Trainer, pin: Pin, args: ArgumentValues) -> Iterator[str]
     for argument in _REQUIRED:
         if not args.has(argument):
             yield f"{argument} is missing"
-    yield from _parallelism_problems(args)
+    yield from _parallelism_problems(pin, args)
     yield from _model_problems(args)
     yield from _schedule_problems(args)
     yield from _data_problems(trainer, pin, args)
@@ -127,9 +127,14 @@ def _problems(trainer: Trainer, pin: Pin, args: ArgumentValues) -> Iterator[str]
         yield "--save needs --save-interval"
 
 
-def _parallelism_problems(args: ArgumentValues) -> Iterator[str]:
+def _parallelism_problems(pin: Pin, args: ArgumentValues) -> Iterator[str]:
     tensor = args.whole("--tensor-model-parallel-size", 1)
-    model = tensor * args.whole("--pipeline-model-parallel-size", 1)
+    pipeline = args.whole("--pipeline-model-parallel-size", 1)
+    if tensor > 1 and not pin.tensor_parallel:
+        yield f"tensor parallel {tensor}, and it has no tensor parallelism"
+    if pipeline > 1 and not pin.pipeline_parallel:
+        yield f"pipeline parallel {pipeline}, and it has no pipeline parallelism"
+    model = tensor * pipeline
     # nothing below makes sense without a whole number of model replicas
     if model < 1 or args.world_size % model:
         yield f"{args.world_size} ranks are not divisible by tensor × pipeline parallel = {model}"

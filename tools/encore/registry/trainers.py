@@ -16,8 +16,9 @@ class Pin:
 
     entry: its program, in the repository. options, switches: the arguments of its parser, with and
     without values. tokenizer_type: the default of its entry point. adds: arguments that the
-    objective needs. ignores_ranges: accepts 0.95:1 in a data path and reads everything. warning:
-    what a user of this commit has to know.
+    objective needs. tensor_parallel, pipeline_parallel: whether it can be divided in these ways.
+    ignores_ranges: accepts 0.95:1 in a data path and reads everything. warning: what a user of this
+    commit has to know.
     """
 
     entry: str
@@ -28,6 +29,8 @@ class Pin:
     switches: str = ""
     tokenizer_type: str = "GPT2BPETokenizer"
     adds: str = ""
+    tensor_parallel: bool = True
+    pipeline_parallel: bool = True
     ignores_ranges: bool = False
     warning: str = ""
     note: str = ""
