@@ -116,6 +116,12 @@ def test_masks_never_meet_cpus_per_task_on_srun() -> None:
         )
 
 
+def test_no_task_of_the_users_environment_sees_one_die_alone_on_lumi() -> None:
+    script = render.train_script(plan("146m14b400m", "lumi"), KIT)
+    assert script.index("unset ROCR_USE_SLURM_LOCALID\n") < script.index("srun ")
+    assert "ROCR_USE_SLURM_LOCALID" not in render.train_script(plan("146m14b400m", "cuda"), KIT)
+
+
 def test_singularity_runs_and_apptainer_executes_by_image() -> None:
     assert "CONTAINER=(singularity run " in render.train_script(plan("146m14b400m", "lumi"), KIT)
     assert "CONTAINER=(apptainer exec --nv " in render.train_script(

@@ -160,6 +160,15 @@ def test_network_plugin_is_demanded_on_several_nodes_only() -> None:
 
     assert "NCCL_NET" in names(2)
     assert "NCCL_NET" not in names(1)
+    mandatory = {
+        "HSA_FORCE_FINE_GRAIN_PCIE",
+        "FI_MR_CACHE_MONITOR",
+        "FI_CXI_DISABLE_HOST_REGISTER",
+        "FI_CXI_RX_MATCH_MODE",
+    }
+    assert mandatory <= names(2)
+    assert not mandatory & names(1)
+    assert "NCCL_CROSS_NIC" not in names(2)
     assert "NCCL_NET_GDR_LEVEL" not in names(2)
 
 

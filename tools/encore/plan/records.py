@@ -14,12 +14,13 @@ from encore.plan.overrides import Overrides
 from encore.plan.run_paths import RunPaths
 from encore.registry import clusters, models
 from encore.registry.corpora import Corpus
-from encore.registry.folder import Objective, Variable
+from encore.registry.folder import Objective
 from encore.registry.images import Image
 from encore.registry.regimes import Cadence, Optimizer
 from encore.registry.setting import setting
 from encore.registry.tokenizers import TokenizerFacts
 from encore.registry.trainers import Pin, Trainer
+from encore.registry.variables import Variable
 from encore.tokens import data_paths
 
 _CLUSTER_FILE = "registry/clusters/{cluster}.yml"

@@ -12,7 +12,6 @@ from encore.plan.run_paths import RunPaths
 from encore.plan.user_config import UserConfig, safe_name, safe_path
 from encore.registry import clusters
 from encore.registry.corpora import load_corpora
-from encore.registry.folder import Variable
 from encore.registry.images import load_images
 from encore.registry.models import ModelShape, load_models
 from encore.registry.paper_runs import load_runs
@@ -20,6 +19,7 @@ from encore.registry.regimes import Regime, load_regimes
 from encore.registry.released import plain_name
 from encore.registry.tokenizers import TokenizerFacts, load_tokenizers
 from encore.registry.trainers import load_trainers
+from encore.registry.variables import Variable
 
 # From this many nodes on, a plan points to the variables that sites recommend for large jobs.
 _LARGE_SCALE_NODES = 128

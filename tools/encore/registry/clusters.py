@@ -13,7 +13,8 @@ from typing import Literal
 
 from encore.errors import UnknownNameError
 from encore.registry import strict_yaml
-from encore.registry.folder import FOLDER, Variable
+from encore.registry.folder import FOLDER
+from encore.registry.variables import Variable
 
 # Slurm's forms: M, M:S, H:M:S and, with days, D-H, D-H:M, D-H:M:S (man sbatch, --time).
 # Eight digits of minutes are two hundred years; more overflow Slurm's own numbers.

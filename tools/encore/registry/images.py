@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from encore.registry import strict_yaml
-from encore.registry.folder import FOLDER, Variable, Vendor
+from encore.registry.folder import FOLDER, Vendor
+from encore.registry.variables import Variable
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Image:
     squashfs: the same image for enroot and pyxis. python: the version that its base has and its
     requirements are pinned for. requirements: containers/requirements/NAME.txt, in the order of
     installation. bases: by preference; the first that this machine has, else the first that is
-    pulled. digest: `sha256:…` of the file, None before it is built.
+    pulled. digest: `sha256:…` of the file, None before it is built. unset: variables of the user's
+    that would break a job in it.
     """
 
     title: str
@@ -53,6 +55,7 @@ class Image:
     module_paths: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     numa_binding: bool = False
+    unset: tuple[str, ...] = ()
     environment: tuple[Variable, ...] = ()
     rank_environment: tuple[Variable, ...] = ()
     note: str = ""
