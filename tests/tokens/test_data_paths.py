@@ -131,9 +131,10 @@ def test_a_file_that_cannot_be_read_is_a_data_error(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "none.txt")
     (tmp_path / "latin.txt").write_bytes(b'"tr\xe9in: 1.0 0:1 /a"\n')
-    for path in (tmp_path, tmp_path / "latin.txt"):
-        with pytest.raises(DataError, match="cannot be read"):
-            read(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read(tmp_path / "latin.txt")
+    with pytest.raises(DataError, match="is a folder, not a file"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("prefix", ["/my data/a", "/a,b", '/a"b', "", "/a\nb"])

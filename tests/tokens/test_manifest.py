@@ -97,7 +97,7 @@ def test_every_field_is_needed(tmp_path: Path, missing: str) -> None:
 
 def test_a_folder_of_that_name_is_refused(tmp_path: Path) -> None:
     Manifest.path(tmp_path / "x").mkdir()
-    with pytest.raises(DataError, match=r"x\.json cannot be read: Is a directory"):
+    with pytest.raises(DataError, match=r"x\.json is a folder, not a file"):
         Manifest.read(tmp_path / "x")
 
 

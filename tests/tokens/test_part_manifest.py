@@ -135,7 +135,7 @@ def test_a_manifest_that_cannot_be_right_is_refused(tmp_path: Path, parts: objec
 
 def test_a_folder_in_the_place_of_a_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.parts.json").mkdir()
-    with pytest.raises(DataError, match=r"x\.parts\.json cannot be read: Is a directory"):
+    with pytest.raises(DataError, match=r"x\.parts\.json is a folder, not a file"):
         part_manifest.read_manifest(tmp_path / "x")
 
 

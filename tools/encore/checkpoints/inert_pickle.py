@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from encore import data_file
 from encore.errors import CheckpointError, UnreadableError
 
 # What Megatron-DeepSpeed stores beside tensors and plain values: an enum, DeepSpeed's loss scaler
@@ -101,6 +102,7 @@ def read(path: Path) -> Any:
     loaded; UnreadableError for one that cannot be read now.
     """
     try:
+        data_file.check(path, UnreadableError)
         with zipfile.ZipFile(path) as archive:
             return _Interpreter(path).run(archive.read(_description(archive)))
     except CheckpointError:

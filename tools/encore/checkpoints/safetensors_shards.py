@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from encore import files
+from encore import data_file, files
 from encore.checkpoints.torch_file import Weights, load_weights
 from encore.errors import CheckpointError, OutputError
 
@@ -32,7 +32,7 @@ ReadTensor = Callable[[], Tensor]
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises CheckpointError."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(data_file.read_text(path, CheckpointError))
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist", _HINT) from None
     except ValueError as error:
@@ -74,6 +74,7 @@ def _shard_names(folder: Path) -> list[str]:
 
 def _weight_names(path: Path) -> list[str]:
     try:
+        data_file.check(path, CheckpointError)
         with safe_open(path, "pt") as handle:
             return list(handle.keys())
     except (SafetensorError, OSError) as error:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from encore import files
+from encore import data_file, files
 from encore.checkpoints import file_names, inert_pickle, model_states
 from encore.checkpoints.model_states import ModelStates
 from encore.errors import CheckpointError, UnreadableError
@@ -92,6 +92,7 @@ def is_torn(path: Path) -> bool:
 
     Raises CheckpointError for torch's old format, which does not tell, and OSError.
     """
+    data_file.check(path, UnreadableError)
     with open(path, "rb") as handle:
         if handle.read(len(_OLD_FORMAT)) == _OLD_FORMAT:
             raise CheckpointError(

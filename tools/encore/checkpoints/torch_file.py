@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from encore import files
+from encore import data_file, files
 from encore.checkpoints.inert_pickle import FOREIGN, NAMESPACE, refused, stand_in
-from encore.errors import CheckpointError, OutputError
+from encore.errors import CheckpointError, OutputError, UnreadableError
 
 Weights = dict[str, Tensor]
 
@@ -28,6 +28,7 @@ def load(path: Path, mapped: bool = False) -> Any:
     CheckpointError for a torn file or one that holds what may not be loaded.
     """
     try:
+        data_file.check(path, UnreadableError)
         allowed = _allowed_names(path)
         with safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)

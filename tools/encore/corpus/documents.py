@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from encore import files
+from encore import data_file, files
 from encore.corpus.batches import Batch, Batches, Budget, InputDigest, head
 from encore.corpus.inputs import DatasetName, parse_dataset
 from encore.errors import DataError
@@ -88,7 +88,7 @@ def _open(name: str, options: ReadOptions) -> Batches:
     path = Path(name)
     if path.is_dir():
         return _dataset(DatasetName(name, None), options)
-    if not path.is_file():
+    if not path.exists():
         dataset = parse_dataset(name)
         if dataset is None:
             raise DataError(
@@ -96,6 +96,7 @@ def _open(name: str, options: ReadOptions) -> Batches:
                 "give an existing path, or a dataset as NAME or NAME:CONFIG",
             )
         return _dataset(dataset, options)
+    data_file.check(path)
     with open(path, "rb") as handle:
         magic = handle.read(4)
     if magic == _PARQUET_MAGIC:

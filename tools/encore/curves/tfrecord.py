@@ -14,12 +14,12 @@ from typing import NamedTuple
 import google_crc32c
 import numpy as np
 
+from encore import data_file
+
 # numpy's arrays for a block of this size stay in the processor's caches
 BLOCK_BYTES = 2 << 20
 _HEADER_BYTES = 12
 _CHECKSUM_BYTES = 4
-# what a clone without git-lfs has in place of a file
-_LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _whole_records(data: bytes, headers: dict[bytes, int]) -> tuple[list[int], l
             length, stated_crc = struct.unpack("<QI", header)
             if masked_crc32c(header[:8]) != stated_crc:
                 reason = "no record begins"
-                if data.startswith(_LFS_POINTER):
+                if data_file.is_lfs_pointer(data):
                     reason = "a git-lfs pointer stands for the file"
                 return positions, crcs, position, reason
             headers[header] = _HEADER_BYTES + length + _CHECKSUM_BYTES

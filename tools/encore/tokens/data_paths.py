@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from encore import data_file
 from encore.errors import DataError
 
 _GROUP = '"NAME: WEIGHT START:END PREFIX, WEIGHT START:END PREFIX"'
@@ -54,7 +55,7 @@ def read(path: Path, one_group: bool = False) -> tuple[Group, ...]:
     one_group: refuse several, since training reads one. Validation reads any number.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = data_file.read_text(path)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", f"write one line into it: {_GROUP}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from encore import files
+from encore import data_file, files
 from encore.errors import DataError
 
 REPLACE_PAIR = "tokenize again with tools/prepare_corpus.py tokenize, or fetch the pair again"
@@ -351,7 +351,7 @@ def _check_size(path: Path, size: int, stated: int, source: str) -> None:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return data_file.check(path)
     except FileNotFoundError:
         raise DataError(
             f"{path} does not exist", "give the prefix that a .bin and an .idx share"

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encore import files
+from encore import data_file, files
 from encore.errors import DataError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Manifest:
         path = cls.path(prefix)
         hint = f"{TOKENIZE_AGAIN}, or fetch {path.name} again"
         try:
-            raw = json.loads(path.read_bytes().decode("utf-8"))
+            raw = json.loads(data_file.read_text(path))
             _check(raw)
         except FileNotFoundError:
             return None

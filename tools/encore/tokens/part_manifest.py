@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from encore import __version__, files
+from encore import __version__, data_file, files
 from encore.errors import DataError
 from encore.tokens.indexed import bin_path
 
@@ -151,7 +151,7 @@ def read_manifest(prefix: Path) -> list[BinPart] | None:
     path = manifest_path(prefix)
     hint = f"fetch {path.name} again, or remove it to join unchecked"
     try:
-        return _parse(json.loads(path.read_text(encoding="utf-8")), prefix)
+        return _parse(json.loads(data_file.read_text(path)), prefix)
     except FileNotFoundError:
         return None
     except OSError as error:

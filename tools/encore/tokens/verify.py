@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from xxhash import xxh3_128
 
-from encore import files
+from encore import data_file, files
 from encore.errors import DataError
 from encore.files import Progress, no_progress
 from encore.findings import Finding
@@ -83,13 +83,14 @@ def _extents(prefix: Path) -> list[_Extent]:
     target = bin_path(prefix)
     parts = part_manifest.read_manifest(prefix)
     extents = []
-    if not target.is_file():
+    if not target.exists():
         for part in parts or part_manifest.find(prefix):
             path = target.with_name(part.name)
             extents.append(_Extent(part.name, path, 0, part.bytes, part.xxh3_128))
         return extents
+    size = data_file.check(target)
     if parts is None:
-        return [_Extent(target.name, target, 0, target.stat().st_size, None)]
+        return [_Extent(target.name, target, 0, size, None)]
     start = 0
     for part in parts:
         name = f"the range of {target.name} that was {part.name}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from encore import data_file
 from encore.errors import DataError, UnknownNameError, UsageError
 from encore.model.config import padded_vocabulary
 from encore.registry.trainer_rules import check_arguments
@@ -344,7 +345,7 @@ def _vocabulary_size(args: argparse.Namespace) -> int:
         return tokenizer.load(args.tokenizer_name_or_path).vocabulary_size
     hint = "give a GPT-2 vocab.json"
     try:
-        entries = json.loads(Path(args.vocab_file).read_text(encoding="utf-8"))
+        entries = json.loads(data_file.read_text(Path(args.vocab_file)))
     except FileNotFoundError:
         raise DataError(f"--vocab-file {args.vocab_file} does not exist", hint) from None
     except ValueError as error:

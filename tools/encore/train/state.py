@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from encore import data_file
 from encore.checkpoints import (
     file_names,
     megatron_reader,
@@ -312,7 +313,7 @@ def deepspeed_configuration(args: argparse.Namespace) -> dict[str, Any]:
 def _json_object(path: Path) -> dict[str, Any]:
     hint = "tools/render_sbatch.py writes one for a run"
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(data_file.read_text(path))
     except FileNotFoundError:
         raise DataError(f"--deepspeed_config {path} does not exist", hint) from None
     except ValueError as error:
