@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tokenizers
+from encore import hub_library
 from encore.errors import DataError
+from encore.tokens import describe, encoders
 from encore.tokens.tokenizer import load
 
 GPT2 = Path(__file__).parents[1] / "data" / "gpt2"
@@ -154,10 +157,75 @@ def test_a_name_is_found_in_the_hubs_cache(tmp_path: Path) -> None:
     assert ended.stdout.split() == ["PretrainedFromHF", "1", "2"], ended.stderr
 
 
-@pytest.mark.parametrize("name", ["nobody/nothing", "./no/such/folder", "not a name!"])
-def test_a_name_that_is_nowhere_is_one_clear_line(tmp_path: Path, name: str) -> None:
-    last = offline(f"load({name!r})", tmp_path).stderr.splitlines()[-1]
+def test_a_name_that_is_nowhere_is_one_clear_line(tmp_path: Path) -> None:
+    last = offline("load('nobody/nothing')", tmp_path).stderr.splitlines()[-1]
     assert last.startswith(
-        f"encore.errors.HubError: tokenizer {name} is not a local folder,"
-        f" and {name}/tokenizer.json: "
+        "encore.errors.HubError: tokenizer nobody/nothing is not a local folder,"
+        " and nobody/nothing/tokenizer.json: "
     )
+
+
+@pytest.mark.parametrize(
+    "name", ["./no/such/folder", "no/such/folder", "not a name!", "../gpt2", "x/tokenizer.json"]
+)
+def test_a_path_that_does_not_exist_is_not_looked_for_on_the_hub(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # asking it would end in another error
+    monkeypatch.setattr(hub_library, "is_reachable", lambda: pytest.fail("the Hub was asked"))
+    with pytest.raises(DataError, match=f"tokenizer {name} does not exist"):
+        load(name)
+
+
+MODEL = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}
+# each makes tokenizers 0.23 panic, which is no Exception
+PANICS: dict[str, dict[str, Any]] = {
+    "while it is read": {
+        "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"},
+    },
+    "while it encodes": {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
+    "while it adds a template": {
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "x", "type_id": 0}}],
+            "pair": [],
+            "special_tokens": {},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("when", PANICS)
+def test_a_panic_of_the_library_is_a_data_error_of_one_line(when: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(
+        json.dumps({"version": "1.0", "model": MODEL, "added_tokens": []} | PANICS[when])
+    )
+    with pytest.raises(DataError) as error:
+        encoders.with_fastest_encoder(load(str(path)), False, lambda encode: encode([b"ab"]))
+    assert str(error.value).startswith(f"tokenizer {path} cannot ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_panic_over_gpt2_files_is_a_data_error(tmp_path: Path) -> None:
+    (tmp_path / "vocab.json").write_text('{"a": 0, "b": 0}')
+    (tmp_path / "merges.txt").write_text("a b\n")
+    with pytest.raises(DataError, match="cannot be read: range end index"):
+        load(str(tmp_path))
+
+
+def test_a_panic_while_decoding_is_a_data_error(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    decoder = {"type": "Strip", "content": "a", "start": 2**63, "stop": 2**63}
+    path.write_text(json.dumps({"version": "1.0", "model": MODEL, "decoder": decoder}))
+    with pytest.raises(DataError, match="cannot decode"):
+        describe.text(np.array([0, 1]), load(str(path)))
+
+
+def test_a_template_with_an_id_that_the_dtype_cannot_hold_is_refused(tmp_path: Path) -> None:
+    """It would wrap around, silently."""
+    path = tmp_path / "x.json"
+    template = {"type": "BertProcessing", "sep": ["x", 70_000], "cls": ["y", 1]}
+    path.write_text(json.dumps({"version": "1.0", "model": MODEL, "post_processor": template}))
+    with pytest.raises(DataError, match="has id 70000, which uint16 cannot hold"):
+        load(str(path)).dtype  # noqa: B018

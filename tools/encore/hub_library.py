@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,10 @@ PROBE_S = 5.0
 # a commit of thousands of files keeps the Hub busy for minutes before it answers
 _SILENCE_S = 300.0
 _RETRY_LATER = "retry later; https://status.huggingface.co shows outages"
+# source: huggingface_hub 1.33 utils/_validators.py
+_REPOSITORY = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
+# a missing data/c4.jsonl has the form of a repository's name; the Hub need not be asked about it
+_FILE_SUFFIXES = (".jsonl", ".json", ".ndjson", ".gz", ".zst", ".parquet", ".txt")
 _BUSY_STATUSES = (408, 425, 429)
 
 
@@ -48,6 +53,11 @@ def library() -> ModuleType:
     utils.logging.set_verbosity_error()
     utils.get_session().timeout = _SILENCE_S  # the library's default is to wait forever
     return huggingface_hub
+
+
+def may_be_repository(name: str) -> bool:
+    """Whether a text has the form of a repository's name, and not that of a path or file."""
+    return bool(_REPOSITORY.fullmatch(name)) and not name.endswith(_FILE_SUFFIXES)
 
 
 def endpoint() -> str:

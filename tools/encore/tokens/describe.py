@@ -15,7 +15,7 @@ from encore.tokens.indexed import (
     bin_path,
     idx_path,
 )
-from encore.tokens.tokenizer import Tokenizer
+from encore.tokens.tokenizer import MEND, Tokenizer, library_errors
 
 _PERCENTILES = {"p10": 10, "median": 50, "p90": 90, "p99": 99}
 
@@ -91,4 +91,5 @@ def text(ids: Tokens, tokenizer: Tokenizer) -> str:
                 f" {tokenizer.vocabulary_size:,} entries",
                 "give the tokenizer that the data was made with: --tokenizer NAME|FOLDER",
             )
-    return tokenizer.backend.decode(ids.tolist(), skip_special_tokens=False)
+    with library_errors(f"tokenizer {tokenizer.name} cannot decode", MEND):
+        return tokenizer.backend.decode(ids.tolist(), skip_special_tokens=False)

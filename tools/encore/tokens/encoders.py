@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tokenizers
 
 from encore.errors import DataError
-from encore.tokens.tokenizer import Tokenizer
+from encore.tokens.tokenizer import MEND, Tokenizer, first_line, is_library_error, library_errors
 
 # Samples that are compared with the reference: the beginnings of documents, at most this long each.
 _SAMPLE_BYTES = 2 << 10
@@ -125,6 +125,7 @@ class _ReferenceEncoder:
 
     def __init__(self, tokenizer: Tokenizer, end: tuple[int, ...]) -> None:
         self.version = f"tokenizers {tokenizers.__version__}"
+        self._name = tokenizer.name
         self._backend = tokenizer.backend
         # the backend applies the template itself
         self._frame = Frame(tokenizer.dtype, (), (), end)
@@ -134,7 +135,9 @@ class _ReferenceEncoder:
         lengths = []
         for first in range(0, len(texts), _REFERENCE_DOCUMENTS):
             group = [text.decode() for text in texts[first : first + _REFERENCE_DOCUMENTS]]
-            for encoding in self._backend.encode_batch_fast(group):
+            with library_errors(f"tokenizer {self._name} cannot encode", MEND):
+                encodings = self._backend.encode_batch_fast(group)
+            for encoding in encodings:
                 ids.append(np.array(encoding.ids, np.uint32))
                 lengths.append(len(encoding.ids))
         return self._frame.around(np.concatenate(ids), np.array(lengths, np.int64))
@@ -171,8 +174,13 @@ class _GigatokenEncoder:
         return self._encode(texts)
 
     def _encode(self, texts: list[bytes]) -> Encoded:
-        backend = self._backend(sum(map(len, texts)))
-        layout = backend.encode_batch(texts, parallel=False).layout
+        try:
+            backend = self._backend(sum(map(len, texts)))
+            layout = backend.encode_batch(texts, parallel=False).layout
+        except BaseException as error:
+            if not is_library_error(error):
+                raise
+            raise _NotEquivalentError(f"gigatoken: {first_line(error)}") from None
         lengths = np.diff(np.asarray(layout.offsets.data))
         return self._frame.around(np.asarray(layout.content.data), lengths)
 
@@ -183,11 +191,7 @@ class _GigatokenEncoder:
         # a thread starts without a backend, and so with less than nothing left for it
         remaining = getattr(self._local, "remaining_bytes", -1) - text_bytes
         if remaining < 0:
-            try:
-                self._local.backend = gigatoken.Tokenizer.from_json(self._json)
-            except (RuntimeError, ValueError) as error:
-                reason = str(error).splitlines()[0]
-                raise _NotEquivalentError(f"gigatoken: {reason}") from None
+            self._local.backend = gigatoken.Tokenizer.from_json(self._json)
             remaining = _RENEWED_AFTER_BYTES
         self._local.remaining_bytes = remaining
         return self._local.backend

@@ -4,8 +4,10 @@ Only JSON and text are read; code that comes with a tokenizer is never executed.
 Source: TurkuNLP 6732bc9 megatron/tokenizer/tokenizer.py.
 """
 
+import contextlib
 import functools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from encore import files, hub_library
-from encore.errors import DataError, HubError
+from encore import data_file, files, hub_library
+from encore.errors import DataError, EncoreError, HubError
 from encore.tokens.indexed import smallest_dtype
 
 END_OF_TEXT = "<|endoftext|>"
+MEND = "use another tokenizer, or mend this one"
 _CONFIGS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -46,7 +49,11 @@ class Tokenizer:
         """The dtype in which Megatron stores the ids; raises DataError where an id overflows it."""
         dtype = smallest_dtype(self.vocabulary_size)
         # Megatron goes by the number of entries; where ids have gaps, the largest id exceeds it
-        largest = max(self.backend.get_vocab(with_added_tokens=True).values(), default=0)
+        ids = list(self.backend.get_vocab(with_added_tokens=True).values())
+        with library_errors(f"tokenizer {self.name} cannot encode", MEND):
+            # a template may have ids that no entry has
+            ids += self.backend.encode("a").ids
+        largest = max(ids, default=0)
         if largest > np.iinfo(dtype).max:
             raise DataError(
                 f"tokenizer {self.name} has id {largest}, which {dtype.name} cannot hold, and"
@@ -72,30 +79,56 @@ def load(name: str) -> Tokenizer:
     Raises DataError for files that are not a tokenizer's, HubError for a failed download.
     """
     path = Path(name)
-    if path.is_file():
-        return _from_json(name, path, path.parent)
-    if (path / "tokenizer.json").is_file():
-        return _from_json(name, path / "tokenizer.json", path)
-    if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
-        return _from_gpt2_files(name, path / "vocab.json", path / "merges.txt")
     if path.is_dir():
+        if (path / "tokenizer.json").exists():
+            return _from_json(name, path / "tokenizer.json", path)
+        if (path / "vocab.json").exists() and (path / "merges.txt").exists():
+            return _from_gpt2_files(name, path / "vocab.json", path / "merges.txt")
         raise DataError(
             f"tokenizer {name} has neither tokenizer.json nor vocab.json and merges.txt",
             "save it with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)",
         )
+    if path.exists():
+        return _from_json(name, path, path.parent)
+    if not hub_library.may_be_repository(name):
+        raise DataError(
+            f"tokenizer {name} does not exist",
+            "give a folder, a tokenizer.json, or a name on the Hub",
+        )
     return _from_hub(name)
 
 
-def _from_gpt2_files(name: str, vocabulary: Path, merges: Path) -> Tokenizer:
+@contextlib.contextmanager
+def library_errors(failure: str, hint: str) -> Iterator[None]:
+    """Raise what the library says as a DataError of one line: `failure`, and the reason."""
     try:
+        yield
+    except BaseException as error:  # the library raises nothing narrower
+        if isinstance(error, EncoreError) or not is_library_error(error):
+            raise
+        raise DataError(f"{failure}: {first_line(error)}", hint) from None
+
+
+def is_library_error(error: BaseException) -> bool:
+    """Whether this can be what a library in Rust raises for what it was given."""
+    # a panic is no Exception, and its class cannot be imported
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _from_gpt2_files(name: str, vocabulary: Path, merges: Path) -> Tokenizer:
+    with library_errors(
+        f"tokenizer {name} cannot be read", f"fetch {vocabulary.name} and {merges.name} again"
+    ):
+        data_file.check(vocabulary)
+        data_file.check(merges)
         backend = tokenizers.Tokenizer(
             tokenizers.models.BPE.from_file(str(vocabulary), str(merges))
         )
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise DataError(
-            f"tokenizer {name} cannot be read: {error}",
-            f"fetch {vocabulary.name} and {merges.name} again",
-        ) from None
     backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = tokenizers.decoders.ByteLevel()
     missing = 0
@@ -112,15 +145,11 @@ def _from_gpt2_files(name: str, vocabulary: Path, merges: Path) -> Tokenizer:
 
 
 def _from_json(name: str, path: Path, folder: Path) -> Tokenizer:
-    try:
-        backend = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise DataError(
-            f"tokenizer {name} cannot be read: {error}", f"fetch {path.name} again"
-        ) from None
-    # a saved tokenizer may cut or pad texts to the context of a model
-    backend.no_truncation()
-    backend.no_padding()
+    with library_errors(f"tokenizer {name} cannot be read", f"fetch {path.name} again"):
+        backend = tokenizers.Tokenizer.from_str(data_file.read_text(path))
+        # a saved tokenizer may cut or pad texts to the context of a model
+        backend.no_truncation()
+        backend.no_padding()
     configs = [folder / config for config in _CONFIGS if (folder / config).is_file()]
     eod = _declared_eod(backend, configs)
     return Tokenizer(name, "PretrainedFromHF", (path, *configs), backend, eod)
@@ -134,7 +163,7 @@ def _declared_eod(backend: tokenizers.Tokenizer, configs: list[Path]) -> int | N
     for path in configs:
         hint = f"fetch {path.name} again"
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
+            config = json.loads(data_file.read_text(path))
             token = config.get("eos_token")
         except (ValueError, AttributeError, RecursionError):
             raise DataError(f"{path} is not a JSON object", hint) from None
