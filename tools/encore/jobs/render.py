@@ -15,6 +15,7 @@ from encore.plan.records import Plan
 
 # The job writes the probe beside its own files, for the image need not hold the kit.
 _PROBE = Path(__file__).resolve().parents[1] / "doctor" / "probe.py"
+_RESUME_CHECK = Path(__file__).resolve().parent / "resume_check.py"
 
 
 def train_script(plan: Plan, kit_folder: str = str(kit.ROOT)) -> str:
@@ -22,6 +23,10 @@ def train_script(plan: Plan, kit_folder: str = str(kit.ROOT)) -> str:
 
     kit_folder: where a job without a container finds the kit.
     """
+    # with another batch, steps that are done stand for another number of samples
+    resume_check = None
+    if plan.software.trainer.counts == "steps":
+        resume_check = _RESUME_CHECK.read_text(encoding="utf-8")
     tokenizer = f"{plan.paths.tokenizers}/{plan.data.tokenizer.name}"
     return _render(
         "train.sbatch.j2",
@@ -33,6 +38,7 @@ def train_script(plan: Plan, kit_folder: str = str(kit.ROOT)) -> str:
         argument_lines=_argument_lines(trainer_args.trainer_args(plan)),
         deepspeed_config=trainer_args.deepspeed_config(plan),
         exit_signal=trainer_args.exit_signal(plan),
+        resume_check=resume_check,
     )
 
 
@@ -46,6 +52,7 @@ def doctor_script(plan: Plan, kit_folder: str = str(kit.ROOT)) -> str:
         program='"$CONFIG"/probe.py',
         probe=_PROBE.read_text(encoding="utf-8"),
         exit_signal=None,
+        resume_check=None,
     )
 
 

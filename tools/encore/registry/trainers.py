@@ -51,8 +51,9 @@ class Trainer:
     """A training program, and how its command line differs from the others'.
 
     data: the form in which it accepts its data. ranges: whether it can read a part of a data set
-    (0.95:1). exit_signal: the signal after which it saves and exits, if exit_signal_argument is
-    given; None: it has none. stop_file_argument: names a file at whose sight it saves and exits.
+    (0.95:1). counts: by what a resumed run knows how much is left. exit_signal: the signal after
+    which it saves and exits, if exit_signal_argument is given; None: it has none.
+    stop_file_argument: names a file at whose sight it saves and exits.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Trainer:
     data: Literal["weighted-split-paths", "data-path"]
     several_validation_sets: bool
     ranges: bool
+    counts: Literal["steps", "samples"]
     # how it is made to save and exit
     stop_file_argument: str
     exit_duration_argument: str
