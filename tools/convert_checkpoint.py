@@ -6,10 +6,15 @@ transformers, one weight at a time, without executing anything in them. OUT is a
 appears whole. Where a model's heads are narrower than its width, to-transformers adds heads of
 zeros, and to-megatron drops them again.
 
+deepspeedai's fork numbers layers and orders the rows of query, key and value otherwise than the
+other trainers. Its checkpoints are known by their arguments; --trainer says which trainer is to go
+on from a Megatron-DeepSpeed OUT. Files that do not fit the arguments are refused.
+
 A Megatron-DeepSpeed OUT holds weights and arguments, but no optimizer or random states, which
-belong to the layout that wrote them. Megatron-DeepSpeed and the built-in trainer both resume from
-reshard's with --no-load-optim --no-load-rng, and train from to-megatron's with
---finetune --no-load-optim --no-load-rng --override-lr-scheduler.
+belong to the layout that wrote them. All trainers but deepspeedai's resume from reshard's with
+--no-load-optim --no-load-rng, and train from to-megatron's with
+--finetune --no-load-optim --no-load-rng --override-lr-scheduler; deepspeedai's trains from either
+with --finetune, from step 0.
 
 verify computes the logits of both models in fp32, Megatron's with the built-in trainer's model,
 transformers' with its own, and exits with 1 if they differ by more than 1e-5 of the largest logit.
@@ -22,6 +27,7 @@ examples:
   tools/convert_checkpoint.py verify checkpoints/global_step21553 model
   tools/convert_checkpoint.py to-megatron model megatron --tp 2 --pp 1
   tools/convert_checkpoint.py reshard checkpoints/global_step21553 resharded --tp 4 --pp 2 --verify
+  tools/convert_checkpoint.py reshard checkpoints/global_step21553 out --trainer deepspeedai
 """
 
 if __name__ == "__main__":
@@ -35,10 +41,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encore import cli, human
+from encore.checkpoints import trainer_format
 
 if TYPE_CHECKING:
     from encore.checkpoints.compare import LogitDifference
     from encore.checkpoints.convert import Conversion
+    from encore.checkpoints.megatron_writer import MegatronTarget
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -81,6 +89,12 @@ def build_parser() -> argparse.ArgumentParser:
             default=1,
             metavar="P",
             help="pipeline-parallel degree; default: 1",
+        )
+        action.add_argument(
+            "--trainer",
+            choices=sorted(trainer_format.BY_TRAINER),
+            help="the trainer to go on with; default: "
+            + ("that of STEP_FOLDER" if action is reshard else "turkunlp"),
         )
     for action in (transformers, reshard):
         action.add_argument(
@@ -132,13 +146,21 @@ def convert(args: argparse.Namespace) -> "Conversion":
     from encore.tokens.tokenizer import load
 
     if args.action == "to-megatron":
-        return to_megatron(args.source, args.out, args.tp, args.pp)
+        return to_megatron(args.source, args.out, target(args))
     tokenizer = load(args.tokenizer) if args.tokenizer else None
     if args.action == "reshard":
-        return reshard(args.source, args.out, args.tp, args.pp, tokenizer, args.from_optimizer)
+        return reshard(args.source, args.out, target(args), tokenizer, args.from_optimizer)
     return to_transformers(
         args.source, args.out, tokenizer, args.max_shard_size, args.from_optimizer
     )
+
+
+def target(args: argparse.Namespace) -> "MegatronTarget":
+    """What to write, as the arguments say."""
+    from encore.checkpoints.megatron_writer import MegatronTarget
+
+    trainer = trainer_format.BY_TRAINER[args.trainer] if args.trainer else None
+    return MegatronTarget(args.tp, args.pp, trainer)
 
 
 def difference_as_json(difference: "LogitDifference") -> dict[str, object]:

@@ -30,6 +30,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import torch
 from encore.checkpoints import convert, torch_file
+from encore.checkpoints.megatron_writer import MegatronTarget  # noqa: E402
 # what torch imports late is imported before memory is measured
 torch_file.save(Path(sys.argv[5]), {"x": torch.ones(1000)})
 torch_file.load(Path(sys.argv[5]), mapped=True)
@@ -41,9 +42,9 @@ before, start = memory("VmRSS"), time.perf_counter()
 if act == "to-transformers":
     convert.to_transformers(source, out, None, int(sys.argv[6]))
 elif act == "to-megatron":
-    convert.to_megatron(source, out, 2, 1)
+    convert.to_megatron(source, out, MegatronTarget(2, 1))
 else:
-    convert.reshard(source, out, 2, 1, None)
+    convert.reshard(source, out, MegatronTarget(2, 1), None)
 print(memory("VmHWM") - before, time.perf_counter() - start)
 """
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from encore.checkpoints import compare, convert, gpt2_reader, safetensors_shards
+from encore.checkpoints.megatron_writer import MegatronTarget
 from encore.errors import CheckpointError
 from helpers.megatron_models import SMALL, Layers, weights, write
 from helpers.trainer_lines import line
@@ -55,7 +56,7 @@ def test_the_built_in_trainers_checkpoint(tmp_path: Path) -> None:
     done = convert.to_transformers(tmp_path / "checkpoint", tmp_path / "hf", None, 10**9)
     found = compare.difference(tmp_path / "checkpoint", done.path)
     assert found.same and found.vocabulary == 5000
-    back = convert.to_megatron(done.path, tmp_path / "back", 2, 1)
+    back = convert.to_megatron(done.path, tmp_path / "back", MegatronTarget(2, 1))
     assert compare.difference(tmp_path / "checkpoint", back.path).same
 
 
@@ -65,8 +66,10 @@ def test_the_built_in_trainer_goes_on_from_what_is_written(
 ) -> None:
     """Its first losses are the genuine checkpoint's, not those of a fresh model, ln 5120 = 8.54."""
     hf = convert.to_transformers(GENUINE / "tp2" / "checkpoint", tmp_path / "hf", None, 10**9).path
-    convert.to_megatron(hf, tmp_path / "converted", 1, 1)
-    convert.reshard(GENUINE / "tp2" / "checkpoint", tmp_path / "resharded", 1, 1, None)
+    convert.to_megatron(hf, tmp_path / "converted", MegatronTarget(1, 1))
+    convert.reshard(
+        GENUINE / "tp2" / "checkpoint", tmp_path / "resharded", MegatronTarget(1, 1), None
+    )
     changes = {
         "train_samples": 16,
         "lr_decay_samples": 16,
@@ -111,7 +114,9 @@ def test_large_random_weights_agree(
     step, hf = converted(tmp_path, weights(config, scale=scale), config, tensor)
     found = compare.difference(step, hf)
     assert found.same and found.largest_logit > 5, found
-    again = compare.difference(step, convert.to_megatron(hf, tmp_path / "back", 1, 1).path)
+    again = compare.difference(
+        step, convert.to_megatron(hf, tmp_path / "back", MegatronTarget(1, 1)).path
+    )
     assert again.same, again
 
 
@@ -224,7 +229,7 @@ def test_what_transformers_saved_itself(activation: str, shard: str, tmp_path: P
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=LARGE)
     model.save_pretrained(tmp_path / "hf", max_shard_size=shard)
-    done = convert.to_megatron(tmp_path / "hf", tmp_path / "out", 4, 2)
+    done = convert.to_megatron(tmp_path / "hf", tmp_path / "out", MegatronTarget(4, 2))
     assert compare.difference(tmp_path / "hf", done.path).same
     assert any("--no-bias-gelu-fusion" in note for note in done.notes) == (activation == "gelu")
     again = convert.to_transformers(done.path, tmp_path / "again", None, 10**9)

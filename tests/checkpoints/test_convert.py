@@ -24,12 +24,22 @@ from encore.checkpoints import (
     step_folder,
     torch_file,
 )
+from encore.checkpoints.megatron_writer import MegatronTarget
+from encore.checkpoints.trainer_format import DEEPSPEEDAI, TURKUNLP
 from encore.errors import CheckpointError, DataError, OutputError, UsageError
 from encore.model.config import ModelConfig
 from encore.model.gpt import GPT
 from encore.tokens import tokenizer as tokenizer_files
 from helpers.examples import examples
-from helpers.megatron_models import SMALL, VOCABULARY, Layers, read_all, weights, write
+from helpers.megatron_models import (
+    SMALL,
+    VOCABULARY,
+    Layers,
+    read_all,
+    weights,
+    write,
+    write_deepspeedai,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -117,7 +127,7 @@ def test_to_transformers_and_back_is_the_same_bit_for_bit(
     )
     convert.to_transformers(step, folder / "hf", None, shard)
     back = megatron_reader.read(
-        convert.to_megatron(folder / "hf", folder / "back", other, pipeline).path
+        convert.to_megatron(folder / "hf", folder / "back", MegatronTarget(other, pipeline)).path
     )
     assert (back.states.tensor_parallel, back.states.pipeline_parallel, back.vocabulary) == (
         other,
@@ -147,14 +157,69 @@ def test_resharding_there_and_back_is_the_same_bit_for_bit(
     step = write(
         folder, config, layers, tensor, checkpoint_info={"original_vocab_size": vocabulary}
     )
-    there = convert.reshard(step, folder / "there", other, pipeline, None)
+    there = convert.reshard(step, folder / "there", MegatronTarget(other, pipeline), None)
     room = min(config.padded_vocab_size, megatron_reader.read(there.path).config.padded_vocab_size)
-    back = megatron_reader.read(convert.reshard(there.path, folder / "back", tensor, 1, None).path)
+    back = megatron_reader.read(
+        convert.reshard(there.path, folder / "back", MegatronTarget(tensor, 1), None).path
+    )
     assert (back.states.tensor_parallel, back.config.padded_vocab_size) == (
         tensor,
         config.padded_vocab_size,
     )
     assert room >= vocabulary and differing(read_all(back), layers, room) == []
+
+
+@pytest.mark.usefixtures("unsynced")
+@pytest.mark.parametrize(("tensor", "pipeline"), [(1, 1), (2, 2), (4, 1)])
+@pytest.mark.parametrize("thirds", [True, False])
+def test_deepspeedais_weights_are_the_same_bit_for_bit_in_transformers(
+    thirds: bool, tensor: int, pipeline: int, tmp_path: Path
+) -> None:
+    layers = weights(SMALL)
+    convert.to_transformers(write(tmp_path / "1", SMALL, layers), tmp_path / "spaced", None, SHARD)
+    step = write_deepspeedai(tmp_path / "2", SMALL, layers, tensor, pipeline, thirds)
+    convert.to_transformers(step, tmp_path / "close", None, SHARD)
+    assert digest(tmp_path / "spaced") == digest(tmp_path / "close")
+
+
+@pytest.mark.usefixtures("unsynced")
+@pytest.mark.parametrize("tensor", [1, 2])
+def test_layers_are_written_as_the_chosen_trainer_has_them(tensor: int, tmp_path: Path) -> None:
+    layers = weights(SMALL)
+    spaced = write(tmp_path / "1", SMALL, layers, tensor)
+    close = write_deepspeedai(tmp_path / "2", SMALL, layers, tensor)
+    to_close = MegatronTarget(tensor, 1, DEEPSPEEDAI)
+    to_spaced = MegatronTarget(tensor, 1, TURKUNLP)
+    kept = MegatronTarget(tensor, 1)
+    convert.to_transformers(spaced, tmp_path / "hf", None, SHARD)
+    for number, (conversion, expected) in enumerate(
+        (
+            (convert.reshard(spaced, tmp_path / "a", to_close, None), close),
+            (convert.reshard(close, tmp_path / "b", to_spaced, None), spaced),
+            (convert.reshard(close, tmp_path / "c", kept, None), close),
+            (convert.reshard(spaced, tmp_path / "d", kept, None), spaced),
+            (convert.to_megatron(tmp_path / "hf", tmp_path / "e", to_close), close),
+            (convert.to_megatron(tmp_path / "hf", tmp_path / "f", kept), spaced),
+        )
+    ):
+        names = sorted(path.name for path in expected.glob("layer_*"))
+        assert sorted(path.name for path in conversion.path.glob("layer_*")) == names, number
+        for name in names:
+            written, reference = (torch_file.load(s / name) for s in (conversion.path, expected))
+            assert written.keys() == reference.keys()
+            for weight, value in reference.items():
+                # the padding is new
+                if weight != "word_embeddings.weight":
+                    assert torch.equal(written[weight], value), (number, name, weight)
+        is_close = expected is close
+        assert conversion.record["trainer"] == (DEEPSPEEDAI if is_close else TURKUNLP).title
+        # deepspeedai 4efb479 loads the optimizer's state whatever its arguments are
+        assert any("--no-load-optim" in note for note in conversion.notes) != is_close
+        assert step_folder.incomplete(conversion.path, optimizer=False) is None
+        states = model_states.read(conversion.path)
+        assert states.vocabulary(256) == VOCABULARY
+        assert ("lr_decay_tokens" in states.raw["lr_scheduler"]) == is_close
+        assert ("position_embedding_type" in states.arguments) != is_close
 
 
 def test_the_vocabulary_is_cut_exactly_and_shards_are_bounded(tmp_path: Path) -> None:
@@ -215,7 +280,9 @@ def test_heads_that_gpt2_cannot_hold_are_refused_by_name(tmp_path: Path) -> None
 
 
 def test_a_resharded_checkpoint_keeps_its_arguments_and_says_what_it_lacks(tmp_path: Path) -> None:
-    conversion = convert.reshard(GENUINE / "tp1" / "checkpoint", tmp_path / "out", 4, 2, None)
+    conversion = convert.reshard(
+        GENUINE / "tp1" / "checkpoint", tmp_path / "out", MegatronTarget(4, 2), None
+    )
     assert any("--no-load-optim --no-load-rng" in note for note in conversion.notes)
     before = model_states.read(megatron_reader.find(GENUINE / "tp1" / "checkpoint")).arguments
     assert (
@@ -247,7 +314,7 @@ def test_a_resharded_checkpoint_keeps_its_arguments_and_says_what_it_lacks(tmp_p
 
 def test_the_trainers_model_takes_what_to_megatron_writes(tmp_path: Path) -> None:
     convert.to_transformers(GENUINE / "tp1" / "checkpoint", tmp_path / "hf", None, SHARD)
-    conversion = convert.to_megatron(tmp_path / "hf", tmp_path / "out", 1, 1)
+    conversion = convert.to_megatron(tmp_path / "hf", tmp_path / "out", MegatronTarget(1, 1))
     assert (tmp_path / "out" / "latest").read_text() == "global_step0"
     arguments = model_states.read(conversion.path).arguments
     model = GPT.empty(model_states.model_config(arguments))
@@ -268,7 +335,7 @@ def test_what_is_not_this_conversion_is_not_replaced(tmp_path: Path) -> None:
     convert.to_transformers(step, tmp_path / "hf", None, SHARD)
     for out in (tmp_path / "mine", tmp_path / "hf", tmp_path / "mine" / "thesis.txt"):
         with pytest.raises(OutputError, match="already exists"):
-            convert.reshard(step, out, 1, 1, None)
+            convert.reshard(step, out, MegatronTarget(1, 1), None)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     before = digest(tmp_path / "hf")
     convert.to_transformers(step, tmp_path / "hf", None, SHARD)
@@ -283,7 +350,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
         convert.to_transformers(step, tmp_path / "out" / "hf", None, SHARD)
     assert list((tmp_path / "out").iterdir()) == []
     with pytest.raises(UsageError):
-        convert.reshard(step, tmp_path / "out" / "hf", 3, 1, None)
+        convert.reshard(step, tmp_path / "out" / "hf", MegatronTarget(3, 1), None)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -295,7 +362,7 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(act: str, tmp_path: P
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
         with pytest.raises(OutputError, match="could not be written"):
             if act == "reshard":
-                convert.reshard(step, tmp_path / "out" / "new", 1, 1, None)
+                convert.reshard(step, tmp_path / "out" / "new", MegatronTarget(1, 1), None)
             else:
                 convert.to_transformers(step, tmp_path / "out" / "new", None, SHARD)
     finally:
@@ -326,7 +393,7 @@ def test_another_transformers_model_is_refused_by_name(
     raw = safetensors_shards.read_json(tmp_path / "hf" / "config.json")
     (tmp_path / "hf" / "config.json").write_text(json.dumps(raw | change))
     with pytest.raises(CheckpointError, match=word):
-        convert.to_megatron(tmp_path / "hf", tmp_path / "out", 1, 1)
+        convert.to_megatron(tmp_path / "hf", tmp_path / "out", MegatronTarget(1, 1))
     assert not (tmp_path / "out").exists()
 
 
@@ -400,7 +467,7 @@ def test_one_weight_is_in_memory_at_a_time(
     convert.to_transformers(step, tmp_path / "hf", None, shard)
     assert len(peaks) > 80 and max(peaks) <= 1.3 * largest + shard
     peaks.clear()
-    conversion = convert.reshard(step, tmp_path / "out", 2, 1, None)
+    conversion = convert.reshard(step, tmp_path / "out", MegatronTarget(2, 1), None)
     assert len(peaks) > 80
     assert max(peaks) <= 1.3 * largest + max(
         path.stat().st_size for path in conversion.path.glob("layer_*")
@@ -426,6 +493,7 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from encore.checkpoints.convert import reshard, to_megatron, to_transformers
+from encore.checkpoints.megatron_writer import MegatronTarget
 from encore.tokens.tokenizer import load
 import transformers
 import encore.checkpoints.gpt2_tokenizer
@@ -436,9 +504,9 @@ def convert(kind, out):
     if kind == "to-transformers":
         to_transformers(source, out, tokenizer, 20_000)
     elif kind == "reshard":
-        reshard(source, out, 2, 2, None)
+        reshard(source, out, MegatronTarget(2, 2), None)
     else:
-        to_megatron(Path(sys.argv[2]), out, 2, 1)
+        to_megatron(Path(sys.argv[2]), out, MegatronTarget(2, 1))
 
 for kind in ("to-transformers", "reshard", "to-megatron"):  # what is imported late is imported here
     convert(kind, Path(sys.argv[2]).parent / f"warm-{{kind}}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from encore.checkpoints import convert, file_names, inspect
+from encore.checkpoints.megatron_writer import MegatronTarget
 from encore.errors import CheckpointError
 from encore.model.gpt import GPT
 from helpers.exploits import exploits
@@ -89,7 +90,7 @@ def test_a_conversion_runs_no_exploit(hostile: str, tmp_path: Path) -> None:
         (hf / "model.safetensors").unlink()
         torch.save(evil, hf / "pytorch_model.bin")
         with pytest.raises(CheckpointError, match="system"):
-            convert.to_megatron(hf, tmp_path / "out", 1, 1)
+            convert.to_megatron(hf, tmp_path / "out", MegatronTarget(1, 1))
     else:
         step = write_partitions(tmp_path, SMALL, weights(SMALL), 1, 1, 2)
         name = (

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from encore.checkpoints import inert_pickle, layers, model_states, tensor_parallel
-from encore.checkpoints.layer_format import RowOrder
+from encore.checkpoints.trainer_format import RowOrder
 from encore.errors import CheckpointError, UsageError
 from encore.model.config import ModelConfig
 from encore.model.gpt import GPT

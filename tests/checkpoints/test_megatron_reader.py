@@ -165,6 +165,24 @@ def test_sampling_and_resuming_read_deepspeedai(tensor: int, tmp_path: Path) -> 
     assert torch.equal(resumed.model.eval()(tokens), expected)
 
 
+def test_the_built_in_trainer_goes_on_where_deepspeedai_stopped(tmp_path: Path) -> None:
+    """Its schedule has other keys; its optimizer's state is another's."""
+    genuine = megatron_reader.read(GENUINE / "tp1" / "checkpoint")
+    schedule = {"max_lr": 2e-3, "min_lr": 2e-4, "num_steps": 70, "num_tokens": 4480}
+    for key, value in (("warmup_steps", 16), ("decay_steps", 160), ("decay_style", "cosine")):
+        schedule[f"lr_{key}"] = value
+    layers = read_all(genuine)
+    step = write_deepspeedai(tmp_path, genuine.config, layers, lr_scheduler=schedule)
+    argv = line(tmp_path, load=tmp_path, no_load_optim=True)
+    args = arguments.parse(pretrain_gpt.build_parser(), argv, world_size=1)
+    alone = World(rank=0, size=1, device=torch.device("cpu"))
+    resumed = state.start(args, alone, step, None)
+    assert (resumed.progress.iteration, resumed.progress.train_samples) == (7, 70)
+    args.lr = 1e-3
+    with pytest.raises(CheckpointError, match=r"max_lr 0\.002 \(now 0\.001\)"):
+        state.start(args, alone, step, None)
+
+
 def test_layers_of_another_trainer_than_the_arguments_are_not_guessed_at(tmp_path: Path) -> None:
     """Which rows are queries would be a guess: scrambled attention, and nobody would notice."""
     layers = random_weights(SMALL)

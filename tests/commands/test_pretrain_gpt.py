@@ -17,6 +17,7 @@ import pytest
 import torch
 from encore.checkpoints import convert, model_states, step_folder, torch_file
 from encore.checkpoints.inspect import facts
+from encore.checkpoints.megatron_writer import MegatronTarget
 from encore.checkpoints.prune import RetentionRule, survey
 from encore.errors import CheckpointError, DataError, OutputError, UsageError
 from encore.train import arguments, loop
@@ -501,10 +502,10 @@ def test_what_a_conversion_prints_as_the_way_on_trains(
 ) -> None:
     source = whole[0] / "checkpoint/global_step15"
     if action == "reshard":
-        conversion = convert.reshard(source, tmp_path / "out", 1, 1, None)
+        conversion = convert.reshard(source, tmp_path / "out", MegatronTarget(), None)
     else:
         convert.to_transformers(source, tmp_path / "hf", None, 10**9)
-        conversion = convert.to_megatron(tmp_path / "hf", tmp_path / "out", 1, 1)
+        conversion = convert.to_megatron(tmp_path / "hf", tmp_path / "out", MegatronTarget())
     (note,) = conversion.notes
     options = re.findall(r"--[\w-]+", note)
     # without any of them the forks stop, --finetune or not

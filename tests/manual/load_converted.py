@@ -25,6 +25,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "manual")]
 
 from check_forks import fork_of, report  # noqa: E402
 from encore.checkpoints import compare, convert  # noqa: E402
+from encore.checkpoints.megatron_writer import MegatronTarget  # noqa: E402
 from train_forks import lay_out, losses  # noqa: E402
 
 _RUN = ROOT / "tests" / "data" / "megatron_tiny" / "tp1"
@@ -65,10 +66,10 @@ def prepare(case: str, place: Path) -> list[str]:
         shutil.copytree(source, target)
     elif case == "by transformers":
         convert.to_transformers(source, place / "hf", None, 10**9)
-        convert.to_megatron(place / "hf", target, tensor, pipeline)
+        convert.to_megatron(place / "hf", target, MegatronTarget(tensor, pipeline))
         extra.append("--finetune")
     else:
-        convert.reshard(source, target, tensor, pipeline, None)
+        convert.reshard(source, target, MegatronTarget(tensor, pipeline), None)
     # argparse takes the last of several
     return [
         *(_RUN / "args.txt").read_text().split(),

@@ -23,7 +23,7 @@ from encore.checkpoints import (
     megatron_writer,
 )
 from encore.checkpoints.megatron_reader import MegatronCheckpoint
-from encore.checkpoints.megatron_writer import MegatronLayout
+from encore.checkpoints.megatron_writer import MegatronLayout, MegatronTarget
 from encore.checkpoints.safetensors_shards import ShardWriter, read_json, write_json
 from encore.errors import CheckpointError, DataError, OutputError
 from encore.model.config import EMBEDDING_NUMBER
@@ -77,15 +77,15 @@ def to_transformers(
     return Conversion(out, record, _notes(checkpoint))
 
 
-def to_megatron(source: Path, out: Path, tensor: int, pipeline: int) -> Conversion:
-    """A transformers GPT-2 folder in Megatron-DeepSpeed's layout, at these parallel degrees.
+def to_megatron(source: Path, out: Path, target: MegatronTarget) -> Conversion:
+    """A transformers GPT-2 folder as a checkpoint of Megatron-DeepSpeed.
 
     Raises CheckpointError, UsageError for degrees that do not fit the model, and OutputError.
     """
     checkpoint = gpt2_reader.read(source)
-    layout = MegatronLayout.of(checkpoint.config, checkpoint.vocabulary, {}, tensor, pipeline)
-    record = _record("to-megatron", source)
-    record |= {"tp": tensor, "pp": pipeline, "vocabulary": checkpoint.vocabulary}
+    layout = MegatronLayout.of(checkpoint.config, checkpoint.vocabulary, {}, target)
+    record = _record("to-megatron", source) | _layout_record(layout)
+    record["vocabulary"] = checkpoint.vocabulary
     name = file_names.step_folder_name(0)
     with _appearing_folder(out, record) as folder:
         step = folder / name
@@ -93,10 +93,7 @@ def to_megatron(source: Path, out: Path, tensor: int, pipeline: int) -> Conversi
         dtype = megatron_writer.write_layers(step, layout, checkpoint)
         megatron_writer.write_states(step, layout, dtype, None)
         _point_latest_at(step)
-    notes = [
-        "there is no optimizer state to resume from: train with"
-        f" --finetune {megatron_writer.WEIGHTS_ALONE} {megatron_writer.NO_SCHEDULE}"
-    ]
+    notes = [f"there is no optimizer state to resume from: train with {layout.trainer.restart}"]
     if not checkpoint.config.bias_gelu_fusion:
         notes.append(
             f"{source / 'config.json'} says gelu, the exact form: train with"
@@ -108,21 +105,20 @@ def to_megatron(source: Path, out: Path, tensor: int, pipeline: int) -> Conversi
 def reshard(
     source: Path,
     out: Path,
-    tensor: int,
-    pipeline: int,
+    target: MegatronTarget,
     tokenizer: Tokenizer | None,
     from_optimizer: bool = False,
 ) -> Conversion:
-    """A Megatron-DeepSpeed checkpoint at other parallel degrees.
+    """A Megatron-DeepSpeed checkpoint at other parallel degrees, or for another trainer.
 
     Raises CheckpointError, UsageError for degrees that do not fit the model, and OutputError.
     """
     checkpoint = megatron_reader.read(source, from_optimizer)
     states = checkpoint.states
     vocabulary = _vocabulary(checkpoint, tokenizer)
-    layout = MegatronLayout.of(checkpoint.config, vocabulary, states.arguments, tensor, pipeline)
-    record = _record("reshard", checkpoint.path)
-    record |= {"weights_from": checkpoint.weights_from, "tp": tensor, "pp": pipeline}
+    layout = MegatronLayout.of(checkpoint.config, vocabulary, states.arguments, target)
+    record = _record("reshard", checkpoint.path) | _layout_record(layout)
+    record["weights_from"] = checkpoint.weights_from
     name = _step_name(states.raw.get("iteration"))
     with _appearing_folder(out, record) as folder:
         step = folder / name
@@ -130,13 +126,13 @@ def reshard(
         dtype = megatron_writer.write_layers(step, layout, checkpoint)
         megatron_writer.write_states(step, layout, dtype, states)
         _point_latest_at(step)
-    note = (
-        "optimizer and random states belong to the old layout and were left out: resume with"
-        f" {megatron_writer.WEIGHTS_ALONE}"
-    )
-    if not megatron_writer.has_schedule(states):
-        note += f" {megatron_writer.NO_SCHEDULE}"
-    return Conversion(out / name, record, (*_notes(checkpoint), note))
+    left_out = "optimizer and random states belong to the old layout and were left out:"
+    way_on = f"start over at step 0 with {layout.trainer.restart}"
+    if layout.trainer.resume is not None:
+        way_on = f"resume with {layout.trainer.resume}"
+        if not megatron_writer.has_schedule(states):
+            way_on += f" {layout.trainer.no_schedule}"
+    return Conversion(out / name, record, (*_notes(checkpoint), f"{left_out} {way_on}"))
 
 
 def _write_layer(
@@ -213,6 +209,10 @@ def _step_name(iteration: Any) -> str:
 
 def _record(kind: str, source: Path) -> dict[str, Any]:
     return {"conversion": kind, "source": str(source.absolute()), "encore": __version__}
+
+
+def _layout_record(layout: MegatronLayout) -> dict[str, Any]:
+    return {"trainer": layout.trainer.title, "tp": layout.tensor, "pp": layout.pipeline}
 
 
 def _point_latest_at(step: Path) -> None:

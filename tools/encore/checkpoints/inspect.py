@@ -93,7 +93,7 @@ def _megatron_facts(step: Path) -> dict[str, Any]:
     shapes = layers.shapes(config, FIRST_BLOCK_NUMBER)
     first_block = states.layer_numbers[FIRST_BLOCK_NUMBER]
     record |= {
-        "trainer": states.layer_format.trainer,
+        "trainer": states.trainer_format.title,
         "query_key_value_rows": states.row_order.value,
         "checkpoint_version": states.version,
         "tensor_parallel": states.tensor_parallel,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from encore.checkpoints import tensor_parallel
-from encore.checkpoints.layer_format import RowOrder
+from encore.checkpoints.trainer_format import RowOrder
 from encore.errors import CheckpointError, UsageError
 from encore.model.config import (
     EMBEDDING_NUMBER,
@@ -127,6 +127,15 @@ def by_head(name: str, value: Tensor, heads: int, order: RowOrder) -> Tensor:
     if order is RowOrder.THIRDS:
         return value.reshape(3, heads, -1, *rest).transpose(0, 1).reshape(value.shape)
     return value.reshape(heads, -1, 3, *rest).transpose(1, 2).reshape(value.shape)
+
+
+def in_order(name: str, value: Tensor, heads: int, order: RowOrder) -> Tensor:
+    """The inverse of `by_head`, of rows (head, q|k|v, channel), in storage of its own."""
+    if order is RowOrder.HEADS or not name.endswith(_FUSED):
+        return value
+    rows = value.reshape(heads, 3, -1, *value.shape[1:])
+    axes = (0, 1) if order is RowOrder.THIRDS else (1, 2)
+    return rows.transpose(*axes).reshape(value.shape)
 
 
 def rank_part(layer: Layer, name: str, rank: int, ranks: int) -> Tensor:

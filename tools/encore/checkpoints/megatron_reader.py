@@ -3,7 +3,7 @@
 The weights come from the layer files, else from the `module` of the mp_rank files (runs without
 pipeline parallelism), else from ZeRO's fp32 partitions in the optimizer files.
 source: TurkuNLP 6732bc9 megatron/model/{gpt_model,language_model}.py; deepspeedai 4efb479 has the
-same names, and other layer numbers and rows (encore.checkpoints.layer_format)
+same names, and other layer numbers and rows (encore.checkpoints.trainer_format)
 """
 
 import re

@@ -1,11 +1,11 @@
-"""Writing a checkpoint as Megatron-DeepSpeed loads it, at chosen parallel degrees.
+"""Writing a checkpoint as a trainer loads it, at chosen parallel degrees.
 
     OUT/latest
     OUT/global_stepN/layer_NN-model_TT-model_states.pt
     OUT/global_stepN/mp_rank_RR_model_states.pt
 
 Weights alone: the optimizer's partitions and the random states belong to the layout and the ranks
-that wrote them. Training resumes with WEIGHTS_ALONE, and with NO_SCHEDULE where there was none.
+that wrote them. Training resumes with the trainer's `resume`, or starts over with its `restart`.
 source: TurkuNLP 6732bc9 megatron/checkpointing.py, DeepSpeed 0.19.8
 runtime/{engine,pipe/module,pipe/topology}.py
 """
@@ -23,19 +23,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from encore.checkpoints import file_names, layers, tensor_parallel, torch_file
+from encore.checkpoints import file_names, layers, tensor_parallel, torch_file, trainer_format
 from encore.checkpoints.model_states import ModelStates
+from encore.checkpoints.trainer_format import TrainerFormat
 from encore.model.config import EMBEDDING_NUMBER, ModelConfig
-
-# arguments of Megatron-DeepSpeed and the built-in trainer; without them the forks look for files
-# that are not there, and compare an absent schedule with theirs, also under --finetune
-WEIGHTS_ALONE = "--no-load-optim --no-load-rng"
-NO_SCHEDULE = "--override-lr-scheduler"
 
 _PLAIN = (bool, int, float, str, type(None))
 _VERSION = 3.0
 _COUNTERS = ("global_steps", "global_samples", "skipped_steps", "iteration", "tokens")
-# The keys of Megatron's AnnealingLR; its own values replace these with --override-lr-scheduler.
+# TurkuNLP's keys; the trainer's own values replace these with its `restart` or `no_schedule`.
 _NO_SCHEDULE = {
     "max_lr": 0.0,
     "min_lr": 0.0,
@@ -63,8 +59,20 @@ _DEFAULT_ARGUMENTS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
+class MegatronTarget:
+    """What to write: the parallel degrees, and the trainer to go on with.
+
+    trainer: None for the one that wrote the source, and turkunlp for a transformers folder.
+    """
+
+    tensor: int = 1
+    pipeline: int = 1
+    trainer: TrainerFormat | None = None
+
+
+@dataclass(frozen=True)
 class MegatronLayout:
-    """A model and the parallel degrees at which it is written.
+    """A model, and the parallel degrees and the trainer for which it is written.
 
     `model.padded_vocab_size` is padded for `tensor` ranks; `vocabulary` is the size without it.
     """
@@ -73,6 +81,7 @@ class MegatronLayout:
     vocabulary: int
     tensor: int
     pipeline: int
+    trainer: TrainerFormat
 
     @classmethod
     def of(
@@ -80,16 +89,21 @@ class MegatronLayout:
         model: ModelConfig,
         vocabulary: int,
         arguments: Mapping[str, Any],
-        tensor: int,
-        pipeline: int,
+        target: MegatronTarget,
     ) -> "MegatronLayout":
         """A model's layout; `arguments` are Megatron's, of the run that it comes from.
 
         Raises UsageError where the model does not fit the degrees.
         """
-        tensor_parallel.check_degrees(model, tensor, pipeline)
-        padded = layers.padded_size(vocabulary, arguments, tensor)
-        return cls(replace(model, padded_vocab_size=padded), vocabulary, tensor, pipeline)
+        tensor_parallel.check_degrees(model, target.tensor, target.pipeline)
+        padded = layers.padded_size(vocabulary, arguments, target.tensor)
+        return cls(
+            replace(model, padded_vocab_size=padded),
+            vocabulary,
+            target.tensor,
+            target.pipeline,
+            target.trainer or trainer_format.of(arguments),
+        )
 
     @property
     def model_ranks(self) -> int:
@@ -99,10 +113,11 @@ class MegatronLayout:
 
 def write_layers(step: Path, layout: MegatronLayout, source: layers.LayerSource) -> torch.dtype:
     """Write the layer files, one in memory at a time; returns the embeddings' type."""
+    stored_numbers = layout.trainer.stored_numbers(layout.model.num_layers)
     for number in source.numbers:
         layer = source.layer(number)
         for rank in range(layout.tensor):
-            path = step / file_names.layer_file(number, rank)
+            path = step / file_names.layer_file(stored_numbers[number], rank)
             # no name for the parts: they are freed as soon as they are written
             torch_file.save(path, {name: _part(layer, name, layout, rank) for name in layer})
     return source.layer(EMBEDDING_NUMBER)[layers.POSITIONS].dtype
@@ -112,7 +127,9 @@ def _part(layer: layers.Layer, name: str, layout: MegatronLayout, rank: int) -> 
     if name == layers.WORDS:
         padded = layout.model.padded_vocab_size
         return layers.words_part(layer, layout.vocabulary, padded, rank, layout.tensor)
-    return layers.rank_part(layer, name, rank, layout.tensor)
+    part = layers.rank_part(layer, name, rank, layout.tensor)
+    heads = layout.model.num_attention_heads // layout.tensor
+    return layers.in_order(name, part, heads, layout.trainer.order)
 
 
 def has_schedule(states: ModelStates) -> bool:
@@ -129,15 +146,16 @@ def write_states(
     """
     raw: Mapping[str, Any] = before.raw if before else {}
     arguments = _arguments(layout, dtype, before.arguments if before else {})
+    schedule = _plain(raw.get("lr_scheduler")) or _NO_SCHEDULE
     states: dict[str, Any] = {
         "module": None,
         "optimizer": None,
-        "lr_scheduler": _plain(raw.get("lr_scheduler")) or dict(_NO_SCHEDULE),
+        "lr_scheduler": layout.trainer.schedule(schedule),
         "sparse_tensor_module_names": [],
         "dp_world_size": 1,
         "mp_world_size": layout.model_ranks,
         "checkpoint_version": _VERSION,
-        "checkpoint_info": {
+        layout.trainer.vocabulary_key: {
             "padded_vocab_size": layout.model.padded_vocab_size,
             "original_vocab_size": layout.vocabulary,
         },
@@ -147,11 +165,9 @@ def write_states(
     # Megatron checks each rank's file against its own arguments, so that all have them.
     for model_rank in range(layout.model_ranks):
         with absolute_positions() as absolute:
-            arguments |= {
-                "rank": model_rank,
-                "local_rank": model_rank,
-                "position_embedding_type": absolute,
-            }
+            arguments |= {"rank": model_rank, "local_rank": model_rank}
+            if layout.trainer.has_position_types:
+                arguments["position_embedding_type"] = absolute
             path = step / file_names.model_states_file(model_rank)
             torch_file.save(path, states | {"args": Namespace(**arguments)})
 
@@ -177,7 +193,7 @@ def _arguments(
         "bf16": dtype == torch.bfloat16,
         "params_dtype": dtype,
     }
-    return arguments
+    return layout.trainer.arguments(arguments, layout.model)
 
 
 def _plain(value: Any) -> Any:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encore.checkpoints import inert_pickle, layer_format
+from encore.checkpoints import inert_pickle, trainer_format
 from encore.checkpoints.file_names import model_states_file
 from encore.checkpoints.inert_pickle import StandIn
-from encore.checkpoints.layer_format import LayerFormat, RowOrder
+from encore.checkpoints.trainer_format import RowOrder, TrainerFormat
 from encore.errors import CheckpointError
 from encore.model.config import ModelConfig
 
@@ -47,19 +47,19 @@ class ModelStates:
         return bool(self.arguments.get("bf16"))
 
     @property
-    def layer_format(self) -> LayerFormat:
+    def trainer_format(self) -> TrainerFormat:
         """How the trainer that wrote it stores layers."""
-        return layer_format.of(self.arguments)
+        return trainer_format.of(self.arguments)
 
     @property
     def row_order(self) -> RowOrder:
         """The order of the fused projection's rows. Raises CheckpointError."""
-        return layer_format.row_order(self.layer_format, self.version)
+        return trainer_format.row_order(self.trainer_format, self.version)
 
     @property
     def layer_numbers(self) -> dict[int, int]:
         """Of each layer with weights: this kit's number, and the one that the trainer gives it."""
-        return self.layer_format.stored_numbers(self.num_layers)
+        return self.trainer_format.stored_numbers(self.num_layers)
 
     @property
     def holds_weights(self) -> bool:
@@ -78,12 +78,8 @@ class ModelStates:
 
     def vocabulary(self, padded_size: int) -> int | None:
         """Entries of the tokenizer, None where no number up to `padded_size` is stated."""
-        size = None
-        # the forks' older name, then the newer one
-        for name in ("checkpoint_info", "universal_checkpoint_info"):
-            info = self.raw.get(name)
-            if isinstance(info, dict):
-                size = size or info.get("original_vocab_size")
+        info = self.raw.get(self.trainer_format.vocabulary_key)
+        size = info.get("original_vocab_size") if isinstance(info, dict) else None
         size = size or self.arguments.get("vocab_size")
         if type(size) is int and 0 < size <= padded_size:
             return size

@@ -139,7 +139,7 @@ def check_layer_files(states: ModelStates) -> None:
             if path.name not in expected:
                 raise UnreadableError(
                     f"{states.step} has {path.name}, which the trainer that its arguments are of"
-                    f" ({states.layer_format.trainer}) does not write for {states.num_layers}"
+                    f" ({states.trainer_format.title}) does not write for {states.num_layers}"
                     f" layers at tensor-parallel degree {states.tensor_parallel}",
                     "only the trainer that wrote it can go on with it; choose another step",
                 )

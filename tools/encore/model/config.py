@@ -48,7 +48,7 @@ _UNUSED: dict[str, tuple[Any, ...]] = {
 
 # Megatron-DeepSpeed's pipeline numbers its layers. 0, 2 and the one before the final layernorm
 # are conversions without parameters, so that no file has their numbers. deepspeedai's fork numbers
-# otherwise (encore.checkpoints.layer_format).
+# otherwise (encore.checkpoints.trainer_format).
 # source: TurkuNLP 6732bc9 megatron/model/gpt_model.py, GPTModelPipe
 EMBEDDING_NUMBER = 1
 FIRST_BLOCK_NUMBER = 3

@@ -22,6 +22,7 @@ from encore.checkpoints import (
     torch_file,
 )
 from encore.checkpoints.model_states import ModelStates
+from encore.checkpoints.trainer_format import TURKUNLP
 from encore.errors import CheckpointError, DataError, UsageError
 from encore.model.config import ModelConfig
 from encore.model.gpt import GPT
@@ -145,7 +146,9 @@ def _resume(run: TrainingRun, step: Path) -> None:
         states.raw["iteration"], saved["consumed_train_samples"], saved["consumed_valid_samples"]
     )
     run.schedule = run.schedule.reconciled(
-        states.raw["lr_scheduler"], args.override_lr_scheduler, args.use_checkpoint_lr_scheduler
+        TURKUNLP.schedule(states.raw["lr_scheduler"]),
+        args.override_lr_scheduler,
+        args.use_checkpoint_lr_scheduler,
     )
     if not args.no_load_optim:
         # without ZeRO every rank holds the same state, and the first one has written it
