@@ -22,7 +22,10 @@ ALL_PAGES = sorted((ROOT / "docs").glob("*.md"))
 ABOUT_ENCORE = {"checks", "contributing"}
 PAGES = [page for page in ALL_PAGES if page.stem not in ABOUT_ENCORE]
 PROGRAMS = Path(sys.executable).parent
+# these walk through the set-up of a cluster
+CLUSTER_PAGES = [page for page in PAGES if page.stem != "scaling"]
 PER_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+PER_CLUSTER = pytest.mark.parametrize("page", CLUSTER_PAGES, ids=lambda page: page.stem)
 
 
 def commands(page: Path, program: str) -> list[list[str]]:
@@ -51,7 +54,7 @@ def test_the_options_of_every_command_are_the_commands_own(page: Path) -> None:
         module.build_parser().parse_args(arguments)
 
 
-@PER_PAGE
+@PER_CLUSTER
 def test_what_is_rendered_renders(page: Path, tmp_path: Path) -> None:
     calls = commands(page, r"render_sbatch\.py$")
     assert calls
@@ -62,7 +65,7 @@ def test_what_is_rendered_renders(page: Path, tmp_path: Path) -> None:
         assert done.returncode == 0 and done.stdout, f"{shlex.join(call)}: {done.stderr}"
 
 
-@PER_PAGE
+@PER_CLUSTER
 def test_its_playbooks_exist_and_their_variables_are_documented(page: Path) -> None:
     defaults = "\n".join(
         path.read_text() for path in ROOT.glob("playbooks/roles/*/defaults/main.yml")
