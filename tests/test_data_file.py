@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from encore import data_file
+from encore import data_file, strict_json
 from encore.checkpoints import inert_pickle, safetensors_shards, step_folder, torch_file
 from encore.corpus import documents
 from encore.curves import tfrecord
-from encore.errors import EncoreError
+from encore.errors import DataError, EncoreError
 from encore.tokens import data_paths, manifest, part_manifest, tokenizer, verify
 from encore.tokens.indexed import Index, IndexedDataset
-from encore.train import state
 
 POINTER = (
     b"version https://git-lfs.github.com/spec/v1\n"
@@ -56,7 +55,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "weights": ("model.safetensors", lambda path: safetensors_shards.tensors(path.parent)),
     "pickled weights": ("pytorch_model.bin", lambda path: safetensors_shards.tensors(path.parent)),
     "configuration": ("x", safetensors_shards.read_json),
-    "DeepSpeed's configuration": ("x", state._json_object),
+    "JSON": ("x", lambda path: strict_json.read_object(path, DataError, "fetch it again")),
 }
 
 

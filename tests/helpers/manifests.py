@@ -39,7 +39,7 @@ BROKEN = [
     (b"1" * 10_000, "digits"),
     (_with(tokens="30"), "'tokens' is not a count"),
     (_with(tokens=30.0), "'tokens' is not a count"),
-    (_with(tokens=float("inf")), "'tokens' is not a count"),
+    (_with(tokens=float("inf")), "Infinity is not a number of JSON"),
     (_with(tokens=True), "'tokens' is not a count"),
     (_with(documents=-1), "'documents' is not a count"),
     (_with(documents=None), "'documents' is not a count"),

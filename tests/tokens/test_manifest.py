@@ -25,7 +25,7 @@ TEXT = st.text(
     | st.characters(categories=["Cs"], min_codepoint=0xDC80, max_codepoint=0xDCFF)
 )
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | TEXT,
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )

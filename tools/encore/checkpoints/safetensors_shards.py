@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from encore import data_file, files
+from encore import data_file, files, strict_json
 from encore.checkpoints.torch_file import Weights, load_weights
 from encore.errors import CheckpointError, OutputError
 
@@ -31,15 +31,7 @@ ReadTensor = Callable[[], Tensor]
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises CheckpointError."""
-    try:
-        value = json.loads(data_file.read_text(path, CheckpointError))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist", _HINT) from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}", _HINT) from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} is not a JSON object", _HINT)
-    return value
+    return strict_json.read_object(path, CheckpointError, _HINT)
 
 
 def tensors(folder: Path) -> dict[str, ReadTensor]:

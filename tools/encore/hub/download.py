@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from encore import files
+from encore import files, strict_json
 from encore.errors import DataError, HubError, HubUnreachableError, OutputError
 from encore.hub import client, run_files
 
@@ -179,7 +179,7 @@ def _manifest_entries(plan: DownloadPlan) -> dict[str, Any]:
     """What an earlier pull's manifest lists; raises OutputError if it names another repository."""
     path = plan.out / MANIFEST
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = strict_json.read(path)
         repository = document["repository"]
         entries = dict(document["files"])
     except FileNotFoundError:

@@ -4,7 +4,6 @@ source: OCI distribution specification 1.1, "Pulling manifests"; Docker document
 authentication specification".
 """
 
-import json
 import re
 import urllib.error
 import urllib.parse
@@ -12,7 +11,7 @@ import urllib.request
 from email.message import Message
 from pathlib import Path
 
-from encore import files
+from encore import files, strict_json
 from encore.errors import DataError, EncoreError
 from encore.images import sif
 
@@ -32,6 +31,8 @@ _MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _TIMEOUT_S = 30
+# of an answer that holds a token
+_MOST_BYTES = 1 << 20
 
 
 def look_up(bootstrap: str, name: str) -> str:
@@ -136,5 +137,5 @@ def _anonymous_token(challenge: str) -> str:
             scope[key] = parameters[key]
     url = f"{parameters.get('realm', '')}?{urllib.parse.urlencode(scope)}"
     with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
-        reply = json.load(answer)
+        reply = strict_json.parse(answer.read(_MOST_BYTES))
     return str(reply.get("token") or reply.get("access_token"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from encore import files
+from encore import files, strict_json
 from encore.errors import DataError
 from encore.images import sif
 from encore.registry.images import load_images
@@ -62,7 +62,7 @@ def read_record(image: Path) -> BuildRecord | None:
     if not path.is_file():
         return None
     try:
-        return BuildRecord(**json.loads(path.read_text(encoding="utf-8")))
+        return BuildRecord(**strict_json.read(path))
     except (ValueError, TypeError):
         raise DataError(
             f"{path} is not a build's record", "build the image again with tools/build_image.py"

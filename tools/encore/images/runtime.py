@@ -6,7 +6,6 @@ calls `singularity`, starts no process group, and sets neither environment nor f
 """
 
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from encore import kit
+from encore import kit, strict_json
 from encore.errors import DataError, EncoreError
 
 PROGRAMS = ("apptainer", "singularity")
@@ -96,8 +95,8 @@ def read_json(command: Sequence[str], image: Path) -> dict[str, Any]:
     """The JSON that a command prints about an image; raises DataError with its last error line."""
     process = subprocess.run(command, capture_output=True, text=True)
     try:
-        return dict(json.loads(process.stdout))
-    except ValueError:
+        return dict(strict_json.parse(process.stdout))
+    except (ValueError, TypeError):
         errors = process.stderr.strip().splitlines() or ["no output"]
         raise DataError(
             f"cannot read {image}: {errors[-1]}",

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encore import data_file, files
+from encore import files, strict_json
 from encore.errors import DataError
 
 if TYPE_CHECKING:
@@ -62,13 +62,13 @@ class Manifest:
         path = cls.path(prefix)
         hint = f"{TOKENIZE_AGAIN}, or fetch {path.name} again"
         try:
-            raw = json.loads(data_file.read_text(path))
+            raw = strict_json.read(path)
             _check(raw)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}", hint) from None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             reason = f"{path} is not a manifest of prepare_corpus.py: {_reason(error)}"
             raise DataError(reason, hint) from None
         return cls(**{field.name: raw[field.name] for field in fields(cls)})
@@ -154,10 +154,6 @@ def _is_count(value: Any) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8"
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON ({error})"
-    if isinstance(error, RecursionError):
-        return "nested too deep"
     return str(error)

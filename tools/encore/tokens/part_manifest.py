@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from encore import __version__, data_file, files
+from encore import __version__, files, strict_json
 from encore.errors import DataError
 from encore.tokens.indexed import bin_path
 
@@ -151,12 +151,12 @@ def read_manifest(prefix: Path) -> list[BinPart] | None:
     path = manifest_path(prefix)
     hint = f"fetch {path.name} again, or remove it to join unchecked"
     try:
-        return _parse(json.loads(data_file.read_text(path)), prefix)
+        return _parse(strict_json.read(path), prefix)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", hint) from None
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         raise DataError(f"{path} is not a list of parts", hint) from None
 
 
@@ -168,9 +168,9 @@ def write_journal(path: Path, parts: Iterable[BinPart], finished: int) -> None:
 def read_journal(path: Path, prefix: Path) -> tuple[list[BinPart], int]:
     """The parts in the journal of a killed run, and how many are finished; none without one."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = strict_json.read(path)
         return _parse(raw, prefix), int(raw["done"])
-    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return [], 0
 
 

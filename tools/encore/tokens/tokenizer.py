@@ -6,7 +6,6 @@ Source: TurkuNLP 6732bc9 megatron/tokenizer/tokenizer.py.
 
 import contextlib
 import functools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from encore import data_file, files, hub_library
+from encore import data_file, files, hub_library, strict_json
 from encore.errors import DataError, EncoreError, HubError
 from encore.tokens.indexed import smallest_dtype
 
@@ -162,11 +161,7 @@ def _declared_eod(backend: tokenizers.Tokenizer, configs: list[Path]) -> int | N
     """
     for path in configs:
         hint = f"fetch {path.name} again"
-        try:
-            config = json.loads(data_file.read_text(path))
-            token = config.get("eos_token")
-        except (ValueError, AttributeError, RecursionError):
-            raise DataError(f"{path} is not a JSON object", hint) from None
+        token = strict_json.read_object(path, DataError, hint).get("eos_token")
         if isinstance(token, dict):
             # an AddedToken, as transformers saves it
             token = token.get("content")

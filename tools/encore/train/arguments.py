@@ -7,13 +7,12 @@ its padding)
 """
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from encore import data_file
+from encore import strict_json
 from encore.errors import DataError, UnknownNameError, UsageError
 from encore.model.config import padded_vocabulary
 from encore.registry.trainer_rules import check_arguments
@@ -344,13 +343,8 @@ def _vocabulary_size(args: argparse.Namespace) -> int:
 
         return tokenizer.load(args.tokenizer_name_or_path).vocabulary_size
     hint = "give a GPT-2 vocab.json"
-    try:
-        entries = json.loads(data_file.read_text(Path(args.vocab_file)))
-    except FileNotFoundError:
-        raise DataError(f"--vocab-file {args.vocab_file} does not exist", hint) from None
-    except ValueError as error:
-        raise DataError(f"--vocab-file {args.vocab_file} is not JSON: {error}", hint) from None
-    if not isinstance(entries, dict) or not entries:
+    entries = strict_json.read_object(Path(args.vocab_file), DataError, hint, "--vocab-file")
+    if not entries:
         raise DataError(f"--vocab-file {args.vocab_file} is not a vocabulary", hint)
     return len(entries)
 

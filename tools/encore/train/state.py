@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from encore import data_file
+from encore import strict_json
 from encore.checkpoints import (
     file_names,
     megatron_reader,
@@ -285,7 +285,9 @@ def deepspeed_configuration(args: argparse.Namespace) -> dict[str, Any]:
     Raises DataError for a file that is not a JSON object, UsageError where the two differ.
     """
     path: Path = args.deepspeed_config
-    configuration = _json_object(path)
+    configuration = strict_json.read_object(
+        path, DataError, "tools/render_sbatch.py writes one for a run", "--deepspeed_config"
+    )
     passes = args.global_batch_size // (args.micro_batch_size * args.world_size)
     configuration.setdefault("gradient_accumulation_steps", passes)
     expected = {
@@ -311,16 +313,3 @@ def deepspeed_configuration(args: argparse.Namespace) -> dict[str, Any]:
                 f"set {'.'.join(keys)} to {json.dumps(value)} in {path}",
             )
     return configuration
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    hint = "tools/render_sbatch.py writes one for a run"
-    try:
-        value = json.loads(data_file.read_text(path))
-    except FileNotFoundError:
-        raise DataError(f"--deepspeed_config {path} does not exist", hint) from None
-    except ValueError as error:
-        raise DataError(f"--deepspeed_config {path} is not JSON: {error}", hint) from None
-    if not isinstance(value, dict):
-        raise DataError(f"--deepspeed_config {path} is not a JSON object", hint)
-    return value
