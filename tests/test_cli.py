@@ -241,3 +241,25 @@ def test_an_interrupt_that_is_ignored_stays_so() -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
     assert (ended.returncode, ended.stdout) == (0, "done\n")
+
+
+@pytest.mark.parametrize("words", [[""], ["--x", ""], ["--x="], ["a", "", "b"]])
+def test_an_empty_argument_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.parser("x")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--x")
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(words)
+    assert ended.value.code == 2 and "an empty argument after" in capsys.readouterr().err
+
+
+def test_an_option_that_may_be_empty_is_so() -> None:
+    parser = cli.parser("x", may_be_empty=["--x"])
+    parser.add_argument("--x")
+    assert parser.parse_args(["--x", ""]).x == parser.parse_args(["--x="]).x == ""
+
+
+def test_a_name_that_cannot_be_encoded_is_one_line() -> None:
+    ended = run_process("'a\\udcff.json'.encode(); return 0")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: 'a\\udcff.json' is no UTF-8; rename the file")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from encore import files
-from encore.errors import OutputError
+from encore.errors import OutputError, UsageError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -260,3 +260,19 @@ def test_a_link_that_bears_the_name_of_a_folder_is_replaced(tmp_path: Path) -> N
         (folder / "weights").write_text("new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "outside"]
     assert (outside / "kept").exists()
+
+
+def test_without_a_home_what_lies_in_it_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "x")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    with pytest.raises(UsageError, match="no absolute path"):
+        files.user_folder("XDG_CACHE_HOME", ".cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/c")
+    assert files.user_folder("XDG_CACHE_HOME", ".cache") == Path("/c")
+
+
+def test_a_user_without_an_entry_has_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 3)
+    with pytest.raises(UsageError, match="no home folder"):
+        files.user_folder("XDG_NOWHERE", ".cache")

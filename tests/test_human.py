@@ -130,3 +130,40 @@ def test_printable_text_has_no_control_character_and_stays_as_it_is(text: str) -
     shown = human.printable(text)
     assert human.printable(shown) == shown
     assert not any(ord(c) < 32 and c not in "\t\n" for c in shown)
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_every_count_of_64_bits_is_exact(count: int) -> None:
+    assert human.amount(str(count)) == human.integer(str(count)) == human.size(str(count)) == count
+
+
+@pytest.mark.parametrize(
+    "read", [human.amount, human.integer, human.number, human.size, human.interval]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1e999",
+        "1e99999999999999999999",
+        "9" * 400,
+        "9" * 5000,
+        "9" * 400 + "s",
+        "1" + "0" * 30,
+        "nan",
+        "-1",
+        "inf",
+        "",
+        " ",
+        "١",
+        "²",
+        "1\n2",
+    ],
+)
+def test_a_number_that_nothing_can_hold_is_refused(read: Callable[[str], float], text: str) -> None:
+    if (read is human.number and text == "1" + "0" * 30) or (
+        read is human.integer and text == "-1"
+    ):
+        return
+    with pytest.raises(argparse.ArgumentTypeError) as raised:
+        read(text)
+    assert len(str(raised.value)) < 150

@@ -26,11 +26,10 @@ if __name__ == "__main__":
 
 import argparse
 import dataclasses
-import os
 import shlex
 from pathlib import Path
 
-from encore import cli, human
+from encore import cli, files, human
 from encore.errors import UsageError
 from encore.images import build, runtime
 from encore.images.inspect import inspect
@@ -98,8 +97,7 @@ def default_folder() -> Path:
 
 def cache_folder() -> Path:
     """Where wheels are kept between builds."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches) / "encore" / "wheels"
+    return files.user_folder("XDG_CACHE_HOME", ".cache") / "encore" / "wheels"
 
 
 def show_inspection(args: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ from encore.errors import UsageError
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = cli.parser(__doc__)
+    parser = cli.parser(__doc__, may_be_empty=["--prompt"])
     parser.add_argument(
         "checkpoint",
         type=human.path,

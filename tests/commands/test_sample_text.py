@@ -75,3 +75,13 @@ def test_text_is_decoded_as_it_was_encoded() -> None:
     tokenizer = tokenizer_files.load(str(TINY))
     text = "naïve  def f(x):\n\treturn 'Ω'"
     assert tokenizer.backend.decode(tokenizer.backend.encode(text).ids) == text
+
+
+def test_an_empty_prompt_is_one_and_no_other_option_may_be_empty(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["checkpoints", "--tokenizer", "x", "--prompt", ""]
+    assert sample_text.build_parser().parse_args(words).prompt == ""
+    with pytest.raises(SystemExit):
+        sample_text.build_parser().parse_args(["", "--tokenizer", "x"])
+    assert "an empty argument" in capsys.readouterr().err

@@ -207,6 +207,46 @@ def test_tags_are_never_executed(read: Any, tmp_path: Path) -> None:
     assert not witness.exists()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "title: !!map x",
+        "title: !!seq x",
+        "title: !!str [x]",
+        "title: !!str {x: y}",
+        "title: !!int [1]",
+        "title: !!int {a: 1}",
+        "title: !!float {}",
+        "title: !!bool []",
+        "title: !!bool x",
+        "title: !!null [x]",
+        "title: !!timestamp x",
+        "title: !!timestamp [x]",
+        "title: !!binary [x]",
+        "title: !!binary x",
+        "title: !!set x",
+        "title: !!set [x]",
+        "title: !!omap x",
+        "title: !!pairs x",
+        "title: !!value [x]",
+        "title: !!merge [x]",
+        "title: !own x",
+        "!!seq {title: x}",
+        "!!map [x]",
+        "!!int 5",
+        "? !!map x\n: y",
+        "? !!seq [x]\n: y",
+        "title: " + "9" * 4400,
+        "numbers: {a: " + "9" * 4400 + "}",
+        "rate: " + "9" * 400 + ".0",
+    ],
+)
+def test_a_tag_or_a_number_out_of_place_is_refused_in_one_short_line(read: Any, text: str) -> None:
+    with pytest.raises(RegistryError) as raised:
+        read(text)
+    assert len(f"{raised.value}") < 700 and "\n" not in str(raised.value)
+
+
 def test_text_that_is_not_utf8_is_refused(read: Any) -> None:
     assert "not UTF-8 (invalid start byte at byte 7)" in refusal(read, b"title: \xff\n")
 

@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TextIO, cast
 
 from encore import __version__, human, interrupts
@@ -30,23 +30,40 @@ log = logging.getLogger("encore")
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse's, which says where help cannot be written, and prints what it refuses readably."""
+    """argparse's, which says where help cannot be written, prints what it refuses readably, and
+    refuses empty arguments: as a path or a name they would mean the current folder or the default.
+    """
+
+    may_be_empty: Sequence[str] = ()
 
     def print_help(self, file: Any = None) -> None:
         (file or sys.stdout).write(self.format_help())
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = sys.argv[1:] if args is None else list(args)
+        for previous, word in zip(["", *words], words, strict=False):
+            option, has_value, value = word.partition("=")
+            is_empty = not word or (has_value and not value and option.startswith("--"))
+            if is_empty and (option or previous) not in self.may_be_empty:
+                self.error(f"an empty argument after {previous or self.prog}: is a variable unset?")
+        return super().parse_known_args(words, namespace)
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         super().exit(status, human.printable(message or ""))
 
 
-def parser(docstring: str | None) -> argparse.ArgumentParser:
-    """An ArgumentParser whose --help is the command's docstring: what it does, then examples."""
+def parser(docstring: str | None, may_be_empty: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """An ArgumentParser whose --help is the command's docstring: what it does, then examples.
+
+    may_be_empty: the options whose value may be an empty text.
+    """
     command = _Parser(
         description=docstring,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         # an option of tomorrow must not change what a script of today means by half of its name
         allow_abbrev=False,
     )
+    command.may_be_empty = may_be_empty
     command.add_argument("--version", action="version", version=f"encore {__version__}")
     return command
 
@@ -228,6 +245,10 @@ def _exit_code(error: BaseException, extra: str | None) -> int:
                 f"{package} is not installed; in the kit's folder: pip install -e '.[{extra}]'"
             )
             return 1
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        name = error.object[max(error.start - 40, 0) : error.end + 40]
+        _say_error(f"{name!r} is no UTF-8; rename the file or folder that is named so")
+        return 1
     if isinstance(error, BrokenPipeError) and error.filename in (None, _STDOUT):
         return 0  # the reader (head, less) went away
     if isinstance(error, OSError) and (error.filename or error.errno in _MACHINE_ERRORS):

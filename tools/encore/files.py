@@ -22,7 +22,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from encore.errors import OutputError
+from encore.errors import OutputError, UsageError
 
 _CHUNK_BYTES = 1 << 20
 # Called with each number of bytes as it is done, from any thread.
@@ -345,6 +345,23 @@ def _is_open(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
+
+
+def user_folder(variable: str, name: str) -> Path:
+    """The folder that an XDG variable names, else NAME in the user's home. Raises UsageError.
+
+    source: XDG Base Directory Specification 0.8: a relative path in a variable is ignored
+    """
+    folder = Path(os.environ.get(variable, ""))
+    if folder.is_absolute():
+        return folder
+    try:
+        folder = Path.home() / name
+    except RuntimeError:
+        raise UsageError("this user has no home folder", f"set {variable} or HOME") from None
+    if not folder.is_absolute():
+        raise UsageError(f"{folder.parent}, the home folder, is no absolute path", "set HOME")
+    return folder
 
 
 def sha256(path: Path) -> str:

@@ -1,11 +1,14 @@
 """Amounts, sizes, times and tables as people write and read them."""
 
 import argparse
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from pathlib import Path
+
+from encore.errors import shortened
 
 _AMOUNT = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][0-9]+)?)([kKmMbBgGtT]?)")
 _THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
@@ -50,7 +53,7 @@ def amount(text: str) -> int:
     match = _AMOUNT.fullmatch(text.strip())
     if not match:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a count; write 1.9B, 400M, 12k or a plain number"
+            f"{shortened(text)!r} is not a count; write 1.9B, 400M, 12k or a plain number"
         )
     return _bounded(match[1], _THOUSANDS[match[2].lower()], text)
 
@@ -58,15 +61,18 @@ def amount(text: str) -> int:
 def integer(text: str) -> int:
     """A whole number, written with the digits 0 to 9."""
     if not _INTEGER.fullmatch(text.strip()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+        raise argparse.ArgumentTypeError(f"{shortened(text)!r} is not a whole number")
     return _bounded(text.strip(), 1, text)
 
 
 def _bounded(digits: str, unit: int, text: str) -> int:
     # a float would lose digits above 2^53, and end in OverflowError above 1e308
-    count = Decimal(digits.replace("_", "")) * unit
+    try:
+        count = Decimal(digits.replace("_", "")) * unit
+    except DecimalException:  # an exponent of twenty digits
+        count = Decimal("Infinity")
     if abs(count) > _LARGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than {_LARGEST:,}")
+        raise argparse.ArgumentTypeError(f"{shortened(text)!r} is more than {_LARGEST:,}")
     return round(count)
 
 
@@ -94,12 +100,13 @@ def name(text: str) -> str:
 
 def number(text: str) -> float:
     """A number, finite and not negative: NaN would pass every comparison that should stop it."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = math.nan
+    # float() reads the digits of every script
+    if text.isascii():
+        with contextlib.suppress(ValueError):
+            value = float(text)
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+        raise argparse.ArgumentTypeError(f"{shortened(text)!r} is not a number of 0 or more")
     return value
 
 
@@ -111,7 +118,7 @@ def interval(text: str) -> float:
         seconds = float(match[1]) * _SECONDS[match[2]]
     if not 1 <= seconds <= _LONGEST_S:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time from a second to some years; write 30s, 10m or 1h"
+            f"{shortened(text)!r} is not a time from a second to some years; write 30s, 10m or 1h"
         )
     return seconds
 
@@ -121,7 +128,7 @@ def size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a size; write 4GiB, 500MB or a plain number of bytes"
+            f"{shortened(text)!r} is not a size; write 4GiB, 500MB or a plain number of bytes"
         )
     base = 1024 if match[3] else 1000
     power = " KMGT".index((match[2] or " ").upper())

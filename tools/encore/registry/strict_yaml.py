@@ -35,6 +35,18 @@ Record = TypeVar("Record")
 # and libyaml's C stack overflows without an exception.
 _NESTING_LIMIT = 5_000
 
+# as many as every number of 64 bits may have
+_MOST_DIGITS = 18
+
+_TAG = "tag:yaml.org,2002:"
+# what each tag may stand before; PyYAML's constructors take that for granted
+_NODE_KINDS: dict[str, type[yaml.Node]] = dict.fromkeys(
+    ("str", "int", "float", "bool", "null", "timestamp", "binary", "value", "merge"),
+    yaml.ScalarNode,
+)
+_NODE_KINDS |= dict.fromkeys(("map", "set"), yaml.MappingNode)
+_NODE_KINDS |= dict.fromkeys(("seq", "omap", "pairs"), yaml.SequenceNode)
+
 _WHOLE_NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
 _DECIMAL_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?")
 
@@ -68,6 +80,9 @@ class _Loader(_BaseLoader):
             raise self.refused(
                 node, "an anchor (&) is used again (*)", "write it out in each place"
             )
+        kind = _NODE_KINDS.get(node.tag.removeprefix(_TAG), yaml.Node)
+        if not isinstance(node, kind):
+            raise self.refused(node, f"the tag {node.tag!r} is of another value", "remove it")
         try:
             return super().construct_object(node, deep)
         except ValueError as error:  # 2026-02-30
@@ -103,6 +118,10 @@ class _Loader(_BaseLoader):
                 f"YAML reads {node.value} as a number of another base",
                 f'quote it if it is text: "{node.value}"',
             )
+        if len(node.value) > _MOST_DIGITS:
+            raise self.refused(
+                node, f"a number of {len(node.value)} digits", f"{_MOST_DIGITS} are the most"
+            )
         return int(node.value)
 
     def construct_decimal_number(self, node: yaml.ScalarNode) -> float:
@@ -115,6 +134,11 @@ class _Loader(_BaseLoader):
             )
         return value
 
+    def construct_date(self, node: yaml.ScalarNode) -> Any:
+        if not self.timestamp_regexp.match(node.value):
+            raise self.refused(node, f"{node.value!r} is not a date", "remove its tag")
+        return self.construct_yaml_timestamp(node)
+
     def construct_flag(self, node: yaml.ScalarNode) -> bool:
         if node.value not in ("true", "false"):
             raise self.refused(
@@ -126,13 +150,14 @@ class _Loader(_BaseLoader):
 
 
 def _use(tag: str, constructor: Callable[[Any, Any], Any]) -> None:
-    _Loader.add_constructor(f"tag:yaml.org,2002:{tag}", constructor)
+    _Loader.add_constructor(f"{_TAG}{tag}", constructor)
 
 
 _use("map", _Loader.construct_strict_mapping)
 _use("seq", _Loader.construct_strict_sequence)
 _use("int", _Loader.construct_whole_number)
 _use("float", _Loader.construct_decimal_number)
+_use("timestamp", _Loader.construct_date)
 _use("bool", _Loader.construct_flag)
 
 
