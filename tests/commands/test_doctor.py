@@ -51,3 +51,20 @@ def test_the_script_that_slurm_is_asked_about_is_the_one_that_render_prints(
     rendered = run_command("render_sbatch", *words, "--quiet", env=environment)
     assert rendered.returncode == 0, rendered.stderr
     assert Path(environment["ASKED"]).read_text() == rendered.stdout
+
+
+@pytest.mark.parametrize(("qos", "mark"), [("boost_qos_dbg", "✓"), ("boost_qos_lprod", "✗")])
+def test_the_doctor_asks_whether_the_account_may_use_the_qos(
+    qos: str, mark: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    sacctmgr = tmp_path / "bin" / "sacctmgr"
+    sacctmgr.write_text(
+        "#!/bin/sh\ncase $* in *format=qos) echo normal,boost_qos_dbg;; *) echo p;; esac\n"
+    )
+    words = ["146m14b400m", "--cluster", "leonardo", "--account", "p", "--set", f"qos={qos}"]
+    skip = ["--skip", "runtime", "image", "data", "tokenizer", "space", "hub"]
+    doctor = run_command("doctor", *words, *skip, env=environment)
+    (line,) = [line for line in doctor.stdout.splitlines() if line.split()[1:2] == ["qos"]]
+    assert qos in line
+    assert line.startswith(mark), doctor.stdout
+    assert f"#SBATCH --qos={qos}\n" in (tmp_path / "asked.sh").read_text()

@@ -116,6 +116,12 @@ def test_masks_never_meet_cpus_per_task_on_srun() -> None:
         )
 
 
+def test_a_quality_of_service_is_asked_for_where_one_is_set() -> None:
+    script = render.train_script(plan("146m14b400m", "leonardo", "qos=boost_qos_dbg"), KIT)
+    assert "#SBATCH --qos=boost_qos_dbg\n#SBATCH --time=00:30:00\n" in script
+    assert "--qos" not in render.train_script(plan("146m14b400m", "leonardo"), KIT)
+
+
 def test_no_task_of_the_users_environment_sees_one_die_alone_on_lumi() -> None:
     script = render.train_script(plan("146m14b400m", "lumi"), KIT)
     assert script.index("unset ROCR_USE_SLURM_LOCALID\n") < script.index("srun ")

@@ -40,6 +40,13 @@ def test_accounts_are_unknown_where_there_is_no_accounting(install: Install) -> 
     assert slurm.accounts("me") is None
 
 
+def test_the_qualities_of_service_of_an_account_are_its_own(install: Install) -> None:
+    install("sacctmgr", 'test "$5 $6" = "user=me account=p_1"; echo long,normal; echo normal')
+    assert slurm.qos_names("me", "p_1") == {"long", "normal"}
+    install("sacctmgr", "exit 1")
+    assert slurm.qos_names("me", "p_1") is None
+
+
 def test_a_refusal_is_the_commands_last_line(install: Install) -> None:
     install("sbatch", "cat > /dev/null; echo first >&2; echo 'invalid account' >&2; exit 1")
     with pytest.raises(slurm.SlurmError, match=r"^sbatch: invalid account$"):

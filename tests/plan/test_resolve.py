@@ -154,6 +154,27 @@ def test_gpus_set_alone_are_a_part_of_a_node(launch: str, cpus_per_task: int) ->
     assert (job.cpus_per_task, job.whole_nodes) == (cpus_per_task, False)
 
 
+def test_a_quality_of_service_has_limits_of_its_own() -> None:
+    long = plan("146m14b400m", "leonardo", "qos=boost_qos_lprod", time="4-00", nodes=8)
+    assert (long.job.qos, long.job.time) == ("boost_qos_lprod", "4-00:00:00")
+    assert plan("146m14b400m", "leonardo").job.qos is None
+    assert plan("146m14b400m", "leonardo", "qos=boost_qos_dbg").job.time == "00:30:00"
+    big = plan("8b7178b25b", "leonardo", "qos=boost_qos_bprod")
+    assert 65 <= big.job.nodes <= 256
+
+
+def test_a_refused_time_or_number_of_nodes_names_the_qos_that_allows_it() -> None:
+    for request, qos in (
+        ({"time": "2-00"}, "boost_qos_lprod"),
+        ({"nodes": 128}, "boost_qos_bprod"),
+    ):
+        with pytest.raises(UsageError) as raised:
+            plan("146m14b400m", "leonardo", **request)
+        assert f"--set qos={qos}" in raised.value.hint
+    with pytest.raises(UsageError, match="cannot be had on qos boost_qos_lprod"):
+        plan("146m14b400m", "leonardo", "qos=boost_qos_lprod", nodes=16)
+
+
 def test_network_plugin_is_demanded_on_several_nodes_only() -> None:
     def names(nodes: int) -> set[str]:
         return {variable.name for variable in plan("146m14b400m", nodes=nodes).environment}

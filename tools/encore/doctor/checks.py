@@ -193,11 +193,15 @@ def queue(plan: Plan) -> list[Finding]:
     if plan.job.partition is not None:
         findings.append(_partition(plan.job.partition, partitions))
     findings.append(_account(plan))
+    if plan.job.qos is not None and plan.job.account is not None:
+        findings.append(_qos(plan.job.qos, plan.job.account))
     try:
         answer = slurm.test_only(render.train_script(plan))
         findings.append(Finding("script", True, answer.removeprefix("sbatch: ")))
     except slurm.SlurmError as error:
-        advice = error.hint or "try other --nodes, --time, --account or --set partition=NAME"
+        advice = (
+            error.hint or "try other --nodes, --time, --account or --set partition=NAME qos=NAME"
+        )
         findings.append(Finding("script", False, str(error), advice))
     return findings
 
@@ -223,6 +227,14 @@ def _account(plan: Plan) -> Finding:
     if account is None:
         return Finding("account", not plan.cluster.account_required, "none", advice)
     return Finding("account", account in accounts, account, advice)
+
+
+def _qos(name: str, account: str) -> Finding:
+    names = slurm.qos_names(getpass.getuser(), account)
+    if names is None:
+        return Finding("qos", None, "this Slurm keeps no accounts")
+    valid = ", ".join(sorted(names)) or "none"
+    return Finding("qos", name in names, name, f"--set qos=NAME, one of {valid}")
 
 
 def hub(plan: Plan) -> list[Finding]:

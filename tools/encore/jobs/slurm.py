@@ -75,6 +75,16 @@ def accounts(user: str) -> set[str] | None:
         return None
 
 
+def qos_names(user: str, account: str) -> set[str] | None:
+    """The qualities of service that `user` may ask for under `account`; None without accounting."""
+    query = ("sacctmgr", "--noheader", "--parsable2", "show", "assoc")
+    try:
+        answer = ask(*query, f"user={user}", f"account={account}", "format=qos")
+    except SlurmError:
+        return None
+    return set(answer.replace(",", " ").split())
+
+
 def test_only(script: str) -> str:
     """The last line of `sbatch --test-only`: when and where the script would start.
 

@@ -4,12 +4,11 @@ import dataclasses
 import math
 from typing import Literal, NamedTuple
 
-from encore.errors import UnknownNameError, UsageError, shortened
+from encore.errors import UnknownNameError, UsageError
 from encore.model.config import ModelConfig, padded_vocabulary
-from encore.plan import layout, sizing
+from encore.plan import layout, sizing, slurm_limits
 from encore.plan.overrides import Overrides
 from encore.plan.records import ClusterUse, Cost, JobResources, Training
-from encore.plan.user_config import safe_name
 from encore.registry import clusters
 from encore.registry.accelerators import Accelerator, load_accelerators
 from encore.registry.regimes import RegimeBatch
@@ -17,10 +16,6 @@ from encore.registry.trainers import Pin
 
 # The most nodes that a plan asks for without --nodes.
 _MOST_NODES = 64
-# MAX_SLURM_NODES of Slurm's slurm.h: no partition has more.
-_MOST_SLURM_NODES = 65_536
-# A job shorter than its start-up, its save and this trains nothing worth its queue time.
-_LEAST_TRAINING_S = 60
 
 
 class Site(NamedTuple):
@@ -34,8 +29,8 @@ class Site(NamedTuple):
 
     @property
     def partition(self) -> clusters.Partition | None:
-        """The limits of the partition that jobs go to; None where they are not known."""
-        return _partition(self.cluster)
+        """The partition that jobs go to; None where it is not known."""
+        return slurm_limits.partition_of(self.cluster)
 
     @property
     def whole_nodes(self) -> bool:
@@ -110,6 +105,7 @@ def site(name: str, overrides: Overrides, requested_time: str | None) -> Site:
     adjusted = dataclasses.replace(
         cluster,
         partition=use.partition,
+        qos=use.qos,
         speed=speed,
         accelerator=use.accelerator,
         launch=_launch(cluster, use),
@@ -118,7 +114,9 @@ def site(name: str, overrides: Overrides, requested_time: str | None) -> Site:
         ),
     )
     accelerator = load_accelerators()[use.accelerator]
-    return Site(adjusted, use, accelerator, node.gpus, _time_limit(adjusted, requested_time))
+    return Site(
+        adjusted, use, accelerator, node.gpus, slurm_limits.time_limit(adjusted, requested_time)
+    )
 
 
 def _with_described_node(cluster: clusters.Cluster, overrides: Overrides) -> clusters.Cluster:
@@ -141,6 +139,7 @@ def _with_described_node(cluster: clusters.Cluster, overrides: Overrides) -> clu
 def _cluster_use(name: str, cluster: clusters.Cluster, overrides: Overrides) -> ClusterUse:
     defaults = ClusterUse(
         partition=cluster.partition,
+        qos=cluster.qos,
         launch=_default_launch(cluster, overrides.get("gpus_per_node", cluster.node.gpus)),
         accelerator=cluster.accelerator,
         gpus_per_node=cluster.node.gpus,
@@ -152,11 +151,7 @@ def _cluster_use(name: str, cluster: clusters.Cluster, overrides: Overrides) -> 
     use = overrides.apply(defaults)
     if use.accelerator not in load_accelerators():
         raise UnknownNameError("accelerator", use.accelerator, load_accelerators())
-    if use.partition is not None:
-        _check_slurm(name, cluster, "partition")
-        safe_name(use.partition, "Slurm partition")
-        if cluster.partitions and use.partition not in cluster.partitions:
-            raise UnknownNameError(f"partition of {name}", use.partition, cluster.partitions)
+    slurm_limits.check_names(name, cluster, use)
     # Without known partitions the profile's node is a guess, which --set corrects upwards too.
     if cluster.partitions and use.gpus_per_node > cluster.node.gpus:
         raise UsageError(
@@ -172,11 +167,6 @@ def _default_launch(cluster: clusters.Cluster, gpus: int) -> Literal["tasks", "t
         return cluster.launch.mode
     # one process needs no launcher, several need torchrun
     return "single" if gpus == 1 else "torchrun"
-
-
-def _check_slurm(name: str, cluster: clusters.Cluster, key: str) -> None:
-    if cluster.scheduler == "none":
-        raise UsageError(f"--set {key}: {name} has no Slurm", "leave it out")
 
 
 def _check_launch(name: str, cluster: clusters.Cluster, use: ClusterUse) -> None:
@@ -210,57 +200,24 @@ def _launch(cluster: clusters.Cluster, use: ClusterUse) -> clusters.Launch:
     return dataclasses.replace(launch, mode=use.launch, cpus_per_task=cores, cpu_bind_masks=masks)
 
 
-def _partition(cluster: clusters.Cluster) -> clusters.Partition | None:
-    return (cluster.partitions or {}).get(cluster.partition or "")
-
-
-def _time_limit(cluster: clusters.Cluster, requested: str | None) -> str | None:
-    """A job's limit: the requested one, else the cluster's, cut to what the partition allows."""
-    time = requested or cluster.time
-    if time is None:
-        return None
-    try:
-        limit_s = clusters.seconds(time)
-    except ValueError as error:
-        raise UsageError(f"--time {error}", "for example --time 1-12:00:00") from None
-    partition = _partition(cluster)
-    if partition is not None and limit_s > clusters.seconds(partition.max_time):
-        if requested:
-            raise UsageError(
-                f"--time {time} is more than partition {cluster.partition} allows",
-                f"at most {partition.max_time}",
-            )
-        # a limit that nobody asked for is cut to the partition's
-        limit_s = clusters.seconds(partition.max_time)
-    overhead_s = cluster.margins.startup_s + cluster.margins.save_s
-    if limit_s < overhead_s + _LEAST_TRAINING_S:
-        raise UsageError(
-            f"--time {time} leaves no time to train between start-up and save",
-            f"give at least {overhead_s // 60 + 1} minutes",
-        )
-    return clusters.duration(limit_s)
-
-
 def choose_nodes(work: Workload, site: Site, nodes: int | None) -> Spread:
     """The workload on `nodes`; None: on the fewest that finish within one job.
 
     Where even the most nodes that the batch can be spread over do not, on those.
     """
-    max_nodes = _max_nodes(site)
     if nodes is not None:
-        if not 1 <= nodes <= max_nodes:
-            partition = site.cluster.partition or "this cluster"
-            asked = shortened(str(nodes))
-            raise UsageError(f"--nodes {asked} cannot be had on {partition}", f"1 to {max_nodes}")
+        slurm_limits.check_nodes(site.cluster, nodes)
         return _spread(nodes, work, site)
+    allowed = slurm_limits.limits(site.cluster)
     # The regime bounds how thinly a batch is spread when the user does not choose the nodes.
     most_gpus = work.training.global_batch_size // work.batch.least_sequences_per_gpu
-    most_nodes = min(max_nodes, _MOST_NODES, most_gpus // site.use.gpus_per_node)
+    most_nodes = min(allowed.max_nodes, _MOST_NODES, most_gpus // site.use.gpus_per_node)
     if site.time is None:
         # without a time limit every run finishes within one job
         most_nodes = 1
     # Doubling keeps the devices a divisor of the batch, which is a power of two in the paper.
-    spread = _spread(1, work, site)
+    first = 1 << (allowed.min_nodes - 1).bit_length()
+    spread = _spread(first, work, site)
     while spread.nodes * 2 <= most_nodes:
         if spread.fits and spread.hours <= site.job_hours:
             break
@@ -270,15 +227,6 @@ def choose_nodes(work: Workload, site: Site, nodes: int | None) -> Spread:
             # A batch that twice the devices do not divide.
             break
     return spread
-
-
-def _max_nodes(site: Site) -> int:
-    """The most nodes that one job can have."""
-    if site.cluster.scheduler == "none":
-        return 1
-    if site.partition is None or site.partition.max_nodes is None:
-        return _MOST_SLURM_NODES
-    return site.partition.max_nodes
 
 
 def _spread(nodes: int, work: Workload, site: Site) -> Spread:
@@ -321,6 +269,7 @@ def job_resources(site: Site, nodes: int, account: str | None) -> JobResources:
         whole_nodes=site.whole_nodes,
         memory_per_node_gib=cluster.node.memory_gib,
         partition=cluster.partition,
+        qos=cluster.qos,
         account=account,
         time=site.time,
         exit_minutes=exit_minutes,

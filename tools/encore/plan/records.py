@@ -121,6 +121,9 @@ class ClusterUse:
     partition: str | None = field(
         metadata=setting("Slurm partition that jobs go to", origin=_CLUSTER_FILE)
     )
+    qos: str | None = field(
+        metadata=setting("Slurm quality of service that jobs run under", origin=_CLUSTER_FILE)
+    )
     launch: Literal["tasks", "torchrun", "single"] = field(
         metadata=setting(
             "how ranks start: a task each, by torchrun, or one alone", origin=_CLUSTER_FILE
@@ -161,6 +164,7 @@ class JobResources:
     whole_nodes: bool
     memory_per_node_gib: int | None
     partition: str | None
+    qos: str | None
     account: str | None
     time: str | None
     exit_minutes: int | None

@@ -159,6 +159,7 @@ def _allowed(key: SettingKey, plan: Plan) -> str:
         "accelerator": load_accelerators(),
         "image": load_images(),
         "partition": plan.cluster.partitions or {},
+        "qos": plan.cluster.qos_limits or {},
     }
     words = key.words or tuple(sorted(names.get(key.name, ())))
     if words:

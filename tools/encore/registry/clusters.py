@@ -83,6 +83,22 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class Qos:
+    """The limits of a quality of service, which replace those of the partition."""
+
+    max_time: str
+    max_nodes: int
+    source: str
+    checked: datetime.date
+    min_nodes: int = 1
+
+    def __post_init__(self) -> None:
+        seconds(self.max_time)
+        if not 1 <= self.min_nodes <= self.max_nodes:
+            raise ValueError(f"{self.min_nodes} to {self.max_nodes} nodes are none")
+
+
+@dataclass(frozen=True)
 class Billing:
     """The site's billing unit; on exclusive partitions every GPU of a node is billed."""
 
@@ -162,6 +178,9 @@ class Cluster:
     account_required: bool = False
     partition: str | None = None
     partitions: dict[str, Partition] | None = None
+    # None: the account's own default, under the partition's limits
+    qos: str | None = None
+    qos_limits: dict[str, Qos] | None = None
     billing: Billing | None = None
     # set by the batch script
     environment: tuple[Variable, ...] = ()
@@ -177,6 +196,8 @@ class Cluster:
         # where none is known, a profile may still name the one that jobs go to
         if self.partition is not None and self.partitions and self.partition not in self.partitions:
             raise ValueError(f"partition {self.partition!r} is not among its partitions")
+        if self.qos is not None and self.qos_limits and self.qos not in self.qos_limits:
+            raise ValueError(f"qos {self.qos!r} is not among its qos_limits")
 
 
 def cluster_names(folder: Path = FOLDER) -> list[str]:
