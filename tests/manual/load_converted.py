@@ -6,7 +6,8 @@ The fork resumes the genuine run of tests/data/megatron_tiny as it is, at tensor
 and at pipeline-parallel degree 2, with next to no learning rate and no dropout: the losses of its
 next steps must be the genuine checkpoint's within 1e-3. From a conversion to transformers and back
 it starts over, on other samples, with a similar loss. What the fork then saves is converted and
-compared in turn, from its layer files and from its optimizer files.
+compared in turn, from its layer files and from its optimizer files. Last, the fork resumes a run of
+the built-in trainer, which goes on from the same checkpoint with the same losses.
 
 Exit code 0: all PASS; 1: a FAIL. Needs what tests/manual/train_forks.py needs.
 """
@@ -21,13 +22,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "manual")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tools", "tests", "tests/manual")]
 
 from check_forks import fork_of, report  # noqa: E402
 from encore.checkpoints import compare, convert  # noqa: E402
 from encore.checkpoints.megatron_writer import MegatronTarget  # noqa: E402
+from helpers.trainer_lines import change, genuine_arguments  # noqa: E402
 from train_forks import lay_out, losses  # noqa: E402
 
+_FORK = Path("trainers") / "turkunlp-causal" / "pretrain_gpt.py"
 _RUN = ROOT / "tests" / "data" / "megatron_tiny" / "tp1"
 _CHANGED = {
     "--train-samples": "192",
@@ -46,8 +49,8 @@ _CASES = {
 }
 
 
-def prepare(case: str, place: Path) -> list[str]:
-    """A folder with the run's data and the checkpoint in its new form; returns the arguments."""
+def copy_data(place: Path) -> None:
+    """The genuine run's data, tokenizer and configuration."""
     shutil.copytree(_RUN.parent / "data", place / "data", ignore=shutil.ignore_patterns("*.npy"))
     for file in (
         _RUN.parent / "vocab.json",
@@ -56,6 +59,11 @@ def prepare(case: str, place: Path) -> list[str]:
         *_RUN.glob("*.json"),
     ):
         shutil.copy(file, place)
+
+
+def prepare(case: str, place: Path) -> list[str]:
+    """A folder with the run's data and the checkpoint in its new form; returns the arguments."""
+    copy_data(place)
     source, target, (tensor, pipeline) = _RUN / "checkpoint", place / "checkpoint", _CASES[case]
     changed = _CHANGED | {
         "--tensor-model-parallel-size": str(tensor),
@@ -78,19 +86,49 @@ def prepare(case: str, place: Path) -> list[str]:
     ]
 
 
-def check(case: str, where: Path, genuine: list[float]) -> list[float]:
-    """Resume from one form of the checkpoint; returns the losses, none where the check fails."""
-    place = where / case.replace(" ", "_")
-    place.mkdir()
+def train(program: Path, arguments: Sequence[str], place: Path) -> subprocess.CompletedProcess[str]:
+    """Two ranks with gloo."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    program = where / "trainers" / "turkunlp-causal" / "pretrain_gpt.py"
     environment = os.environ | {
         "ENCORE_COMPAT_CPU": "1",
         "OMP_NUM_THREADS": "1",
         "CUDA_DEVICE_MAX_CONNECTIONS": "1",
     }
-    command = [*launch, str(program), *prepare(case, place)]
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+    command = [*launch, str(program), *arguments]
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+
+
+def check_builtin(where: Path) -> bool:
+    """Both trainers go on from the built-in trainer's checkpoint."""
+    place = where / "built-in"
+    place.mkdir()
+    copy_data(place)
+    unchanging = {"hidden_dropout": 0, "attention_dropout": 0, "distributed_backend": "gloo"}
+    builtin = ROOT / "tools" / "pretrain_gpt.py"
+    train(builtin, change(genuine_arguments(), exit_interval=10, **unchanging), place)
+    found = []
+    for program in (builtin, where / _FORK):
+        arguments = change(
+            genuine_arguments(),
+            no_load_optim=True,
+            no_load_rng=True,
+            exit_interval=14,
+            save=f"saved-{len(found)}",
+            **unchanging,
+        )
+        found.append(losses(train(program, arguments, place).stdout))
+    ours, theirs = found
+    if len(ours) != 4 or len(theirs) != 4:
+        return report(False, "built-in: both trainers go on", f"{len(ours)}, {len(theirs)} losses")
+    worst = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+    return report(worst <= 1e-3, "built-in: both trainers go on", f"losses differ by {worst:.1e}")
+
+
+def check(case: str, where: Path, genuine: list[float]) -> list[float]:
+    """Resume from one form of the checkpoint; returns the losses, none where the check fails."""
+    place = where / case.replace(" ", "_")
+    place.mkdir()
+    done = train(where / _FORK, prepare(case, place), place)
     found = losses(done.stdout)
     if not found:
         report(
@@ -145,6 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = check(case, where, genuine)
             genuine = genuine or found
             passed = passed and bool(found) and read_back(case, where)
+        passed = check_builtin(where) and passed
     return 0 if passed else 1
 
 
