@@ -20,6 +20,9 @@ verify computes the logits of both models in fp32, Megatron's with the built-in 
 transformers' with its own, and exits with 1 if they differ by more than 1e-5 of the largest logit.
 inspect exits with 1 if weights cannot be read.
 
+All bytes of torch's files are compared with the checksums in them. Safetensors have none: a flipped
+bit in one shows only where verify finds other logits.
+
 examples:
   tools/convert_checkpoint.py inspect checkpoints/global_step21553
   tools/convert_checkpoint.py to-transformers checkpoints/global_step21553 model \\

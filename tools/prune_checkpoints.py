@@ -5,6 +5,7 @@ Without a rule it finds torn and orphaned checkpoints and what killed writes lef
 --keep-last or --keep-every it also finds whole checkpoints that neither of them keeps. It never
 deletes the checkpoint that training would resume from, the newest whole one, the one that `latest`
 names, what changed in the last hour, a link, or anything that Megatron-DeepSpeed did not write.
+With a rule it reads all of the newest checkpoint, and deletes nothing in favour of a damaged one.
 
 examples:
   tools/prune_checkpoints.py checkpoints/146m14b400m

@@ -9,7 +9,7 @@ from pathlib import Path
 import prune_checkpoints
 import pytest
 import torch
-from encore.checkpoints import prune, step_folder
+from encore.checkpoints import prune, step_folder, torch_zip
 from encore.checkpoints.prune import PruneEntry, RetentionRule
 from encore.errors import CheckpointError, OutputError, UsageError
 from helpers.examples import examples
@@ -258,18 +258,18 @@ def test_what_cannot_be_read_or_judged_is_not_torn(
     torch.save({"args": exploits(canary)["os.system"]}, run / "global_step30" / STATES)
     whole_states = torch.load(run / "global_step10" / STATES, weights_only=True)
     torch.save(whole_states | {"dp_world_size": -1}, run / "global_step40" / STATES)
-    is_torn = step_folder.is_torn
+    is_torn = torch_zip.is_torn
 
     def failing(path: Path) -> bool:
         if path == run / "global_step10" / LAYER:  # as a file system that has lost a server
             raise OSError(5, "Input/output error", str(path))
         return is_torn(path)
 
-    monkeypatch.setattr(step_folder, "is_torn", failing)
+    monkeypatch.setattr(torch_zip, "is_torn", failing)
     entries = by_name(run, RetentionRule(last=1, idle_s=0))
     reasons = {
         "global_step10": "Input/output error",
-        "global_step20": "torch's old format",
+        "global_step20": "torch before 1.6",
         "global_step30": "could run code",
         "global_step40": "dp_world_size -1",
     }

@@ -124,7 +124,7 @@ def test_a_folder_in_place_of_a_file_is_not_called_torn(tmp_path: Path) -> None:
     states = write(tmp_path, 2) / "mp_rank_00_model_states.pt"
     states.unlink()
     states.mkdir()
-    with pytest.raises(UnreadableError, match="Is a directory"):
+    with pytest.raises(UnreadableError, match="is a folder, not a file"):
         step_folder.newest(tmp_path)
 
 

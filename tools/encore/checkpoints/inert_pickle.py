@@ -7,7 +7,6 @@ plain values become themselves, an object of Megatron, DeepSpeed, numpy or torch
 """
 
 import argparse
-import errno
 import pickletools
 import re
 import zipfile
@@ -15,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from encore import data_file
-from encore.errors import CheckpointError, UnreadableError
+from encore.checkpoints import torch_zip
+from encore.errors import CheckpointError
 
 # What Megatron-DeepSpeed stores beside tensors and plain values: an enum, DeepSpeed's loss scaler
 # and addresses of fragments, numpy's random state.
@@ -84,47 +83,26 @@ def refused(path: Path, names: list[str]) -> CheckpointError:
     )
 
 
-def unreadable(path: Path, error: OSError) -> CheckpointError:
-    """The error for a file that the system does not let us read."""
-    # a damaged directory of a zip file makes its reader seek to before the beginning
-    if error.errno in (None, errno.EINVAL):
-        return CheckpointError(f"{path} cannot be read: it is torn", "use another step")
-    return UnreadableError(
-        f"{path} cannot be read now: {error.strerror}",
-        "check its permissions and the file system, then run the same command again",
-    )
-
-
 def read(path: Path) -> Any:
     """What a file of torch.save holds, with stand-ins for its tensors.
 
-    Raises CheckpointError for a file that is torn, in another format, or names what may not be
-    loaded; UnreadableError for one that cannot be read now.
+    Raises CheckpointError for a file that is torn, or names what may not be loaded; UnreadableError
+    for one that cannot be read now, or is in another format.
     """
     try:
-        data_file.check(path, UnreadableError)
-        with zipfile.ZipFile(path) as archive:
+        with torch_zip.open_file(path) as archive:
             return _Interpreter(path).run(archive.read(_description(archive)))
     except CheckpointError:
         raise
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist", "fetch it, or use another step") from None
-    except OSError as error:
-        raise unreadable(path, error) from None
     except Exception as error:  # damaged bytes can mislead the reader in any way
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise CheckpointError(
-            f"{path} cannot be read: {reason}", "it is torn or no checkpoint; use another step"
-        ) from None
+        raise torch_zip.unreadable(path, error) from None
 
 
 def _description(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    """The entry of the pickle. torch compresses nothing: what could unpack to more is refused."""
-    for entry in archive.infolist():
+    """The entry of the pickle."""
+    for entry in torch_zip.entries(archive):
         folder, _, name = entry.filename.rpartition("/")
         if name == "data.pkl" and "/" not in folder:
-            if entry.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"{entry.filename} is compressed")
             return entry
     raise ValueError("it has no data.pkl")
 

@@ -8,7 +8,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from encore.checkpoints import file_names, gpt2_reader, layers, megatron_reader, model_states
+from encore.checkpoints import (
+    file_names,
+    gpt2_reader,
+    layers,
+    megatron_reader,
+    model_states,
+    torch_zip,
+)
 from encore.checkpoints.inert_pickle import StandIn
 from encore.checkpoints.model_states import ModelStates
 from encore.errors import CheckpointError, EncoreError
@@ -21,7 +28,7 @@ _SAMPLES = ("consumed_train_samples", "consumed_valid_samples", "consumed_train_
 def facts(path: Path) -> dict[str, Any]:
     """What a step folder, a folder of several or a transformers folder holds, as plain values.
 
-    `missing` names absent files, `unreadable` says why weights cannot be read. Raises
+    `missing` names absent files, `unreadable` says why files cannot be read. Raises
     CheckpointError where there is no checkpoint, or its states cannot be read.
     """
     if gpt2_reader.is_folder(path):
@@ -114,6 +121,7 @@ def _megatron_facts(step: Path) -> dict[str, Any]:
         record["unreadable"] = _unreadable_layers(checkpoint)
     except EncoreError as error:
         record["unreadable"] = [str(error)]
+    record["unreadable"] += _damaged_optimizer_files(step)
     record["missing"] = _missing_files(states)
     arguments = sorted(states.arguments.items())
     record["arguments"] = {name: _as_json(value) for name, value in arguments}
@@ -157,6 +165,17 @@ def _unreadable_layers(source: layers.LayerSource) -> list[str]:
             for name in layer:
                 layer[name]
         except EncoreError as error:
+            reasons.append(str(error))
+    return reasons
+
+
+def _damaged_optimizer_files(step: Path) -> list[str]:
+    """Why optimizer files cannot be read; nothing of them is loaded."""
+    reasons = []
+    for path in file_names.optimizer_files(step).values():
+        try:
+            torch_zip.check(path)
+        except CheckpointError as error:
             reasons.append(str(error))
     return reasons
 

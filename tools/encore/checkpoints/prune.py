@@ -17,7 +17,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from encore import files
-from encore.checkpoints import file_names, model_states, step_folder
+from encore.checkpoints import file_names, model_states, step_folder, torch_zip
 from encore.errors import CheckpointError, OutputError, UnreadableError, UsageError
 
 WHOLE = "whole"
@@ -88,6 +88,8 @@ def survey(folder: Path, rule: RetentionRule) -> list[PruneEntry]:
         step = file_names.step_number(path.name)
         if step is not None:
             checkpoints.append(_checkpoint_entry(path, step))
+    if rule.every is not None or rule.last is not None:
+        checkpoints = _with_newest_read(checkpoints)
     reasons = _kept_by_rule(checkpoints, rule) | _kept_always(folder, checkpoints)
     entries = [_judged(entry, reasons.get(entry.path), rule) for entry in checkpoints]
     entries += leftovers
@@ -130,7 +132,7 @@ def _state(step: Path) -> tuple[str, str]:
             return UNKNOWN, "ZeRO stage 3 wrote it"
         return ORPHANED, f"{len(names)} files, but not {path.name}"
     try:
-        if step_folder.is_torn(path):
+        if torch_zip.is_torn(path):
             return TORN, f"{path.name} is torn"
         states = model_states.read(step)
         # which files there should be is not known then: such runs have no layer files
@@ -149,6 +151,24 @@ def _state(step: Path) -> tuple[str, str]:
     if optimizer_problem is not None:
         return WEIGHTS, optimizer_problem
     return WHOLE, ""
+
+
+def _with_newest_read(checkpoints: Sequence[PruneEntry]) -> list[PruneEntry]:
+    """The checkpoints, of which those are UNKNOWN that have damaged bytes.
+
+    The newest ones are read until one is sound: what is older may be deleted in its favour.
+    """
+    judged = {entry.path: entry for entry in checkpoints}
+    for state in _USABLE:
+        usable = [entry for entry in checkpoints if entry.state == state]
+        for entry in sorted(usable, key=lambda entry: entry.step, reverse=True):
+            try:
+                states = model_states.read(entry.path)
+                step_folder.check_bytes(states, optimizer=state == WHOLE)
+                break
+            except CheckpointError as error:
+                judged[entry.path] = replace(entry, state=UNKNOWN, reason=str(error))
+    return list(judged.values())
 
 
 def _bytes_freed(path: Path) -> int:

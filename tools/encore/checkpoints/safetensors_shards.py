@@ -2,8 +2,9 @@
 
     model.safetensors, or model-00001-of-00003.safetensors … with model.safetensors.index.json
 
-A pytorch_model.bin is read without executing anything in it. source: transformers 5.24 for the
-names
+A pytorch_model.bin, or pytorch_model-00001-of-00003.bin … with pytorch_model.bin.index.json, is
+read without executing anything in it. Safetensors have no checksums: a flipped bit in one is not
+seen. source: transformers 5.24 for the names
 """
 
 import json
@@ -24,6 +25,7 @@ from encore.errors import CheckpointError, OutputError
 _WHOLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _PICKLED = "pytorch_model.bin"
+_PICKLED_INDEX = "pytorch_model.bin.index.json"
 _HINT = "give a folder that transformers' save_pretrained wrote"
 
 ReadTensor = Callable[[], Tensor]
@@ -36,31 +38,39 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def tensors(folder: Path) -> dict[str, ReadTensor]:
     """How to read each weight, by name; nothing is read yet. Raises CheckpointError."""
-    if (folder / _INDEX).is_file():
-        names = _shard_names(folder)
-    elif (folder / _WHOLE).is_file():
-        names = [_WHOLE]
-    elif (folder / _PICKLED).is_file():
-        weights = load_weights(folder / _PICKLED)
-        return {name: partial(weights.__getitem__, name) for name in weights}
-    else:
-        raise CheckpointError(f"{folder} has neither {_WHOLE} nor {_INDEX}", _HINT)
     readers: dict[str, ReadTensor] = {}
-    for name in names:
-        for weight in _weight_names(folder / name):
-            readers[weight] = partial(_read_tensor, folder / name, weight)
+    for name in _file_names(folder):
+        path = folder / name
+        if name.endswith(".safetensors"):
+            for weight in _weight_names(path):
+                readers[weight] = partial(_read_tensor, path, weight)
+        else:
+            weights = load_weights(path)
+            for weight in weights:
+                readers[weight] = partial(weights.__getitem__, weight)
     return readers
 
 
-def _shard_names(folder: Path) -> list[str]:
-    """The files that the index names. Raises CheckpointError where one is not in the folder."""
-    weight_map = read_json(folder / _INDEX).get("weight_map")
-    names = set(weight_map.values()) if isinstance(weight_map, dict) else set()
-    for name in names:
+def _file_names(folder: Path) -> list[str]:
+    """The names of the weight files. Raises CheckpointError where there are none."""
+    for index, whole in ((_INDEX, _WHOLE), (_PICKLED_INDEX, _PICKLED)):
+        if (folder / index).is_file():
+            return _shard_names(folder / index)
+        if (folder / whole).is_file():
+            return [whole]
+    raise CheckpointError(f"{folder} has neither {_WHOLE} nor {_INDEX}", _HINT)
+
+
+def _shard_names(index: Path) -> list[str]:
+    """The files that an index names. Raises CheckpointError for none, or one in another folder."""
+    weight_map = read_json(index).get("weight_map")
+    names = set()
+    for name in weight_map.values() if isinstance(weight_map, dict) else ():
         if not isinstance(name, str) or Path(name).name != name:
-            raise CheckpointError(f"{folder}: the index names no files of its own folder", _HINT)
+            raise CheckpointError(f"{index} names no files of its own folder", _HINT)
+        names.add(name)
     if not names:
-        raise CheckpointError(f"{folder}: the index names no files", _HINT)
+        raise CheckpointError(f"{index} names no files", _HINT)
     return sorted(names)
 
 

@@ -5,22 +5,14 @@ when all of it is on disk; then `latest` is pointed at it. A kill at any moment 
 before.
 """
 
-import io
-import os
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from encore import data_file, files
-from encore.checkpoints import file_names, inert_pickle, model_states
+from encore import files
+from encore.checkpoints import file_names, model_states, torch_zip
 from encore.checkpoints.model_states import ModelStates
 from encore.errors import CheckpointError, UnreadableError
-
-# torch before 1.6 wrote no zip files
-_OLD_FORMAT = b"\x80\x02"
-# a zip file's directory ends within this many bytes of its end, the longest comment included
-_DIRECTORY_BYTES = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -57,53 +49,46 @@ def newest(folder: Path, optimizer: bool = True) -> NewestCheckpoint:
 
 
 def incomplete(step: Path, optimizer: bool = True) -> str | None:
-    """What a checkpoint lacks, None when it is complete. Raises UnreadableError."""
+    """What a checkpoint lacks, or what of it is damaged; None when it can be used.
+
+    All of its bytes are read. Raises UnreadableError.
+    """
     if not step.is_dir():
         return "it does not exist"
     try:
-        return missing_file(model_states.read(step), optimizer)
+        states = model_states.read(step)
+        problem = missing_file(states, optimizer)
+        if problem is None:
+            check_bytes(states, optimizer)
+        return problem
     except UnreadableError:
         raise
     except CheckpointError as error:
         return str(error)
     except OSError as error:
-        raise inert_pickle.unreadable(Path(error.filename or step), error) from None
+        raise torch_zip.unreadable(Path(error.filename or step), error) from None
+
+
+def check_bytes(states: ModelStates, optimizer: bool = True) -> None:
+    """Raises CheckpointError for a file whose bytes are not those that were written."""
+    for name in _expected_files(states, optimizer):
+        torch_zip.check(states.step / name)
 
 
 def missing_file(states: ModelStates, optimizer: bool = True) -> str | None:
     """The first file of a checkpoint that is missing or torn, None when all are there.
 
-    Raises CheckpointError where the states do not say which files there should be, or a file is in
-    a format that is not known, UnreadableError where the layer files are not those of its trainer,
-    and OSError where one cannot be read.
+    Raises UnreadableError where a file is in another format, or the layer files are not those of
+    its trainer, and OSError where one cannot be read.
     """
     check_layer_files(states)
     for name in _expected_files(states, optimizer):
         path = states.step / name
         if not path.is_file():
             return f"{name} is missing"
-        if is_torn(path):
+        if torch_zip.is_torn(path):
             return f"{name} is torn"
     return None
-
-
-def is_torn(path: Path) -> bool:
-    """Whether a file of torch.save lacks its end, where its directory stands.
-
-    Raises CheckpointError for torch's old format, which does not tell, and OSError.
-    """
-    data_file.check(path, UnreadableError)
-    with open(path, "rb") as handle:
-        if handle.read(len(_OLD_FORMAT)) == _OLD_FORMAT:
-            raise CheckpointError(
-                f"{path.name} is in torch's old format", "save it again with a torch from 1.6 on"
-            )
-        # is_zipfile says no where a file system fails; reading the same bytes says that it fails
-        size = handle.seek(0, os.SEEK_END)
-        handle.seek(max(0, size - _DIRECTORY_BYTES))
-        handle.read()
-        handle.seek(0, io.SEEK_SET)
-        return not zipfile.is_zipfile(handle)
 
 
 def _expected_files(states: ModelStates, optimizer: bool) -> Iterator[str]:

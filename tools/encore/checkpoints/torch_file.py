@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from encore import data_file, files
+from encore import files
+from encore.checkpoints import torch_zip
 from encore.checkpoints.inert_pickle import FOREIGN, NAMESPACE, refused, stand_in
-from encore.errors import CheckpointError, OutputError, UnreadableError
+from encore.errors import CheckpointError, OutputError
 
 Weights = dict[str, Tensor]
 
@@ -25,22 +26,17 @@ def load(path: Path, mapped: bool = False) -> Any:
     """What a .pt file holds, on the CPU.
 
     mapped: tensors stay in the file until they are used, and must not outlive it. Raises
-    CheckpointError for a torn file or one that holds what may not be loaded.
+    CheckpointError for a file that is torn, damaged, or holds what may not be loaded.
     """
+    torch_zip.check(path)
     try:
-        data_file.check(path, UnreadableError)
         allowed = _allowed_names(path)
         with safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except CheckpointError:
         raise
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist", "fetch it, or use another step") from None
     except Exception as error:  # damaged bytes can mislead the unpickler in any way
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise CheckpointError(
-            f"{path} cannot be read: {reason}", "it is torn or no checkpoint; use another step"
-        ) from None
+        raise torch_zip.unreadable(path, error) from None
 
 
 def load_weights(path: Path) -> Weights:
