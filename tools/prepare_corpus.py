@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 r"""Turn text into what Megatron trains on, or cut a corpus down to its unique tokens.
 
-tokenize reads jsonl, jsonl.gz, jsonl.zst, parquet or Hugging Face datasets (NAME or NAME:CONFIG)
-and writes P_text_document.bin and .idx, byte for byte what Megatron-DeepSpeed's preprocess_data.py
-writes, and then .json, a manifest. subset writes as jsonl the first documents, up to the one that
-reaches the amount, or the last ones (--tail); a smaller subset is a prefix of a larger one.
+Both read jsonl, jsonl.gz, jsonl.zst and parquet files, folders of such files, and datasets of the
+Hugging Face Hub (NAME or NAME:CONFIG). Of a folder, every file is read, in the order of their
+paths, but for those whose names begin with . or _, README and the like.
+
+tokenize writes P_text_document.bin and .idx, byte for byte what Megatron-DeepSpeed's
+preprocess_data.py writes, and then .json, a manifest, which lists the files. subset writes as jsonl
+the first documents, up to the one that reaches the amount, or the last ones (--tail); a smaller
+subset is a prefix of a larger one.
 
 examples:
   tools/prepare_corpus.py tokenize c4.jsonl --tokenizer gpt2 --append-eod --output-prefix gpt2tok_c4
@@ -26,7 +30,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from encore import cli, human
-from encore.corpus.inputs import parse_dataset
+from encore.corpus import inputs
 from encore.errors import UsageError
 from encore.registry import corpora
 
@@ -112,7 +116,7 @@ def _add_common_options(command: argparse.ArgumentParser) -> None:
         help="key of the text in a document; default: what registry/corpora states for a dataset"
         " that it knows, else text",
     )
-    command.add_argument("--split", default="train", help="of a dataset; default: train")
+    command.add_argument("--split", help="of a dataset of the Hub; default: train")
     command.add_argument(
         "--append-eod",
         action="store_true",
@@ -147,6 +151,10 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.field is None:
         args.field = default_field(args.inputs)
+    for name in args.inputs:
+        folder = inputs.describe_folder(name)
+        if folder is not None:
+            cli.say(folder)
     command = {"tokenize": tokenize, "subset": subset}[args.command]
     summary = command(args)
     for reason, count in summary["skipped"].items():
@@ -156,16 +164,16 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def default_field(inputs: Iterable[str]) -> str:
+def default_field(names: Iterable[str]) -> str:
     """The key of the text where --field is not given: the registry's for its datasets, else `text`.
 
     Raises UsageError where the inputs differ in it.
     """
     # each field, and the first input that has it
     fields: dict[str, str] = {}
-    for name in inputs:
+    for name in names:
         field = "text"
-        dataset = parse_dataset(name)
+        dataset = inputs.parse_dataset(name)
         if dataset is not None:
             for corpus in corpora.load_corpora().values():
                 if corpus.hub == dataset.name:

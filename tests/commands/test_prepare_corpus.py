@@ -195,6 +195,22 @@ REFUSED = [
         1,
         "tokenizer gpt2 is not a local folder",
     ),
+    (["tokenize", "pipe", "--tokenizer", GPT2], 1, "pipe is a pipe, not a file"),
+    (["tokenize", "in/corpus.jsonl", "--tokenizer", "pipe"], 1, "pipe is a pipe, not a file"),
+    (["subset", "pipe", "--samples", "1", "--output", "out/x"], 1, "pipe is a pipe, not a file"),
+    (["tokenize", "in/c5.jsonl", "--tokenizer", GPT2], 1, "neither a file or folder nor"),
+    (["tokenize", "./c5", "--tokenizer", GPT2], 1, "./c5 is neither a file or folder nor"),
+    (["tokenize", "in/corpus.jsonl", "--tokenizer", "./gpt3"], 1, "./gpt3 does not exist"),
+    (
+        ["tokenize", "in", "--split", "test", "--tokenizer", GPT2],
+        2,
+        "--split test is for datasets of the Hub",
+    ),
+    (
+        ["subset", "in", "--field", "content", "--tail", "1", "--output", "in/corpus.jsonl"],
+        2,
+        "would be overwritten",
+    ),
     ([], 2, "the following arguments are required"),
 ]
 
@@ -207,6 +223,7 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(
 ) -> None:
     before = corpus.read_bytes()
     (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     if arguments[:1] == ["tokenize"]:
         arguments = [*arguments, "--output-prefix", "out/x"]
     # what names something on the Hub must find no network, also where there is one
@@ -241,6 +258,20 @@ def test_a_corpus_without_documents_is_an_error(act: str, content: str, tmp_path
     (error,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     assert "document" in error
     assert [path for path in (tmp_path / "out").glob("*") if not path.name.startswith(".")] == []
+
+
+def test_the_manifest_lists_the_files_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("train_a.jsonl", "b.jsonl"):
+        (tmp_path / "in" / name).write_text(json.dumps({"text": name}) + "\n")
+    (tmp_path / "in" / "README.md").touch()
+    ended = run("tokenize", "in", "--tokenizer", GPT2, "--output-prefix", "x", cwd=tmp_path)
+    assert ended.returncode == 0
+    first, last = ended.stderr.splitlines()
+    assert first == "in: 2 files, in the order of their paths; not taken for data: README.md"
+    assert ": 2 documents" in last
+    manifest = json.loads((tmp_path / "x_text_document.json").read_text())
+    assert [source["name"] for source in manifest["inputs"]] == ["in/b.jsonl", "in/train_a.jsonl"]
 
 
 def test_a_full_disk_is_one_line_that_names_the_output(tmp_path: Path, corpus: Path) -> None:

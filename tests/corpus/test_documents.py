@@ -17,7 +17,7 @@ import zstandard
 from encore.corpus import documents
 from encore.corpus.batches import Batch
 from encore.corpus.documents import ReadOptions, stream
-from encore.errors import DataError
+from encore.errors import DataError, UsageError
 from helpers.examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +37,8 @@ BAD_LINES = [
     (b'{"text": "a"', "broken JSON", "Expecting ',' delimiter, column 13"),
     (b'{"text": "a"} {}', "broken JSON", "Extra data, column 15"),
     (b"[" * 100_000, "broken JSON", "recursion"),
+    (b'{"text": "a", "n": ' + b"9" * 5000 + b"}", "broken JSON", "4300 digits"),
+    (b'{"text": 1e999}', "field is not a string", "float"),
     (b'{"text": "caf\xe9"}', "invalid UTF-8", "byte 14 of the line"),
     (b'{"text": "\\ud83d"}', "invalid UTF-8", "surrogates not allowed"),
     (b'["a"]', "not a JSON object", "list"),
@@ -48,6 +50,7 @@ BAD_LINES = [
 
 
 def jsonl(path: Path, texts: list[Any], field: str = "text") -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(
         b"".join(
             json.dumps({"id": i, field: text}).encode() + b"\n" for i, text in enumerate(texts)
@@ -114,9 +117,10 @@ def test_lines_are_what_megatrons_tool_accepts(tmp_path: Path) -> None:
         b'{"text": "a", "x": NaN}',
         b'{"text": "b", "text": "c"}',
         b'\t {"text" : "d", "n": 123456789012345678901} ',
+        b'{"text": "e", "n": 1e999, "m": %s}' % (b"9" * 400),
     )
     (tmp_path / "x.jsonl").write_bytes(b"\n".join(lines))
-    assert texts_of(tmp_path / "x.jsonl") == ["a", "c", "d"]
+    assert texts_of(tmp_path / "x.jsonl") == ["a", "c", "d", "e"]
 
 
 @pytest.mark.parametrize(("line", "reason", "found"), BAD_LINES, ids=lambda value: str(value)[:24])
@@ -134,6 +138,12 @@ def test_a_bad_line_is_refused_by_file_and_line(
     assert found in message
     assert "\n" not in message
     assert "--on-error skip" in error.value.hint
+
+
+def test_of_many_fields_a_few_are_named(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(json.dumps(dict.fromkeys(map(str, range(10_000)))))
+    with pytest.raises(DataError, match=r"'text' is not among '0', .*'9', … \(10,000 in all\)$"):
+        texts_of(tmp_path / "x.jsonl")
 
 
 def test_bad_lines_are_skipped_and_counted_by_reason(tmp_path: Path) -> None:
@@ -228,6 +238,45 @@ def test_a_file_given_twice_is_read_and_reported_twice(tmp_path: Path) -> None:
     assert {batch.input_index for batch in batches} == {0, 1}
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked = b"\xef\xbb\xbf" + jsonl(tmp_path / "x.jsonl", ["a", "b"]).read_bytes()
+    (tmp_path / "x.jsonl").write_bytes(marked)
+    (tmp_path / "x.gz").write_bytes(gzip.compress(marked))
+    for size in (documents.BLOCK_BYTES, 1, 2, 3):
+        monkeypatch.setattr(documents, "BLOCK_BYTES", size)
+        for name in ("x.jsonl", "x.gz"):
+            batches = list(stream([str(tmp_path / name)], SKIP))
+            assert [text for batch in batches for text in batch.texts] == [b"a", b"b"]
+            lines = [line for batch in batches for line in batch.lines or []]
+            assert b"".join(lines) == marked[3:]
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_large_window_is_no_damage(tmp_path: Path, skip_bad: bool) -> None:
+    """A frame of zstd --long=28 or more is whole, but takes more memory than zstd grants."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=28)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    plain = jsonl(tmp_path / "x.jsonl", ["a"]).read_bytes()
+    (tmp_path / "x.zst").write_bytes(packer.compress(plain) + packer.flush())
+    with pytest.raises(DataError) as error:
+        texts_of(tmp_path / "x.zst", ReadOptions(skip_bad=skip_bad))
+    assert str(error.value) == (
+        f"{tmp_path / 'x.zst'} was compressed with a window of more than 128 MiB"
+    )
+    assert error.value.hint == f"decompress it first: zstd -d --long=31 {tmp_path / 'x.zst'}"
+
+
+def test_a_frame_without_data_comes_before_those_with_data(tmp_path: Path) -> None:
+    """So begin the files of pzstd."""
+    plain = jsonl(tmp_path / "x.jsonl", ["a"]).read_bytes()
+    (tmp_path / "x.zst").write_bytes(
+        b"\x50\x2a\x4d\x18\x04\x00\x00\x00abcd" + zstandard.compress(plain)
+    )
+    assert texts_of(tmp_path / "x.zst") == ["a"]
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
 @pytest.mark.parametrize("cut", [5, 50, -1])
 def test_a_truncated_archive_is_refused(tmp_path: Path, pack: Any, cut: int) -> None:
@@ -291,48 +340,105 @@ def test_an_input_that_does_not_exist_is_named(name: str) -> None:
         texts_of(name)
 
 
-def test_a_script_in_a_dataset_is_not_run(tmp_path: Path) -> None:
+def test_a_script_in_a_folder_is_not_run(tmp_path: Path) -> None:
     folder = tmp_path / "evil"
     folder.mkdir()
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
     jsonl(folder / "train.jsonl", TEXTS)
-    with pytest.raises(DataError, match=r"evil: .*scripts are no longer supported"):
+    with pytest.raises(DataError, match=r"evil\.py is CSV or other text, not jsonl"):
         texts_of(folder)
     assert not (tmp_path / "was_run").exists()
 
 
-def test_a_dataset_counts_and_hashes_its_texts(tmp_path: Path) -> None:
-    jsonl(tmp_path / "train.jsonl", ["a", "", "bc"])
-    jsonl(tmp_path / "test.jsonl", ["z"])
-    with pytest.raises(DataError, match=":2: empty document"):
+def test_every_file_of_a_folder_is_read_in_the_order_of_their_paths(tmp_path: Path) -> None:
+    # whatever words their names have and whatever most of them are
+    names = ["train_a.jsonl", "b.jsonl", "c.json", "sub/d.jsonl", "sub/train/e", "sub.x/f.txt"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        jsonl(tmp_path / name, [name])
+    pq.write_table(pa.table({"text": ["g"]}), tmp_path / "g.parquet")
+    for name in (".hidden", "_SUCCESS", "README.md", "LICENSE", "dataset_infos.json"):
+        (tmp_path / name).write_text("not data")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "x.jsonl").write_text("not data")
+    order = ["b.jsonl", "c.json", "g", "sub/d.jsonl", "sub/train/e", "sub.x/f.txt", "train_a.jsonl"]
+    batches = list(stream([str(tmp_path)], PLAIN))
+    assert [text.decode() for batch in batches for text in batch.texts] == order
+    files = {batch.input_index: batch.source.name for batch in batches}
+    assert len(files) == len(order)
+    assert files[3] == str(tmp_path / "sub" / "d.jsonl")
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_file_of_a_folder_that_cannot_be_read_is_named(tmp_path: Path, skip_bad: bool) -> None:
+    jsonl(tmp_path / "a.jsonl", ["a"])
+    (tmp_path / "b.csv").write_text("text\na\n")
+    with pytest.raises(DataError, match=r"b\.csv is CSV, not jsonl"):
+        texts_of(tmp_path, ReadOptions(skip_bad=skip_bad))
+    (tmp_path / "b.csv").unlink()
+    (tmp_path / "b.jsonl").symlink_to("nowhere")
+    with pytest.raises(OSError, match=r"b\.jsonl"):
         texts_of(tmp_path)
-    batch = last(tmp_path, reading=SKIP)
-    assert (batch.texts, batch.skipped) == ([b"a", b"bc"], [(1, "empty document")])
-    assert (batch.source.bytes, batch.source.hashed_bytes) == (None, 3)
-    assert batch.source.sha256 == hashlib.sha256(b"abc").hexdigest()
-    assert texts_of(tmp_path, ReadOptions(split="test")) == ["z"]
-    with pytest.raises(DataError, match="has no field 'content'; it has id, text"):
-        texts_of(tmp_path, ReadOptions(field="content"))
-    with pytest.raises(DataError, match=f"{tmp_path}: "):
-        texts_of(tmp_path, ReadOptions(split="no_such_split"))
+    (tmp_path / "b.jsonl").unlink()
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(DataError, match="link is a link to a folder, which would not be read"):
+        texts_of(tmp_path)
+
+
+def test_a_folder_of_several_splits_is_not_read_as_one(tmp_path: Path) -> None:
+    for name in ("train.jsonl", "latest.jsonl", "contest.jsonl", "test.jsonl"):
+        jsonl(tmp_path / name, [name])
+    with pytest.raises(DataError, match=r"more than one split: test\.jsonl .*, contest\.jsonl"):
+        texts_of(tmp_path)
+    (tmp_path / "test.jsonl").unlink()
+    assert len(texts_of(tmp_path)) == 3
+    jsonl(tmp_path / "only" / "c4-validation.0.jsonl", ["held out"])
+    assert texts_of(tmp_path / "only") == ["held out"]
+
+
+def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "README.md").touch()
+    with pytest.raises(DataError, match="holds no data files"):
+        texts_of(tmp_path)
+
+
+def test_a_split_of_files_is_refused(tmp_path: Path) -> None:
+    jsonl(tmp_path / "x.jsonl", ["a"])
+    for name in (tmp_path, tmp_path / "x.jsonl"):
+        with pytest.raises(UsageError, match="--split test is for datasets of the Hub"):
+            texts_of(name, ReadOptions(split="test"))
 
 
 @pytest.mark.slow
-def test_a_dataset_that_cannot_be_found_is_one_clear_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"HF_HUB_OFFLINE": "1"},
+            "encore.errors.DataError: nobody/nothing:en is no file or folder here, and cannot be"
+            " read as a dataset: ",
+        ),
+        (
+            # nothing listens there; `datasets` alone would retry for half a minute
+            {"HF_ENDPOINT": "http://127.0.0.1:9"},
+            "encore.errors.HubUnreachableError: nobody/nothing:en is neither a file or folder here,"
+            " and http://127.0.0.1:9 does not answer",
+        ),
+    ],
+    ids=["offline", "no network"],
+)
+def test_a_dataset_that_cannot_be_found_is_one_clear_line(
+    settings: dict[str, str], message: str, tmp_path: Path
+) -> None:
     code = (
         "from encore.corpus.documents import *; list(stream(['nobody/nothing:en'], ReadOptions()))"
     )
-    environment = {
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(tmp_path),
-        "PYTHONPATH": "tools",
-        "PATH": "",
-    }
+    environment = {"HF_HOME": str(tmp_path), "PYTHONPATH": "tools", "PATH": "", **settings}
     root = Path(__file__).parents[2]
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True
     )
-    assert ended.stderr.splitlines()[-1].startswith("encore.errors.DataError: nobody/nothing:en: ")
+    assert ended.stderr.splitlines()[-1].startswith(message)
 
 
 def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:

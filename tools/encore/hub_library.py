@@ -26,7 +26,10 @@ _RETRY_LATER = "retry later; https://status.huggingface.co shows outages"
 # source: huggingface_hub 1.33 utils/_validators.py
 _REPOSITORY = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
 # a missing data/c4.jsonl has the form of a repository's name; the Hub need not be asked about it
-_FILE_SUFFIXES = (".jsonl", ".json", ".ndjson", ".gz", ".zst", ".parquet", ".txt")
+_FILE_SUFFIXES = (
+    *(".jsonl", ".json", ".ndjson", ".parquet", ".arrow", ".csv", ".tsv", ".txt"),
+    *(".gz", ".zst", ".xz", ".bz2", ".zip"),
+)
 _BUSY_STATUSES = (408, 425, 429)
 
 

@@ -1,16 +1,18 @@
 """Streams of documents: jsonl, jsonl.gz, jsonl.zst, parquet and Hugging Face datasets, in order.
 
 Documents come in batches of about a MB, so that memory does not grow with the input; at most one
-document is held whole. The format of a file is told from its first bytes, not from its name. Lines
-end as in Python's text files (LF, CRLF or CR); blank lines are ignored. The first documents of a
-stream are what the paper took with `head`: fewer are a prefix of more (source:
-huggingface/datablations README, "Data").
+document is held whole. Lines end as in Python's text files (LF, CRLF or CR); blank lines are
+ignored, and so is a byte order mark. The first documents of a stream are what the paper took with
+`head`: fewer are a prefix of more (source: huggingface/datablations README, "Data").
 """
 
 import contextlib
+import functools
 import hashlib
+import itertools
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,29 +21,34 @@ from typing import Any
 import numpy as np
 import orjson
 
-from encore import data_file, files
+from encore import files, hub_library
+from encore.corpus import formats
 from encore.corpus.batches import Batch, Batches, Budget, InputDigest, head
-from encore.corpus.inputs import DatasetName, parse_dataset
-from encore.errors import DataError
+from encore.corpus.inputs import DatasetName, sources
+from encore.errors import DataError, HubUnreachableError, UsageError
 
 BLOCK_BYTES = 1 << 20
 # of a table at a time; web pages and source files are a few kB each, so that these are about a MB
 _ROWS = 512
-_PARQUET_MAGIC = b"PAR1"
-_CODEC_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+# the reasons for which a line is no JSON object at all
+_NO_OBJECT = {"broken JSON", "invalid UTF-8", "not a JSON object"}
+_MOST_BLANK_BYTES = 1 << 20
+_MOST_FIELDS_SHOWN = 10
+# what pyarrow says of a frame whose window is larger than zstd's own limit, 128 MiB
+_WINDOW_TOO_LARGE = "too much memory for decoding"
 
 
 @dataclass(frozen=True)
 class ReadOptions:
     """What to read of the inputs.
 
-    field: the key of the text in a document. split: of a dataset. skip_bad: leave out documents
-    that cannot be used instead of refusing the input. samples, bytes (of text, in UTF-8): stop
-    with the document that reaches them.
+    field: the key of the text in a document. split: of a dataset; None: train. skip_bad: leave out
+    documents that cannot be used instead of refusing the input. samples, bytes (of text, in UTF-8):
+    stop with the document that reaches them.
     """
 
     field: str = "text"
-    split: str = "train"
+    split: str | None = None
     skip_bad: bool = False
     samples: int | None = None
     bytes: int | None = None
@@ -78,33 +85,31 @@ def stream(inputs: Iterable[str], options: ReadOptions) -> Batches:
 
 
 def _all_documents(inputs: Iterable[str], options: ReadOptions) -> Batches:
-    for i, name in enumerate(inputs):
-        with contextlib.closing(_open(name, options)) as batches:
+    all_sources = sources(inputs)
+    datasets = [source for source in all_sources if isinstance(source, DatasetName)]
+    if options.split is not None and not datasets:
+        raise UsageError(
+            f"--split {options.split} is for datasets of the Hub, and no input is one",
+            "name the files of that split",
+        )
+    for source in all_sources:
+        # of all, before hours are spent on the first
+        if isinstance(source, Path):
+            formats.recognise(source)
+    for i, source in enumerate(all_sources):
+        with contextlib.closing(_open(source, options)) as batches:
             for batch in batches:
                 yield replace(batch, input_index=i)
 
 
-def _open(name: str, options: ReadOptions) -> Batches:
-    path = Path(name)
-    if path.is_dir():
-        return _dataset(DatasetName(name, None), options)
-    if not path.exists():
-        dataset = parse_dataset(name)
-        if dataset is None:
-            raise DataError(
-                f"{name} is neither a file or folder nor a dataset's name",
-                "give an existing path, or a dataset as NAME or NAME:CONFIG",
-            )
-        return _dataset(dataset, options)
-    data_file.check(path)
-    with open(path, "rb") as handle:
-        magic = handle.read(4)
-    if magic == _PARQUET_MAGIC:
-        return _parquet(path, options)
-    for codec_magic, codec in _CODEC_MAGIC.items():
-        if magic.startswith(codec_magic):
-            return _jsonl(path, codec, options)
-    return _jsonl(path, None, options)
+def _open(source: Path | DatasetName, options: ReadOptions) -> Batches:
+    if isinstance(source, DatasetName):
+        return _dataset(source, options)
+    kind = formats.recognise(source)
+    if kind == formats.PARQUET:
+        return _parquet(source, options)
+    codec = kind if kind in formats.CODECS else None
+    return _jsonl(source, codec, options)
 
 
 class _HashingReader:
@@ -142,10 +147,24 @@ class _HashingReader:
 def _jsonl(path: Path, codec: str | None, options: ReadOptions) -> Batches:
     with _HashingReader(path) as raw:
         number = 1
+        objects = 0
+        others = 0
         for block in _line_blocks(raw, codec):
             lines = block.splitlines(keepends=True)
-            yield from _json_batches(lines, number, raw.source(), options)
+            for batch in _json_batches(lines, number, raw.source(), options):
+                objects += len(batch.texts)
+                for _, reason in batch.skipped:
+                    if reason in _NO_OBJECT:
+                        others += 1
+                    else:
+                        objects += 1
+                yield batch
             number += len(lines)
+        if others and not objects:
+            raise DataError(
+                f"{path} holds no document: none of its {others:,} lines is a JSON object",
+                f"write one object a line: jq -c . {shlex.quote(str(path))}",
+            )
         # A decompressor may stop before the end of the file; the digest is to cover all of it.
         while raw.read(BLOCK_BYTES):
             pass
@@ -160,9 +179,12 @@ def _line_blocks(raw: _HashingReader, codec: str | None) -> Iterator[bytes]:
         import pyarrow as pa
 
         handle = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
+    beginning = _beginning(handle, raw.path)
+    formats.check_text(beginning, raw.path, codec)
+    chunks = iter(functools.partial(_read_block, handle, raw.path), b"")
     # Chunks of an unfinished line: joined once, since adding up a long line would be quadratic.
     pending: list[bytes] = []
-    while chunk := _read_block(handle, raw.path):
+    for chunk in itertools.chain([beginning.removeprefix(formats.BYTE_ORDER_MARK)], chunks):
         cut = chunk.rfind(b"\n") + 1
         if cut:
             yield b"".join([*pending, chunk[:cut]])
@@ -172,6 +194,17 @@ def _line_blocks(raw: _HashingReader, codec: str | None) -> Iterator[bytes]:
         yield b"".join(pending)
 
 
+def _beginning(handle: Any, path: Path) -> bytes:
+    """The first bytes, enough of them to tell what they are, or all that there are."""
+    beginning = b""
+    while len(beginning.lstrip()) < formats.BEGINNING_BYTES and len(beginning) < _MOST_BLANK_BYTES:
+        chunk = _read_block(handle, path)
+        if not chunk:
+            break
+        beginning += chunk
+    return beginning
+
+
 def _read_block(handle: Any, path: Path) -> bytes:
     try:
         block: bytes = handle.read(BLOCK_BYTES)
@@ -179,6 +212,11 @@ def _read_block(handle: Any, path: Path) -> bytes:
         # pyarrow reports corrupt data as an OSError without a number; the system's have one.
         if error.errno is not None:
             raise
+        if _WINDOW_TOO_LARGE in str(error):
+            raise DataError(
+                f"{path} was compressed with a window of more than 128 MiB",
+                f"decompress it first: zstd -d --long=31 {shlex.quote(str(path))}",
+            ) from None
         raise DataError(
             f"{path} is corrupt or truncated: {error}", "download or copy it again"
         ) from None
@@ -259,7 +297,9 @@ def _text_of_line(line: bytes, field: str) -> bytes:
     if not isinstance(record, dict):
         raise _BadDocumentError("not a JSON object", type(record).__name__)
     if field not in record:
-        fields = ", ".join(map(repr, record)) or "none"
+        fields = ", ".join(map(repr, list(record)[:_MOST_FIELDS_SHOWN])) or "none"
+        if len(record) > _MOST_FIELDS_SHOWN:
+            fields += f", … ({len(record):,} in all)"
         raise _BadDocumentError("missing field", f"{field!r} is not among {fields}")
     return _text_of_value(record[field])
 
@@ -306,10 +346,17 @@ def _parquet(path: Path, options: ReadOptions) -> Batches:
 
 
 def _dataset(dataset: DatasetName, options: ReadOptions) -> Batches:
-    """Rows of a dataset, of the Hub or of a folder, streamed.
+    """Rows of a dataset of the Hub, streamed.
 
     A dataset that is a script is refused by `datasets` itself (from version 4 on).
     """
+    # `datasets` would try for half a minute; without the Hub it can still read its cache
+    if not hub_library.is_offline() and not hub_library.is_reachable():
+        raise HubUnreachableError(
+            f"{dataset} is neither a file or folder here, and {hub_library.endpoint()} does not"
+            " answer, which may have a dataset of that name",
+            "check the path and the network; to read a cached dataset, set HF_HUB_OFFLINE=1",
+        )
     import datasets
 
     datasets.disable_progress_bars()
@@ -319,7 +366,7 @@ def _dataset(dataset: DatasetName, options: ReadOptions) -> Batches:
     number = 1
     try:
         table = datasets.load_dataset(
-            dataset.name, dataset.config, split=options.split, streaming=True
+            dataset.name, dataset.config, split=options.split or "train", streaming=True
         )
         for rows in table.iter(_ROWS):
             _check_field(options.field, list(rows), label)
@@ -334,16 +381,11 @@ def _dataset(dataset: DatasetName, options: ReadOptions) -> Batches:
             number += len(rows[options.field])
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise DataError(f"{label}: {reason}", _dataset_hint(dataset)) from None
-
-
-def _dataset_hint(dataset: DatasetName) -> str:
-    if Path(dataset.name).is_dir():
-        return f"see its files and splits with: ls -R {dataset.name}"
-    return (
-        f"its configurations and splits: https://huggingface.co/datasets/{dataset.name}"
-        " (gated ones need: hf auth login)"
-    )
+        raise DataError(
+            f"{label} is no file or folder here, and cannot be read as a dataset: {reason}",
+            f"its configurations and splits: {hub_library.endpoint()}/datasets/{dataset.name}"
+            " (gated ones need: hf auth login)",
+        ) from None
 
 
 def _check_field(field: str, fields: list[str], where: str) -> None:

@@ -16,6 +16,7 @@ import orjson
 
 from encore import files
 from encore.corpus.batches import Batches, Budget, check_not_empty, head
+from encore.corpus.inputs import sources
 from encore.errors import DataError, UsageError
 from encore.threads import ahead
 
@@ -71,8 +72,8 @@ def write(inputs: Iterable[str], target: Path, field: str, batches: Batches) -> 
 
     Returns {output, documents, skipped: reason → count}. Raises UsageError, OutputError, DataError.
     """
-    for name in inputs:
-        if target.exists() and Path(name).exists() and target.samefile(name):
+    for source in sources(inputs):
+        if target.exists() and isinstance(source, Path) and target.samefile(source):
             raise UsageError(
                 f"{target} is an input and would be overwritten", "name another --output"
             )
