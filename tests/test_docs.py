@@ -3,12 +3,14 @@ somewhere.
 """
 
 import importlib.util
+import json
 import os
 import re
 import shlex
 import sys
 from pathlib import Path
 
+import prepare_corpus
 import pytest
 from helpers.commands import run_command
 
@@ -63,6 +65,29 @@ def test_what_is_rendered_renders(page: Path, tmp_path: Path) -> None:
         environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path)}
         done = run_command(Path(tool).stem, *words, cwd=ROOT, env=environment)
         assert done.returncode == 0 and done.stdout, f"{shlex.join(call)}: {done.stderr}"
+
+
+@PER_PAGE
+def test_what_is_tokenized_is_what_a_run_of_the_page_reads(page: Path, tmp_path: Path) -> None:
+    """The prefix, the tokenizer and the amount are those of the plan."""
+    calls = commands(page, r"prepare_corpus\.py$")
+    if not calls:
+        return
+    _, *words = commands(page, r"render_sbatch\.py$")[0]
+    environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path)}
+    done = run_command("render_sbatch", *words, "--json", cwd=ROOT, env=environment)
+    plan = json.loads(done.stdout)
+    files_to_read = set()
+    for line in plan["data_paths"].values():
+        files_to_read.update(re.findall(r"[^\s\"]+_document", line))
+    files_written = set()
+    for _, *arguments in calls:
+        args = prepare_corpus.build_parser().parse_args(arguments)
+        files_written.add(f"{args.output_prefix}_text_document")
+        assert f"{args.tokenizer}/vocab.json" in plan["trainer_args"]
+        assert args.append_eod
+        assert args.tokens in (None, plan["unique_tokens"])
+    assert files_written == files_to_read
 
 
 @PER_CLUSTER
