@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Find out in a minute, rather than after a day in the queue, what would fail.
 
-Checks the container runtime and image, the run's data and tokenizer, disk and inodes, Slurm's
-partition and account, whether Slurm would accept this very script, and the Hub. With --job it also
-runs a two-minute job in the run's own container, on its own kind of nodes: devices per rank, an
-all-reduce and its network, free GPU memory, writable caches.
+Checks the container runtime and image, the run's data and tokenizer, disk and inodes, whether the
+run may go on from its last checkpoint, Slurm's partition and account, whether Slurm would accept
+this very script, and the Hub. With --job it also runs a two-minute job in the run's own container,
+on its own kind of nodes: devices per rank, an all-reduce and its network, free GPU memory, writable
+caches.
 
 examples:
   tools/doctor.py 500k500k100k --cluster local --workspace demo/workspace

@@ -26,6 +26,7 @@ from encore.tokens.indexed import IndexedWriter
 from encore.tokens.manifest import Manifest
 from helpers.hub_server import TOKEN, running
 from helpers.manifests import BROKEN, manifest_of
+from helpers.megatron_models import write_counters
 
 
 def plan(workspace: Path, cluster: str = "local", name: str = "500k500k100k") -> Plan:
@@ -106,7 +107,7 @@ def test_a_folder_in_the_place_of_a_manifest_is_a_finding(tmp_path: Path) -> Non
     Manifest.path(prefix).mkdir()
     bad = checks.data(found)[0]
     assert bad.right is False
-    assert "cannot be read" in bad.seen
+    assert "is a folder, not a file" in bad.seen
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
@@ -306,6 +307,16 @@ def test_a_hub_that_accepts_and_never_answers_is_wrong_after_the_timeout(
         # the library's own default is to wait forever
         assert time.monotonic() - start < 30
     assert finding.right is False and f"{url} does not answer" in finding.seen
+
+
+def test_a_checkpoint_of_another_batch_is_found_before_the_job(tmp_path: Path) -> None:
+    found = plan(tmp_path, "cuda", "146m14b400m")
+    assert checks.resume(found) == []
+    batch = found.training.global_batch_size
+    for step, samples, right in ((3, 3 * batch, True), (6, 3 * batch, False)):
+        write_counters(Path(found.paths.checkpoints), step, consumed_train_samples=samples)
+        (finding,) = checks.resume(found)
+        assert finding.right is right and f"global_step{step}" in finding.seen
 
 
 @pytest.mark.parametrize("name", checks.CHECKS)

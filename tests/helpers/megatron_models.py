@@ -282,3 +282,11 @@ def _partition(
             places[name] = fragment_address(numel=stop - begin, start=begin - first)
         position += value.numel()
     return whole[first:end].clone(), places
+
+
+def write_counters(folder: Path, step: int, **arguments: object) -> None:
+    """As much of a checkpoint as says how far its run is."""
+    (folder / f"global_step{step}").mkdir(parents=True)
+    states = {"iteration": step, "args": argparse.Namespace(**arguments), "weight": torch.ones(2)}
+    torch.save(states, folder / f"global_step{step}" / "mp_rank_00_model_states.pt")
+    (folder / "latest").write_text(f"global_step{step}")

@@ -1,18 +1,17 @@
 """A job whose trainer counts steps ends before it trains another amount of data than planned."""
 
-import argparse
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 from encore.jobs import render, resume_check
 from encore.plan import resolve, settings
 from encore.plan.records import Plan, Request
 from encore.plan.user_config import UserConfig
 from helpers.exploits import exploits
+from helpers.megatron_models import write_counters
 from helpers.trainer_lines import TINY, change, genuine_arguments
 
 # what the script calls, in place of Slurm and of the container: each passes its command on
@@ -28,16 +27,8 @@ def genuine_line(**changes: object) -> list[str]:
     return change(genuine_arguments(), **({"load": TINY / "tp1/checkpoint"} | changes))
 
 
-def save(folder: Path, step: int, **arguments: object) -> None:
-    """As much of a checkpoint as the check reads."""
-    (folder / f"global_step{step}").mkdir(parents=True)
-    states = {"iteration": step, "args": argparse.Namespace(**arguments), "weight": torch.ones(2)}
-    torch.save(states, folder / f"global_step{step}" / "mp_rank_00_model_states.pt")
-    (folder / "latest").write_text(f"global_step{step}")
-
-
 def test_a_genuine_checkpoint_goes_with_the_arguments_of_its_run() -> None:
-    assert resume_check.main(genuine_line()) == ""
+    assert resume_check.refusal(genuine_line()) == ""
 
 
 @pytest.mark.parametrize(
@@ -51,24 +42,24 @@ def test_a_genuine_checkpoint_goes_with_the_arguments_of_its_run() -> None:
     ],
 )
 def test_what_would_train_other_samples_is_refused(changes: dict[str, object], reason: str) -> None:
-    line = resume_check.main(genuine_line(**changes))
-    assert line.startswith(f"error: {TINY}/tp1/checkpoint/global_step20 cannot be resumed: ")
+    line = resume_check.refusal(genuine_line(**changes))
+    assert line.startswith(f"{TINY}/tp1/checkpoint/global_step20 cannot be resumed: ")
     assert reason in line and "; render the job with" in line and "\n" not in line
 
 
 @pytest.mark.parametrize("name", list(exploits(Path("x"))))
 def test_nothing_in_a_checkpoint_is_executed(name: str, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
-    save(tmp_path, 20, consumed_train_samples=160, other=exploits(canary)[name])
-    assert "\n" not in resume_check.main(genuine_line(load=tmp_path))
+    write_counters(tmp_path, 20, consumed_train_samples=160, other=exploits(canary)[name])
+    assert "\n" not in resume_check.refusal(genuine_line(load=tmp_path))
     assert not canary.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02}q\x00."])
 def test_a_file_that_cannot_be_read_is_refused(content: bytes, tmp_path: Path) -> None:
-    save(tmp_path, 20)
+    write_counters(tmp_path, 20)
     (tmp_path / "global_step20/mp_rank_00_model_states.pt").write_bytes(content)
-    assert "global_step20 cannot be resumed: it cannot be read: " in resume_check.main(
+    assert "global_step20 cannot be resumed: it cannot be read: " in resume_check.refusal(
         genuine_line(load=tmp_path)
     )
 
@@ -116,7 +107,7 @@ def test_the_job_ends_before_it_trains_with_another_batch(tmp_path: Path) -> Non
     plan = prepared_plan(tmp_path / "w")
     batch = plan.training.global_batch_size
     assert run(plan, tmp_path / "commands").stdout.endswith("TRAINS\n")
-    save(
+    write_counters(
         Path(plan.paths.checkpoints),
         10,
         consumed_train_samples=10 * batch,

@@ -14,11 +14,13 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from encore import files, hub_library
+from encore.checkpoints import file_names
 from encore.errors import DataError, EncoreError, HubError
 from encore.findings import Finding
 from encore.hub import client
 from encore.images import record
-from encore.jobs import render, slurm
+from encore.jobs import render, resume_check, slurm
+from encore.plan import trainer_args
 from encore.plan.records import Plan
 from encore.tokens.manifest import TOKENIZE_AGAIN, Manifest
 
@@ -237,6 +239,16 @@ def _qos(name: str, account: str) -> Finding:
     return Finding("qos", name in names, name, f"--set qos=NAME, one of {valid}")
 
 
+def resume(plan: Plan) -> list[Finding]:
+    """Whether the run may go on from its last checkpoint, as the job itself checks; [] without."""
+    step = file_names.latest(Path(plan.paths.checkpoints))
+    if plan.software.trainer.counts != "steps" or step is None:
+        return []
+    refusal = resume_check.refusal(trainer_args.trainer_args(plan))
+    advice = "or train it elsewhere: --workspace FOLDER"
+    return [Finding("resume", not refusal, refusal or f"from {step}", advice)]
+
+
 def hub(plan: Plan) -> list[Finding]:
     """The Hugging Face Hub answers and accepts the login; its library alone reads the token."""
     if plan.cluster.scheduler == "none":
@@ -260,6 +272,7 @@ CHECKS: dict[str, Check] = {
     "data": data,
     "tokenizer": tokenizer,
     "space": space,
+    "resume": resume,
     "queue": queue,
     "hub": hub,
 }

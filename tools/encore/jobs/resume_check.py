@@ -51,8 +51,8 @@ def problem(path: Path, own: dict[str, str]) -> str:
     return ""
 
 
-def main(arguments: list[str]) -> str:
-    """The error for a job with these arguments; "" where it can train."""
+def refusal(arguments: list[str]) -> str:
+    """Why the trainer must not resume with these arguments; "" where it may."""
     own = {}
     for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
         own[option.lstrip("-").replace("-", "_")] = value
@@ -64,8 +64,9 @@ def main(arguments: list[str]) -> str:
     except Exception as error:  # a torn file can mislead the reader in any way
         reason = f"it cannot be read: {error!r}"
         hint = f"write the name of a whole one into {folder}/latest"
-    return f"error: {path.parent} cannot be resumed: {reason}; {hint}" if reason else ""
+    return f"{path.parent} cannot be resumed: {reason}; {hint}" if reason else ""
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]) or 0)
+    text = refusal(sys.argv[1:])
+    sys.exit(f"error: {text}" if text else 0)
