@@ -149,7 +149,7 @@ def test_deepspeedai_takes_its_own_spellings() -> None:
             "--lr-decay-samples does not go with --train-iters",
         ),
         (["--min-lr"], "--min-lr 3e-3", 2, "--min-lr is above --lr"),
-        (["--lr"], "--lr fast", 2, "--lr fast is not a number"),
+        (["--lr"], "--lr fast", 2, "--lr fast is not a finite number"),
         ([], "--fp16", 2, "--fp16 and --bf16 exclude each other"),
         (["--save-interval"], "", 2, "--save needs --save-interval"),
         (["--deepspeed"], "", 2, "--deepspeed and --deepspeed_config go together"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pretrain_gpt
 import pytest
+from encore import human
 from encore.checkpoints import model_states
 from encore.errors import DataError, EncoreError, UnknownNameError, UsageError
 from encore.registry.trainers import load_trainers
@@ -77,7 +78,7 @@ def test_an_unknown_argument_gets_the_nearest() -> None:
     ("changes", "problem"),
     [
         ({"num_layers": None}, "--num-layers"),
-        ({"num_layers": 0}, "--num-layers 0 must be above zero"),
+        ({"num_layers": 0}, "--num-layers 0 must be 1 to 1,000,000"),
         ({"hidden_size": 30, "kv_channels": None}, "hidden size 30 is not divisible by 4 heads"),
         ({"seq_length": 65}, "--max-position-embeddings must be at least --seq-length"),
         ({"global_batch_size": 6}, "global batch 6 is not a multiple"),
@@ -169,3 +170,41 @@ def test_a_hugging_face_tokenizer_counts_with_its_added_tokens(tmp_path: Path) -
 def test_any_words_are_accepted_or_refused_with_a_message(words: list[str]) -> None:
     with pytest.raises(EncoreError):
         parse(words)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        argument.dest
+        for group in arguments._ARGUMENTS.values()
+        for argument in group
+        if isinstance(argument, arguments._Argument)
+        and argument.type in (human.integer, human.number)
+    ],
+)
+@pytest.mark.parametrize("text", ["nan", "inf", "1e999", "1" + "0" * 400, "1" * 5000, "²", "x"])
+def test_a_number_that_torch_would_refuse_is_refused_where_it_enters(name: str, text: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse(line(**{name: text}))
+    assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"adam_beta1": 1},
+        {"adam_beta2": 1.5},
+        {"adam_eps": 0},
+        {"lr": 0},
+        {"num_layers": 10**30},
+        {"num_layers": 10**18},
+        {"hidden_size": 10**12},
+        {"seed": 2**32},
+    ],
+)
+def test_a_value_that_torch_or_numpy_would_refuse_names_its_argument(
+    changes: dict[str, object],
+) -> None:
+    (name,) = changes
+    with pytest.raises(UsageError, match=f"--{name.replace('_', '-')}"):
+        parse(line(**changes))

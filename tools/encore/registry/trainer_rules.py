@@ -6,10 +6,12 @@ those of dividing the model over tensor-parallel ranks. tests/manual/check_forks
 with the forks' own code.
 """
 
+import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from encore.errors import UnknownNameError, UsageError
+from encore.errors import UnknownNameError, UsageError, shortened
 from encore.registry.trainers import Pin, Trainer
 
 _REQUIRED = (
@@ -27,6 +29,8 @@ _TOKENIZER_FILES = {
     "PretrainedFromHF": ("--tokenizer-name-or-path",),
     "HFTokenizer": ("--tokenizer-model",),
 }
+# as many as every number of 64 bits may have
+_MOST_DIGITS = 18
 _SPLIT_PATHS = ("--train-weighted-split-paths", "--train-weighted-split-paths-path")
 
 
@@ -48,16 +52,28 @@ class ArgumentValues:
     def number(self, argument: str, default: float = 0) -> float:
         """The argument's value as a number; raises UsageError."""
         text = self.text(argument, str(default))
-        try:
-            return float(text)
-        except ValueError:
-            raise UsageError(f"{argument} {text} is not a number", "write 3e-4 or 0.1") from None
+        value = math.nan
+        # float() reads the digits of every script
+        if text.isascii():
+            with contextlib.suppress(ValueError):
+                value = float(text)
+        if not math.isfinite(value):
+            raise UsageError(
+                f"{argument} {shortened(text)} is not a finite number", "write 3e-4 or 0.1"
+            )
+        return value
 
     def whole(self, argument: str, default: int = 0) -> int:
         """The argument's value as a whole number; raises UsageError."""
         text = self.text(argument, str(default))
         if not text.isascii() or not text.isdigit():
-            raise UsageError(f"{argument} {text} is not a whole number", "write digits only")
+            raise UsageError(
+                f"{argument} {shortened(text)} is not a whole number", "write digits only"
+            )
+        if len(text) > _MOST_DIGITS:
+            raise UsageError(
+                f"{argument} {shortened(text)} is too large", f"{_MOST_DIGITS} digits are the most"
+            )
         return int(text)
 
 

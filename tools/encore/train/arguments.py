@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from encore import strict_json
+from encore import human, strict_json
 from encore.errors import DataError, UnknownNameError, UsageError
 from encore.model.config import padded_vocabulary
 from encore.registry.trainer_rules import check_arguments
@@ -32,6 +32,10 @@ class _Range(NamedTuple):
 # refused at once: Megatron accepts some such values, and fails once the job has its nodes
 _POSITIVE = _Range("must be above zero", lambda value: value > 0)
 _NOT_NEGATIVE = _Range("must be zero or more", lambda value: value >= 0)
+# a matrix of a million rows and columns is more than any machine holds
+_DIMENSION = _Range("must be 1 to 1,000,000", lambda value: 1 <= value <= 10**6)
+# what numpy's RandomState takes, with which Megatron shuffles
+_SEED = _Range("must be 1 to 4,294,967,295", lambda value: 1 <= value < 2**32)
 _PROBABILITY = _Range("must be at least 0 and below 1", lambda value: 0 <= value < 1)
 
 
@@ -97,50 +101,72 @@ _FUSIONS = "no effect: kernels are chosen by device"
 # By the groups of --help. A hyperparameter without a default here has none in Megatron either.
 _ARGUMENTS: dict[str, tuple[_Argument | _Switch, ...]] = {
     "model": (
-        _Argument("--num-layers", int, required=True, range=_POSITIVE),
-        _Argument("--hidden-size", int, required=True, range=_POSITIVE),
-        _Argument("--num-attention-heads", int, required=True, range=_POSITIVE),
-        _Argument("--ffn-hidden-size", int, help="default: 4 × hidden size", range=_POSITIVE),
+        _Argument("--num-layers", human.integer, required=True, range=_DIMENSION),
+        _Argument("--hidden-size", human.integer, required=True, range=_DIMENSION),
+        _Argument("--num-attention-heads", human.integer, required=True, range=_DIMENSION),
         _Argument(
-            "--kv-channels", int, help="per head; default: hidden size / heads", range=_POSITIVE
+            "--ffn-hidden-size", human.integer, help="default: 4 × hidden size", range=_DIMENSION
         ),
-        _Argument("--seq-length", int, help="tokens per sample", required=True, range=_POSITIVE),
+        _Argument(
+            "--kv-channels",
+            human.integer,
+            help="per head; default: hidden size / heads",
+            range=_DIMENSION,
+        ),
+        _Argument(
+            "--seq-length", human.integer, help="tokens per sample", required=True, range=_DIMENSION
+        ),
         # registry/trainer_rules.py holds it against --seq-length
-        _Argument("--max-position-embeddings", int, required=True),
+        _Argument("--max-position-embeddings", human.integer, required=True),
         # with one choice, so that a command line of Megatron's may spell it out
         _Argument("--position-embedding-type", str, "absolute", choices=("absolute",)),
-        _Argument("--make-vocab-size-divisible-by", int, 128, range=_POSITIVE),
-        _Argument("--pad-vocab-size-to", int),
-        _Argument("--layernorm-epsilon", float, 1e-5, range=_POSITIVE),
-        _Argument("--init-method-std", float, 0.02),
+        _Argument("--make-vocab-size-divisible-by", human.integer, 128, range=_POSITIVE),
+        _Argument("--pad-vocab-size-to", human.integer),
+        _Argument("--layernorm-epsilon", human.number, 1e-5, range=_POSITIVE),
+        _Argument("--init-method-std", human.number, 0.02),
         _Switch("--no-bias-gelu-fusion", "exact GELU, not its tanh form", "bias_gelu_fusion"),
-        _Argument("--attention-dropout", float, 0.1, range=_PROBABILITY),
-        _Argument("--hidden-dropout", float, 0.1, range=_PROBABILITY),
+        _Argument("--attention-dropout", human.number, 0.1, range=_PROBABILITY),
+        _Argument("--hidden-dropout", human.number, 0.1, range=_PROBABILITY),
     ),
     "training": (
         _Argument(
             "--micro-batch-size",
-            int,
+            human.integer,
             help="samples per rank and pass",
+            required=True,
+            range=_DIMENSION,
+        ),
+        _Argument(
+            "--global-batch-size",
+            human.integer,
+            help="samples per step; default: micro-batch × ranks",
+        ),
+        _Argument(
+            "--train-samples",
+            human.integer,
+            help="samples of the whole run",
             required=True,
             range=_POSITIVE,
         ),
-        _Argument(
-            "--global-batch-size", int, help="samples per step; default: micro-batch × ranks"
-        ),
-        _Argument(
-            "--train-samples", int, help="samples of the whole run", required=True, range=_POSITIVE
-        ),
-        _Argument("--seed", int, 1234, range=_POSITIVE),
+        _Argument("--seed", human.integer, 1234, range=_SEED),
         _Switch("--bf16", "bf16 weights and products; fp32 gradients and optimizer"),
         _Switch("--checkpoint-activations", "recompute activations in the backward pass"),
-        _Argument("--checkpoint-num-layers", int, 1, "layers recomputed together", range=_POSITIVE),
         _Argument(
-            "--exit-interval", int, help="save and end at multiples of this step", range=_POSITIVE
+            "--checkpoint-num-layers",
+            human.integer,
+            1,
+            "layers recomputed together",
+            range=_POSITIVE,
+        ),
+        _Argument(
+            "--exit-interval",
+            human.integer,
+            help="save and end at multiples of this step",
+            range=_POSITIVE,
         ),
         _Argument(
             "--exit-duration-in-mins",
-            int,
+            human.integer,
             help="save and end after this many minutes",
             range=_POSITIVE,
         ),
@@ -149,25 +175,27 @@ _ARGUMENTS: dict[str, tuple[_Argument | _Switch, ...]] = {
     ),
     "optimizer and learning rate": (
         _Argument("--optimizer", str, "adam", "AdamW, as in Megatron", choices=("adam",)),
-        _Argument("--lr", float, required=True, range=_POSITIVE),
-        _Argument("--min-lr", float, 0.0),
+        _Argument("--lr", human.number, required=True, range=_POSITIVE),
+        _Argument("--min-lr", human.number, 0.0),
         _Argument(
             "--lr-decay-style",
             str,
             "linear",
             choices=("constant", "linear", "cosine", "inverse_sqrt"),
         ),
-        _Argument("--lr-decay-samples", int, help="default: --train-samples", range=_POSITIVE),
+        _Argument(
+            "--lr-decay-samples", human.integer, help="default: --train-samples", range=_POSITIVE
+        ),
         _Argument("--lr-warmup-style", str, "linear", choices=("constant", "linear")),
-        _Argument("--lr-warmup-samples", int, 0),
-        _Argument("--lr-warmup-fraction", float, help="of --lr-decay-samples"),
+        _Argument("--lr-warmup-samples", human.integer, 0),
+        _Argument("--lr-warmup-fraction", human.number, help="of --lr-decay-samples"),
         _Switch("--override-lr-scheduler", "use this schedule, not the checkpoint's"),
         _Switch("--use-checkpoint-lr-scheduler", "use the checkpoint's schedule"),
-        _Argument("--weight-decay", float, 0.01, "none on biases and layer norms"),
-        _Argument("--clip-grad", float, 1.0, "0 for none"),
-        _Argument("--adam-beta1", float, 0.9),
-        _Argument("--adam-beta2", float, 0.999),
-        _Argument("--adam-eps", float, 1e-8),
+        _Argument("--weight-decay", human.number, 0.01, "none on biases and layer norms"),
+        _Argument("--clip-grad", human.number, 1.0, "0 for none"),
+        _Argument("--adam-beta1", human.number, 0.9, range=_PROBABILITY),
+        _Argument("--adam-beta2", human.number, 0.999, range=_PROBABILITY),
+        _Argument("--adam-eps", human.number, 1e-8, range=_POSITIVE),
     ),
     "data and validation": (
         _Argument(
@@ -199,12 +227,16 @@ _ARGUMENTS: dict[str, tuple[_Argument | _Switch, ...]] = {
             str,
             help="folder of a tokenizer.json, for PretrainedFromHF",
         ),
-        _Argument("--eval-interval", int, 1000, "steps", range=_POSITIVE),
-        _Argument("--eval-iters", int, 100, "batches; 0 for no evaluation", range=_NOT_NEGATIVE),
+        _Argument("--eval-interval", human.integer, 1000, "steps", range=_POSITIVE),
+        _Argument(
+            "--eval-iters", human.integer, 100, "batches; 0 for no evaluation", range=_NOT_NEGATIVE
+        ),
     ),
     "checkpoints": (
         _Argument("--save", Path, help="folder for checkpoints"),
-        _Argument("--save-interval", int, help="steps between checkpoints", range=_POSITIVE),
+        _Argument(
+            "--save-interval", human.integer, help="steps between checkpoints", range=_POSITIVE
+        ),
         _Argument(
             "--load",
             Path,
@@ -215,10 +247,10 @@ _ARGUMENTS: dict[str, tuple[_Argument | _Switch, ...]] = {
         _Switch("--finetune", "load the weights alone and start at step 0"),
     ),
     "logging": (
-        _Argument("--log-interval", int, 100, "steps", range=_POSITIVE),
+        _Argument("--log-interval", human.integer, 100, "steps", range=_POSITIVE),
         _Argument("--tensorboard-dir", Path),
-        _Argument("--tensorboard-queue-size", int, 1000),
-        _Argument("--tensorboard-log-interval", int, 1, "steps", range=_POSITIVE),
+        _Argument("--tensorboard-queue-size", human.integer, 1000),
+        _Argument("--tensorboard-log-interval", human.integer, 1, "steps", range=_POSITIVE),
         _Switch("--log-timers-to-tensorboard"),
         _Switch("--log-batch-size-to-tensorboard"),
         _Switch("--log-validation-ppl-to-tensorboard"),
@@ -228,8 +260,8 @@ _ARGUMENTS: dict[str, tuple[_Argument | _Switch, ...]] = {
         ),
     ),
     "parallelism": (
-        _Argument("--tensor-model-parallel-size", int, 1, choices=(1,)),
-        _Argument("--pipeline-model-parallel-size", int, 1, choices=(1,)),
+        _Argument("--tensor-model-parallel-size", human.integer, 1, choices=(1,)),
+        _Argument("--pipeline-model-parallel-size", human.integer, 1, choices=(1,)),
         _Argument(
             "--distributed-backend",
             str,
@@ -237,10 +269,16 @@ _ARGUMENTS: dict[str, tuple[_Argument | _Switch, ...]] = {
             choices=("nccl", "gloo"),
         ),
         # some launchers pass it, in this spelling; the environment has it as well
-        _Argument("--local_rank", int, help="set by the launcher"),
+        _Argument("--local_rank", human.integer, help="set by the launcher"),
         _Switch("--deepspeed", "train with DeepSpeed's engine"),
         _Argument("--deepspeed_config", Path),
-        _Argument("--zero-stage", int, 1, "with --deepspeed; 0 partitions nothing", choices=(0, 1)),
+        _Argument(
+            "--zero-stage",
+            human.integer,
+            1,
+            "with --deepspeed; 0 partitions nothing",
+            choices=(0, 1),
+        ),
     ),
     # so that the command lines of paper runs work unchanged
     "accepted without effect": (
@@ -253,8 +291,10 @@ _ARGUMENTS: dict[str, tuple[_Argument | _Switch, ...]] = {
         _Switch("--accumulate-allreduce-grads-in-fp32", "always so"),
         _Switch("--no-log-loss-scale-to-tensorboard", turns_off="log_loss_scale_to_tensorboard"),
         _Switch("--deepspeed-activation-checkpointing", "--checkpoint-activations decides"),
-        _Argument("--num-workers", int, 2, "samples come from memory maps without workers"),
-        _Argument("--valid-num-workers", int, 2, "as --num-workers"),
+        _Argument(
+            "--num-workers", human.integer, 2, "samples come from memory maps without workers"
+        ),
+        _Argument("--valid-num-workers", human.integer, 2, "as --num-workers"),
     ),
 }
 
