@@ -34,7 +34,7 @@ import sys
 import time
 
 from encore import cli
-from encore.train import arguments
+from encore.train import arguments, launcher
 
 
 class _TrainerLog(logging.Handler):
@@ -68,8 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     # threads that spin at a barrier stall each other on a machine that does anything else:
     # ten times slower, measured
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # set by torchrun or the job
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = launcher.place().size
     args = arguments.parse(build_parser(), sys.argv[1:] if argv is None else argv, world_size)
     if args.dump_samples:
         from encore.train import datasets

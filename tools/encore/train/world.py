@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from encore.errors import UsageError
+from encore.train import launcher
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,10 @@ def process_group(backend: str | None, group_even_alone: bool) -> Iterator[World
     """Join the other processes, and leave them at the end.
 
     backend: nccl, gloo or None for the device's own. group_even_alone: form a process group of one
-    too, which DeepSpeed needs. Raises UsageError for nccl without GPUs.
+    too, which DeepSpeed needs. Raises UsageError for nccl without GPUs, and
+    for a launcher's variables that name no process.
     """
-    # torchrun sets these, and so do the job scripts for tasks that Slurm starts
-    rank = int(os.environ.get("RANK", "0"))
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    place = launcher.place()
     gpus = torch.cuda.device_count()
     if backend == "nccl" and not gpus:
         raise UsageError(
@@ -64,10 +63,10 @@ def process_group(backend: str | None, group_even_alone: bool) -> Iterator[World
         )
     device = torch.device("cpu")
     if gpus:
-        device = torch.device("cuda", local_rank % gpus)
+        device = torch.device("cuda", place.local_rank % gpus)
         torch.cuda.set_device(device)
     backend = backend or ("nccl" if gpus else "gloo")
-    if size > 1:
+    if place.size > 1:
         dist.init_process_group(backend, device_id=device if backend == "nccl" else None)
     elif group_even_alone:
         # DeepSpeed reads it without a default
@@ -76,7 +75,7 @@ def process_group(backend: str | None, group_even_alone: bool) -> Iterator[World
         store = dist.HashStore()  # type: ignore[attr-defined]  # torch exports it at run time
         dist.init_process_group(backend, store=store, rank=0, world_size=1)
     try:
-        yield World(rank, size, device)
+        yield World(place.rank, place.size, device)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
