@@ -1,6 +1,8 @@
 """What holds for every module of the package and every command."""
 
 import ast
+import importlib
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -51,3 +53,29 @@ def test_no_module_is_called_as_its_wing() -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda path: path.stem)
 def test_no_command_shadows_a_module(command: Path) -> None:
     assert command.stem not in sys.stdlib_module_names | _DEPENDENCIES
+
+
+def module_patterns(module: Path) -> list[re.Pattern[str]]:
+    values = vars(importlib.import_module(f"encore.{name_of(module)}")).values()
+    return [
+        value
+        for value in values
+        if isinstance(value, re.Pattern) and isinstance(value.pattern, str)
+    ]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_digits_and_letters_are_those_of_ascii(module: Path) -> None:
+    """int("²") fails where "²".isdigit() holds, and Slurm, Docker and paths know one script."""
+    if module.name != "probe.py":
+        for pattern in module_patterns(module):
+            unlimited = re.search(r"\\[dw]", pattern.pattern) and not pattern.flags & re.ASCII
+            assert not unlimited, pattern.pattern
+    tree = parsed(module)
+    source = module.read_text(encoding="utf-8")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in ("isalnum", "isalpha", "isnumeric", "isidentifier", "isdecimal")
+            if node.attr == "isdigit":
+                line = source.splitlines()[node.lineno - 1]
+                assert "isascii()" in line, f"{module}:{node.lineno}"

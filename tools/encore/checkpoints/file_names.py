@@ -14,12 +14,12 @@ from pathlib import Path
 LATEST = "latest"
 
 _STEP = re.compile(r"global_step([0-9]+)")
-_LAYER = re.compile(r"layer_(\d+)-model_(\d+)-model_states\.pt")
-_MODEL_STATES = re.compile(r"mp_rank_\d+_model_states\.pt")
+_LAYER = re.compile(r"layer_([0-9]+)-model_([0-9]+)-model_states\.pt")
+_MODEL_STATES = re.compile(r"mp_rank_[0-9]+_model_states\.pt")
 # in place of those above, with parts of the weights
-_STAGE_3_STATES = re.compile(r"zero_pp_rank_\d+_mp_rank_\d+_model_states\.pt")
+_STAGE_3_STATES = re.compile(r"zero_pp_rank_[0-9]+_mp_rank_[0-9]+_model_states\.pt")
 # DeepSpeed has written the name with and without the underscore before "optim"
-_OPTIMIZER = re.compile(r"(?:bf16_|fp16_)?zero_pp_rank_(\d+)_mp_rank_(\d+)_?optim_states\.pt")
+_OPTIMIZER = re.compile(r"(?:bf16_|fp16_)?zero_pp_rank_([0-9]+)_mp_rank_([0-9]+)_?optim_states\.pt")
 
 
 def step_folder_name(step: int) -> str:

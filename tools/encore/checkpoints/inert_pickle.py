@@ -19,7 +19,7 @@ from encore.errors import CheckpointError
 
 # What Megatron-DeepSpeed stores beside tensors and plain values: an enum, DeepSpeed's loss scaler
 # and addresses of fragments, numpy's random state.
-FOREIGN = re.compile(r"(megatron|deepspeed|numpy)\.[\w.]+")
+FOREIGN = re.compile(r"(megatron|deepspeed|numpy)\.[\w.]+", re.ASCII)
 NAMESPACE = "argparse.Namespace"
 
 # Names of torch in a file of tensors and dtypes. torch's own safe reader allows more, such as
@@ -27,7 +27,8 @@ NAMESPACE = "argparse.Namespace"
 _TORCH = re.compile(
     r"torch\.(bfloat16|bool|(float|complex|u?int)\d+|float8_\w+|device)"
     r"|torch\.(cuda\.)?[A-Z]\w*Storage|torch\.storage\.(Typed|Untyped)Storage"
-    r"|torch\.nn\.parameter\.Parameter|torch\._utils\._rebuild_(tensor|tensor_v2|parameter)"
+    r"|torch\.nn\.parameter\.Parameter|torch\._utils\._rebuild_(tensor|tensor_v2|parameter)",
+    re.ASCII,
 )
 _DICTIONARIES = ("collections.OrderedDict", "collections.Counter")
 _PLAIN_TYPES = (*_DICTIONARIES, "torch.Size", "builtins.set", "_codecs.encode", NAMESPACE)

@@ -35,8 +35,8 @@ OPTIMIZER = "optimizer files"
 _EMBEDDING = re.compile(
     r"(?:tied_modules\.embed|embedding)\.((?:word|position)_embeddings\.weight)"
 )
-_NUMBERED = re.compile(r"(\d+)\.(.+)")
-_BLOCK = re.compile(r"(?:encoder|transformer)\.layers\.(\d+)\.(.+)")
+_NUMBERED = re.compile(r"([0-9]+)\.(.+)")
+_BLOCK = re.compile(r"(?:encoder|transformer)\.layers\.([0-9]+)\.(.+)")
 _FINAL = re.compile(r"(?:encoder|transformer)\.final_layernorm\.(weight|bias)")
 _DAMAGED = "it is damaged; use another step"
 _FETCH = "fetch the missing files"

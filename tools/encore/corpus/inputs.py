@@ -12,7 +12,7 @@ from pathlib import Path
 from encore import hub_library
 from encore.errors import DataError
 
-_CONFIG = re.compile(r"[\w.-]+")
+_CONFIG = re.compile(r"[\w.-]+", re.ASCII)
 # of a folder's files: what describes the data, and what a program or the system left there
 _NOT_DATA = re.compile(
     r"[._].*|(?:readme|licen[cs]e|notice|citation|changelog)\b.*|.*\.md|dataset_infos?\.json",

@@ -54,7 +54,7 @@ def runtime(plan: Plan) -> list[Finding]:
     )
     # "apptainer version 1.4.5", also where it is installed under the name singularity, or
     # "singularity-ce version 4.1.3"
-    match = re.match(r"(\S+) version (\d+(?:\.\d+)+)", result.stdout)
+    match = re.match(r"(\S+) version ([0-9]+(?:\.[0-9]+)+)", result.stdout)
     if match is None:
         detail = result.stdout.strip() or "prints no version"
         return [Finding(name, False, detail, f"see what is installed: {name} --version")]

@@ -17,7 +17,7 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import PurePosixPath
 
-from encore.errors import HubError, UsageError
+from encore.errors import HubError, UsageError, shortened
 
 KINDS = ("checkpoint", "transformers", "tensorboard", "logs", "evaluation", "script", "other")
 APPENDED_KINDS = ("tensorboard", "logs")  # a run appends to these files while it writes them
@@ -89,8 +89,8 @@ def select_steps(paths: Collection[str], requested: str | None) -> list[int]:
                 "add --step N, --step latest or --step all",
             )
         return []
-    if not requested.isdigit() or int(requested) not in available:
-        raise UsageError(f"no step {requested!r}", f"valid: {listing}, latest, all")
+    if requested not in map(str, available):
+        raise UsageError(f"no step {shortened(requested)!r}", f"valid: {listing}, latest, all")
     return [int(requested)]
 
 

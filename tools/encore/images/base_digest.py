@@ -130,7 +130,7 @@ def _headers(request: urllib.request.Request) -> Message:
 
 def _anonymous_token(challenge: str) -> str:
     """The token that a WWW-Authenticate challenge asks for."""
-    parameters = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+    parameters = dict(re.findall(r'([a-z_]+)="([^"]*)"', challenge))
     scope = {}
     for key in ("service", "scope"):
         if key in parameters:

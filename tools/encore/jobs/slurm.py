@@ -127,5 +127,5 @@ def run_job(script: str, timeout_s: float) -> int:
 
 def _job_id(output: str) -> int | None:
     # Where several clusters share a Slurm, --parsable prints "ID;CLUSTER".
-    match = re.match(r"(\d+)", output)
+    match = re.match(r"([0-9]+)", output)
     return int(match[1]) if match else None

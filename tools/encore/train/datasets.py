@@ -45,7 +45,7 @@ def dump(args: argparse.Namespace) -> tuple[int, Path]:
     """Write the file of --dump-samples; returns the number of samples and the file."""
     text, name = args.dump_samples
     path = Path(name)
-    if not text.isdigit() or path.suffix != ".npz":
+    if not (text.isascii() and text.isdigit()) or path.suffix != ".npz":
         raise UsageError(
             f"--dump-samples {text} {path} is not a number and a .npz file",
             "for example: --dump-samples 8 samples.npz",
