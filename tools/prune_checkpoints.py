@@ -4,7 +4,8 @@
 Without a rule it finds torn and orphaned checkpoints and what killed writes left behind. With
 --keep-last or --keep-every it also finds whole checkpoints that neither of them keeps. It never
 deletes the checkpoint that training would resume from, the newest whole one, the one that `latest`
-names, what changed in the last hour, a link, or anything that Megatron-DeepSpeed did not write.
+names, what changed in the last hour, a link, anything that Megatron-DeepSpeed did not write, or a
+checkpoint whose files its arguments do not explain: it may be another trainer's, and whole.
 With a rule it reads all of the newest checkpoint, and deletes nothing in favour of a damaged one.
 
 examples:
