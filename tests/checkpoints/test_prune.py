@@ -450,3 +450,45 @@ def test_the_command_is_dry_until_told(run: Path, capsys: pytest.CaptureFixture[
     said = capsys.readouterr()
     assert f"({size:,} bytes) freed: 4 of 6 folders" in said.err
     assert {path.name for path in run.iterdir()} == {"global_step50", "global_step60", "latest"}
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_folder_of_runs_is_not_taken_for_a_run_without_checkpoints(
+    run: Path, tmp_path_factory: pytest.TempPathFactory, levels: int
+) -> None:
+    top = tmp_path_factory.mktemp("workspace")
+    place = top / "checkpoints" if levels == 2 else top
+    place.mkdir(exist_ok=True)
+    shutil.move(run, place / "my-run")
+    with pytest.raises(CheckpointError, match="my-run does") as raised:
+        prune.survey(top, NOW)
+    assert raised.value.hint.endswith("/*" * levels)
+
+
+def test_a_folder_of_other_things_is_named_and_one_of_a_new_run_is_empty(tmp_path: Path) -> None:
+    (tmp_path / ".latest.lock").touch()
+    assert prune.survey(tmp_path, NOW) == []
+    (tmp_path / "events.out").touch()
+    with pytest.raises(CheckpointError, match=r"holds events\.out, but no checkpoints"):
+        prune.survey(tmp_path, NOW)
+
+
+def test_what_changed_in_the_future_is_in_use(run: Path) -> None:
+    rule = RetentionRule(last=1, idle_s=60)
+    later = time.time() + 7200
+    for path in [*run.rglob("*"), *run.iterdir()]:
+        os.utime(path, (later, later))
+    assert going(run, rule) == set()
+    assert "this machine's clock" in by_name(run, rule)["global_step10"].reason
+
+
+def test_a_clock_that_is_ahead_makes_nothing_idle(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 7200)
+    rule = RetentionRule(last=1, idle_s=3600)
+    entries = prune.survey(run, rule)
+    assert [entry for entry in entries if entry.delete]
+    assert list(prune.delete(entries, rule)) == []
+    assert len(list(run.glob("global_step*"))) == 6

@@ -10,6 +10,7 @@ nodes have none.
 import contextlib
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -90,10 +91,32 @@ def survey(folder: Path, rule: RetentionRule) -> list[PruneEntry]:
             checkpoints.append(_checkpoint_entry(path, step))
     if rule.every is not None or rule.last is not None:
         checkpoints = _with_newest_read(checkpoints)
+    if not checkpoints and not leftovers:
+        _check_level(folder)
     reasons = _kept_by_rule(checkpoints, rule) | _kept_always(folder, checkpoints)
     entries = [_judged(entry, reasons.get(entry.path), rule) for entry in checkpoints]
     entries += leftovers
     return sorted(entries, key=lambda entry: (entry.step, entry.path.name))
+
+
+def _check_level(folder: Path) -> None:
+    """Raise CheckpointError where a folder without checkpoints is not that of a new run."""
+    visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    for path in visible:
+        # links to checkpoints, or what was written beside some that are gone
+        if path.name == file_names.LATEST or file_names.step_number(path.name) is not None:
+            return
+    for pattern in ("*/global_step*", "*/*/global_step*"):
+        for path in sorted(folder.glob(pattern)):
+            raise CheckpointError(
+                f"{folder} holds no checkpoints itself, but {path.parent} does",
+                f"give the folders of runs: {folder}/{pattern.removesuffix('/global_step*')}",
+            )
+    if visible:
+        raise CheckpointError(
+            f"{folder} holds {visible[0].name}, but no checkpoints",
+            "give the folder that holds the global_step folders",
+        )
 
 
 def _checkpoint_entry(path: Path, step: int) -> PruneEntry:
@@ -236,7 +259,7 @@ def _kept_by_rule(checkpoints: Iterable[PruneEntry], rule: RetentionRule) -> dic
 def _judged(entry: PruneEntry, kept_because: str | None, rule: RetentionRule) -> PruneEntry:
     """The entry with the decision about it."""
     if kept_because is None and entry.state != UNKNOWN:
-        kept_because = _recent_change(entry.path, rule)
+        kept_because = _recent_change(entry.path, rule, time.time())
         if kept_because is None:
             return replace(entry, delete=True)
     return replace(entry, reason=_joined_reasons(entry.reason, kept_because))
@@ -246,13 +269,25 @@ def _joined_reasons(*reasons: str | None) -> str:
     return "; ".join(filter(None, reasons))
 
 
-def _recent_change(path: Path, rule: RetentionRule) -> str | None:
+def _recent_change(path: Path, rule: RetentionRule, now_s: float) -> str | None:
     """When it was last changed, where that is so recent that it may still be being written."""
     changed = max((stat.st_mtime for stat in _stats(path)), default=0)
-    age_s = time.time() - changed
+    age_s = now_s - changed
     if age_s >= rule.idle_s:
         return None
-    return f"changed {max(age_s, 0) / 60:.0f} minutes ago"
+    if age_s < 0:
+        return "changed later than this machine's clock says it is"
+    return f"changed {age_s / 60:.0f} minutes ago"
+
+
+def _time_of_folder(folder: Path) -> float:
+    """Now, by this machine's clock or by the one that dates the folder's files, if that is behind.
+
+    A clock that is an hour ahead of the file server's would make a checkpoint that is being written
+    an hour old.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return min(time.time(), os.fstat(file.fileno()).st_mtime)
 
 
 def _leftover_entry(path: Path, target: str, kind: str, rule: RetentionRule) -> PruneEntry:
@@ -289,7 +324,7 @@ def _still_deletable(entry: PruneEntry, rule: RetentionRule) -> bool:
     leftover = files.leftover(entry.path.name)
     if leftover is not None and leftover[1] == _REMOVED:
         return True
-    if _recent_change(entry.path, rule) is not None:
+    if _recent_change(entry.path, rule, _time_of_folder(entry.path.parent)) is not None:
         return False
     return file_names.latest(entry.path.parent) != entry.path.name
 
