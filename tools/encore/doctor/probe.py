@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -91,9 +92,8 @@ def is_writable(folder: str) -> bool:
     """Whether a file can be created in the folder, and the folder itself."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        file = Path(folder) / f".probe-{os.getpid()}"
-        file.write_text("x")
-        file.unlink()
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
     except OSError:
         return False
     return True
