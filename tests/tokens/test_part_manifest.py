@@ -1,6 +1,7 @@
 """Names of parts as GNU split gives them, and manifests that others may have written."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def test_our_names_are_those_of_split(tmp_path: Path, count: int) -> None:
         (5, ["--bytes=1", "-a", "1"]),
         (30, ["--bytes=1", "-a", "4"]),
         (100, ["--number=100", "-d"]),
+        (256, ["--number=256", "-x"]),
+        (40, ["--bytes=1", "-x"]),
+        (260, ["--bytes=1", "--hex-suffixes"]),
+        (13, ["--bytes=1", "--numeric-suffixes=1"]),
+        (100, ["--bytes=1", "--numeric-suffixes=9", "-a", "3"]),
+        (99, ["--bytes=1", "--hex-suffixes=9"]),
+        (5, ["--bytes=1", "-d", "-a", "1"]),
+        (30, ["--bytes=1", "-x", "-a", "5"]),
+        (9, ["--number=9", "--numeric-suffixes=1"]),
     ],
 )
 def test_whatever_split_made_is_found_in_its_order(
@@ -52,7 +62,7 @@ def test_whatever_split_made_is_found_in_its_order(
 
 
 def test_growth_past_its_second_step_is_in_the_order_of_split() -> None:
-    names = part_manifest._suffixes("01", 2, growing=True)
+    names = part_manifest._growing("01")
     assert [next(names) for _ in range(8)] == [
         "00",
         "01",
@@ -77,6 +87,59 @@ def test_a_gap_across_the_growth_of_the_suffix_is_found(tmp_path: Path) -> None:
     gnu_split(tmp_path, 700, "--bytes=1")
     (tmp_path / "x.bin.yz").unlink()
     with pytest.raises(DataError, match=r"x\.bin\.yz does not exist, x\.bin\.zaaa does"):
+        part_manifest.find(tmp_path / "x")
+
+
+@pytest.mark.parametrize(("kind", "first"), [("numeric", "1"), ("hex", "10")])
+def test_numbers_from_elsewhere_need_the_index_to_be_complete(
+    tmp_path: Path, kind: str, first: str
+) -> None:
+    # split 9.1 itself loses bytes where the first number has a letter
+    made = gnu_split(tmp_path, 40, "--bytes=1", f"--{kind}-suffixes={first}")
+    with pytest.raises(DataError, match=rf"numbered from {first.zfill(2)} on, and nothing says"):
+        part_manifest.find(tmp_path / "x")
+    (tmp_path / "x.idx").touch()
+    assert [part.name for part in part_manifest.find(tmp_path / "x")] == made
+    (tmp_path / made[20]).unlink()
+    with pytest.raises(DataError, match=rf"{made[20]} does not exist"):
+        part_manifest.find(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("options", "prefix"),
+    [
+        (["--additional-suffix=.part"], "x.bin."),
+        (["-d", "--additional-suffix=.gz"], "x.bin."),
+        ([], "x.bin"),
+        (["-d"], "x.bin-"),
+    ],
+)
+def test_names_that_are_nearly_those_of_parts_are_named(
+    tmp_path: Path, options: list[str], prefix: str
+) -> None:
+    (tmp_path / "whole").write_bytes(b"123")
+    subprocess.run(["split", "-b1", *options, "whole", prefix], cwd=tmp_path, check=True)
+    first = min(path.name for path in tmp_path.glob("x.bin*"))
+    with pytest.raises(DataError, match=f"x.bin.aa does not exist; {first} does, which is not a"):
+        part_manifest.find(tmp_path / "x")
+
+
+def test_a_neighbour_that_is_no_part_is_named(tmp_path: Path) -> None:
+    gnu_split(tmp_path, 3, "--bytes=1")
+    (tmp_path / "x.bin.gz").touch()
+    with pytest.raises(DataError, match=r"x\.bin\.ad does not exist, x\.bin\.gz does") as error:
+        part_manifest.find(tmp_path / "x")
+    assert "if x.bin.gz is no part, move it" in error.value.hint
+
+
+def test_a_part_that_is_no_file_or_a_pointer_is_named(tmp_path: Path) -> None:
+    gnu_split(tmp_path, 3, "--bytes=1")
+    (tmp_path / "x.bin.ab").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(DataError, match=r"x\.bin\.ab is a git-lfs pointer"):
+        part_manifest.find(tmp_path / "x")
+    (tmp_path / "x.bin.ab").unlink()
+    os.mkfifo(tmp_path / "x.bin.ab")
+    with pytest.raises(DataError, match=r"x\.bin\.ab is a pipe, not a file"):
         part_manifest.find(tmp_path / "x")
 
 

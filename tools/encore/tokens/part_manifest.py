@@ -5,7 +5,10 @@
 
 `split --number` makes every suffix as long as the last one needs; `split --bytes` and `--lines`
 start with two letters and grow: yz is followed by zaaa, zyzz by zzaaaa. With -d, digits take the
-place of letters. Source: GNU coreutils 9.1, split.c; the tests compare with the program.
+place of letters, with -x hexadecimal ones; --numeric-suffixes=FROM and --hex-suffixes=FROM do not
+start with 00, and do not grow. What --additional-suffix appends is not read, since a copy or a
+checksum of a part is called so too. Source: GNU coreutils 9.1, split.c; the tests compare with the
+program.
 """
 
 import itertools
@@ -17,12 +20,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from encore import __version__, files, strict_json
+from encore import __version__, data_file, files, strict_json
 from encore.errors import DataError
-from encore.tokens.indexed import bin_path
+from encore.tokens.indexed import bin_path, idx_path
 
-_ALPHABETS = (string.ascii_lowercase, string.digits)
-_SUFFIX = r"\.([a-z]+|[0-9]+)"
+_LETTERS = string.ascii_lowercase
+_DIGITS = string.digits
+_HEX_DIGITS = string.digits + "abcdef"
+_SUFFIX = r"\.([a-z]+|[0-9a-f]+)"
+# names that a user may take for parts: other separators, something after the suffix
+_NEARLY_A_PART = r"[._-]?(?:[a-z]{2,}|[0-9a-f]+)(?:\..*)?"
 _HASH = re.compile(r"[0-9a-f]{32}")
 
 
@@ -44,22 +51,33 @@ def manifest_path(prefix: Path) -> Path:
 def names(prefix: Path, count: int) -> list[str]:
     """The names that `split --number=count` gives to its files."""
     width = 2
-    while len(string.ascii_lowercase) ** width < count:
+    while len(_LETTERS) ** width < count:
         width += 1
-    suffixes = itertools.islice(_suffixes(string.ascii_lowercase, width, False), count)
+    suffixes = itertools.islice(_counted(_LETTERS, _LETTERS[0] * width), count)
     return [f"{bin_path(prefix).name}.{suffix}" for suffix in suffixes]
 
 
-def _suffixes(alphabet: str, width: int, growing: bool) -> Iterator[str]:
-    """All suffixes in split's order: of one width, or growing from it."""
+def _counted(alphabet: str, first: str) -> Iterator[str]:
+    """All suffixes of one width in split's order, from the first one on."""
+    base = len(alphabet)
+    start = 0
+    for letter in first:
+        start = start * base + alphabet.index(letter)
+    for number in range(start, base ** len(first)):
+        letters = ""
+        for _ in first:
+            number, place = divmod(number, base)
+            letters = alphabet[place] + letters
+        yield letters
+
+
+def _growing(alphabet: str) -> Iterator[str]:
+    """All suffixes in split's order that start with two letters and grow."""
     last = alphabet[-1]
-    levels: Iterable[int] = range(1)
-    if growing:
-        levels = itertools.count()
-    for level in levels:
-        for letters in itertools.product(alphabet, repeat=width + level):
+    for level in itertools.count():
+        for letters in itertools.product(alphabet, repeat=2 + level):
             # suffixes that begin with the last letter belong to the next level, which is longer
-            if growing and letters[0] == last:
+            if letters[0] == last:
                 break
             yield last * level + "".join(letters)
 
@@ -68,10 +86,10 @@ def find(prefix: Path) -> list[BinPart]:
     """The parts beside `prefix`, in order. Raises DataError for a missing first or inner part."""
     target = bin_path(prefix)
     suffixes = _suffixes_beside(target)
-    alphabet, width = _first_suffix(target, suffixes)
-    # only a growing suffix reaches zaaa, and only from two letters
-    growing = width == 2 and alphabet[-1] + alphabet[0] * 3 in suffixes
-    expected = _suffixes(alphabet, width, growing)
+    alphabet, first = _first_suffix(prefix, suffixes)
+    # only a growing suffix reaches zaaa, and only from aa
+    growing = first == alphabet[0] * 2 and alphabet[-1] + alphabet[0] * 3 in suffixes
+    expected = _growing(alphabet) if growing else _counted(alphabet, first)
     ordered = []
     for suffix in expected:
         if suffix not in suffixes:
@@ -83,40 +101,94 @@ def find(prefix: Path) -> list[BinPart]:
         missing = ""
     beyond = []
     for suffix in suffixes:
-        same_set = suffix[0] in alphabet and (growing or len(suffix) == width)
+        same_set = set(suffix) <= set(alphabet) and (growing or len(suffix) == len(first))
         if same_set and suffix > ordered[-1]:
             beyond.append(suffix)
     if beyond:
         raise DataError(
             f"{target}.{missing} does not exist, {target.name}.{min(beyond)} does",
-            f"fetch {target.name}.{missing}",
+            f"fetch {target.name}.{missing}; or, if {target.name}.{min(beyond)} is no part, move it"
+            " to another folder",
         )
     parts = []
     for suffix in ordered:
         path = target.with_name(f"{target.name}.{suffix}")
-        parts.append(BinPart(path.name, path.stat().st_size))
+        parts.append(BinPart(path.name, data_file.check(path)))
     return parts
 
 
-def _first_suffix(target: Path, suffixes: set[str]) -> tuple[str, int]:
-    """Alphabet and width of the one set of parts: each set begins with aa…a or 00…0."""
+def _first_suffix(prefix: Path, suffixes: set[str]) -> tuple[str, str]:
+    """Alphabet and first suffix of the one set of parts; raises DataError for none, or several.
+
+    Each set begins with aa…a or 00…0, but for the numbered ones, which may begin anywhere.
+    """
+    target = bin_path(prefix)
     firsts = []
-    for alphabet in _ALPHABETS:
-        for suffix in suffixes:
-            if not suffix.strip(alphabet[0]):
-                firsts.append((alphabet, len(suffix)))
-    if not firsts:
-        raise DataError(
-            f"{target}.aa does not exist",
-            "give the prefix that the parts' names have before .bin.aa",
-        )
-    if len(firsts) > 1:
-        names = sorted(f"{target.name}.{alphabet[0] * width}" for alphabet, width in firsts)
+    later_firsts = []
+    for width in sorted(set(map(len, suffixes))):
+        alphabet, numbers, words = _of_width(width, suffixes)
+        if numbers and min(numbers) == alphabet[0] * width:
+            firsts.append((alphabet, min(numbers)))
+        elif numbers and not words:
+            later_firsts.append((alphabet, min(numbers)))
+        if words and min(words) == _LETTERS[0] * width:
+            firsts.append((_LETTERS, min(words)))
+    if len(firsts) > 1 or (not firsts and len(later_firsts) > 1):
+        names = sorted(f"{target.name}.{first}" for _, first in firsts or later_firsts)
         raise DataError(
             f"{target.parent} holds two sets of parts, from {' and '.join(names)} on",
             "move one of the sets to another folder",
         )
-    return firsts[0]
+    if firsts:
+        return firsts[0]
+    if not later_firsts:
+        raise _no_parts(target, suffixes)
+    _, first = later_firsts[0]
+    if not idx_path(prefix).exists():
+        raise DataError(
+            f"the parts of {target} are numbered from {first} on, and nothing says that none is"
+            " missing before it",
+            f"fetch {idx_path(prefix).name}, which states the size of the whole",
+        )
+    return later_firsts[0]
+
+
+def _of_width(width: int, suffixes: set[str]) -> tuple[str, set[str], set[str]]:
+    """The suffixes of this width: the alphabet of the numbers among them, the numbers, the words.
+
+    Letters up to f are digits where any suffix has both.
+    """
+    group = {suffix for suffix in suffixes if len(suffix) == width}
+    alphabet = _DIGITS
+    for suffix in group:
+        if not suffix.isdigit() and not suffix.isalpha():
+            alphabet = _HEX_DIGITS
+    numbers = {suffix for suffix in group if set(suffix) <= set(alphabet)}
+    return alphabet, numbers, group - numbers
+
+
+def _no_parts(target: Path, suffixes: set[str]) -> DataError:
+    """The error where there is no first part; it names a file that nearly has a part's name."""
+    if suffixes:
+        return DataError(
+            f"{target}.aa does not exist, {target.name}.{min(suffixes)} does",
+            f"fetch {target.name}.aa, or give another prefix",
+        )
+    pattern = re.compile(re.escape(target.name) + _NEARLY_A_PART)
+    others = []
+    if target.parent.is_dir():
+        for entry in target.parent.iterdir():
+            if pattern.fullmatch(entry.name):
+                others.append(entry.name)
+    if not others:
+        return DataError(
+            f"{target}.aa does not exist",
+            "give the prefix that the parts' names have before .bin.aa",
+        )
+    return DataError(
+        f"{target}.aa does not exist; {min(others)} does, which is not a part's name",
+        f"rename such files to {target.name}.aa, .ab, …, or unpack them if they are compressed",
+    )
 
 
 def _suffixes_beside(target: Path) -> set[str]:
@@ -127,7 +199,7 @@ def _suffixes_beside(target: Path) -> set[str]:
     suffixes = set()
     for entry in target.parent.iterdir():
         match = pattern.fullmatch(entry.name)
-        if match is not None and entry.is_file():
+        if match is not None and not entry.is_dir():
             suffixes.add(match[1])
     return suffixes
 
