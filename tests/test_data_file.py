@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from encore import data_file, strict_json
-from encore.checkpoints import inert_pickle, safetensors_shards, step_folder, torch_file
+from encore.checkpoints import inert_pickle, safetensors_shards, torch_file, torch_zip
 from encore.corpus import documents
 from encore.curves import tfrecord
 from encore.errors import DataError, EncoreError
@@ -51,7 +51,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "corpus": ("x", read_documents),
     "torch": ("x", torch_file.load),
     "pickle": ("x", inert_pickle.read),
-    "step": ("x", step_folder.is_torn),
+    "step": ("x", torch_zip.is_torn),
     "weights": ("model.safetensors", lambda path: safetensors_shards.tensors(path.parent)),
     "pickled weights": ("pytorch_model.bin", lambda path: safetensors_shards.tensors(path.parent)),
     "configuration": ("x", safetensors_shards.read_json),

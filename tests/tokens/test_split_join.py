@@ -184,6 +184,32 @@ def test_a_part_may_be_replaced_between_two_runs_and_an_unfinished_whole_may_van
     assert (pair.parent / "x.bin").read_bytes() == whole
 
 
+@pytest.mark.parametrize("remove", [False, True])
+def test_a_failed_join_leaves_nothing_that_the_parts_do_not_hold(
+    pair: Path, remove: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What holds the bytes of removed parts stays, and the next join goes on from it."""
+    monkeypatch.setattr(split_join, "COPIERS", 1)
+    whole = (pair.parent / "x.bin").read_bytes()
+    made = split_join.split(pair, 3)
+    (pair.parent / "x.bin").unlink()
+    damaged = pair.with_name(made[1].name)
+    good = damaged.read_bytes()
+    damaged.write_bytes(bytes(len(good)))
+    before = snapshot(pair.parent)
+    with pytest.raises(DataError, match="is damaged"):
+        split_join.join(pair, remove_parts=remove)
+    leftover = sorted(set(snapshot(pair.parent)) - set(before))
+    if remove:
+        assert leftover == [".x.bin.joining", ".x.bin.joining.json"]
+        assert not pair.with_name(made[0].name).exists()
+    else:
+        assert snapshot(pair.parent) == before
+    damaged.write_bytes(good)
+    split_join.join(pair, remove_parts=remove)
+    assert (pair.parent / "x.bin").read_bytes() == whole
+
+
 def test_two_joins_at_once_do_not_meet(pair: Path) -> None:
     from encore import files
 

@@ -7,13 +7,13 @@ files with `split --number=l/40`.
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
-from encore import files
-from encore.errors import DataError, OutputError, UsageError
+from encore import data_file, files
+from encore.errors import DataError, EncoreError, OutputError, UsageError
 from encore.files import Progress, no_progress
 from encore.threads import mapped
 from encore.tokens import hashed_copy, part_manifest
@@ -108,9 +108,9 @@ def _check_parts(prefix: Path, parts: Sequence[BinPart], finished: int) -> str:
     target = bin_path(prefix)
     for part in parts[finished:]:
         path = target.with_name(part.name)
-        size = _size(path)
-        if size < 0:
+        if not path.exists():
             raise DataError(f"{path} does not exist", f"fetch {path.name}")
+        size = data_file.check(path)
         if size != part.bytes:
             raise DataError(
                 f"{path} has {size:,} bytes, the manifest says {part.bytes:,}",
@@ -176,7 +176,7 @@ def _append(
             # the kill may have come between the commit of these and their removal
             _unlink(paths[:finished])
         appended = mapped(append, range(finished, len(parts)), COPIERS)
-        with contextlib.closing(appended):
+        with _nothing_left(target, parts), contextlib.closing(appended):
             for count, _ in enumerate(appended, finished + 1):
                 uncommitted_bytes = starts[count] - starts[committed]
                 is_last = count == len(parts)
@@ -187,6 +187,22 @@ def _append(
                     if remove_parts:
                         _unlink(paths[committed:count])
                     committed = count
+
+
+@contextlib.contextmanager
+def _nothing_left(target: Path, parts: Sequence[BinPart]) -> Iterator[None]:
+    """Where the block fails, remove what it wrote, unless another run can go on from there.
+
+    Never once a part is gone: only what was written holds its bytes then.
+    """
+    try:
+        yield
+    except Exception as error:
+        # a full disk or a failing one may be mended, while parts that are wrong are fetched anew
+        resumable = _journal(target).exists() and not isinstance(error, EncoreError)
+        if not resumable and _have_their_sizes(parts, target.parent):
+            _unlink([_journal(target), _unfinished(target)])
+        raise
 
 
 def _unlink(paths: Iterable[Path]) -> None:
