@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pretrain_gpt
@@ -173,6 +174,59 @@ def test_an_optimizer_of_another_step_is_refused(
         train(argv)
     assert not (tmp_path / "checkpoint/global_step20").exists()
     assert max(steps(train([*argv, "--no-load-optim"]))) == 20
+
+
+def spoilt(state: dict[str, Any], name: str) -> Any:
+    """An optimizer's file that lies."""
+    optimizer = state["optimizer_state_dict"]
+    if name == "nothing but a number":
+        return 1
+    if name == "no state":
+        del state["optimizer_state_dict"]
+    elif name == "a list":
+        state["optimizer_state_dict"] = [1]
+    elif name == "no moments":
+        optimizer["base_optimizer_state"]["state"] = "none"
+    elif name == "moments of another shape":
+        moments = optimizer["base_optimizer_state"]["state"][0]
+        moments["exp_avg"] = moments["exp_avg"][:-1]
+    elif name == "other groups":
+        del optimizer["base_optimizer_state"]["param_groups"][1]
+    elif name == "other shapes":
+        weights = optimizer["single_partition_of_fp32_groups"]
+        weights[0] = weights[0][:-1]
+    elif name == "fewer weights":
+        del optimizer["single_partition_of_fp32_groups"][1]
+    elif name == "text":
+        optimizer["single_partition_of_fp32_groups"] = "text"
+    return state
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nothing but a number",
+        "no state",
+        "a list",
+        "no moments",
+        "moments of another shape",
+        "other groups",
+        "other shapes",
+        "fewer weights",
+        "text",
+    ],
+)
+def test_an_optimizer_that_lies_is_refused(
+    name: str, whole: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(whole[0] / "checkpoint/global_step15", tmp_path / "checkpoint/global_step15")
+    (path,) = (tmp_path / "checkpoint/global_step15").glob("*optim_states.pt")
+    torch.save(spoilt(torch_file.load(path), name), path)
+    before = contents(tmp_path / "checkpoint")
+    with pytest.raises(CheckpointError, match="global_step15 holds") as caught:
+        train(line(tmp_path, save_interval=5))
+    assert "--no-load-optim" in caught.value.hint
+    assert contents(tmp_path / "checkpoint") == before
 
 
 def test_without_zero_the_optimizer_is_in_the_model_states_and_resumes_bit_for_bit(

@@ -148,6 +148,7 @@ class TorchEngine:
         """See Engine."""
         optimizer_state, masters = (state[key] for key in _SAVED_KEYS)
         self._optimizer.load_state_dict(optimizer_state)
+        _check_moments(self._optimizer)
         with torch.no_grad():
             for flat, master in zip(self._flats, masters, strict=True):
                 flat.master.copy_(master)
@@ -217,6 +218,7 @@ class DeepSpeedEngine:
             optimizer.load_state_dict(
                 states, load_optimizer_states=True, load_from_fp32_weights=True
             )
+        _check_moments(optimizer.optimizer)
 
 
 def _groups(model: GPT) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -240,6 +242,17 @@ def _adamw(
         eps=hyperparameters.eps,
         fused=True,
     )
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Raise ValueError for moments of other shapes: torch takes them and fails in the next step."""
+    for group in optimizer.param_groups:
+        for weights in group["params"]:
+            for name, value in optimizer.state.get(weights, {}).items():
+                if name != "step" and value.shape != weights.shape:
+                    raise ValueError(
+                        f"{name} of {list(value.shape)} for weights of {list(weights.shape)}"
+                    )
 
 
 def _set_rate(optimizer: Any, lr: float) -> None:

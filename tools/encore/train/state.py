@@ -153,7 +153,7 @@ def _resume(run: TrainingRun, step: Path) -> None:
     if not args.no_load_optim:
         # without ZeRO every rank holds the same state, and the first one has written it
         rank = run.world.rank if run.engine.partitions > 1 else 0
-        run.engine.restore(_optimizer_state(states, run.engine, rank))
+        _restore_optimizer(run.engine, states, rank)
 
 
 def _engine(
@@ -171,8 +171,8 @@ def _engine(
     return DeepSpeedEngine(model, hyperparameters, world, configuration)
 
 
-def _optimizer_state(states: ModelStates, engine: Engine, rank: int) -> dict[str, Any]:
-    """What an engine can restore; raises CheckpointError for another engine's or step's state."""
+def _restore_optimizer(engine: Engine, states: ModelStates, rank: int) -> None:
+    """Restore this rank's part; raises CheckpointError for another engine's, step's or model's."""
     step = states.step
     if states.holds_optimizer:
         partitions = 1
@@ -180,7 +180,9 @@ def _optimizer_state(states: ModelStates, engine: Engine, rank: int) -> dict[str
     else:
         partitions = states.data_ranks
         saved = torch_file.load(step / file_names.optimizer_file(rank, states.bf16))
-    kind = saved.get("engine", "another trainer")
+    kind = "another trainer"
+    if isinstance(saved, dict):
+        kind = saved.get("engine", kind)
     if kind != engine.name or partitions != engine.partitions:
         raise CheckpointError(
             f"{step} holds the optimizer of {kind} in {partitions} parts, "
@@ -195,8 +197,15 @@ def _optimizer_state(states: ModelStates, engine: Engine, rank: int) -> dict[str
             f" {saved['iteration']}",
             "fetch its files again, use another step, or add --no-load-optim",
         )
-    state: dict[str, Any] = saved["optimizer_state_dict"]
-    return state
+    try:
+        engine.restore(saved["optimizer_state_dict"])
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        # what torch and DeepSpeed raise for values, shapes and keys that they do not expect
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise CheckpointError(
+            f"{step} holds no optimizer state of this model: {reason}",
+            "it is damaged; use another step, or add --no-load-optim",
+        ) from None
 
 
 def save(run: TrainingRun) -> None:
