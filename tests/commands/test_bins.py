@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import bins
 import pytest
 from encore import human
 from encore.errors import DataError, UsageError
+from helpers.commands import run_command
 
 DATA = Path(__file__).parents[1] / "data"
 GENUINE = DATA / "megatron_tool" / "gpt2_text_document"
@@ -117,6 +119,53 @@ def test_errors_are_the_kits_own(prefix: str, tmp_path: Path) -> None:
     for command in (["info"], ["cat"], ["split", "--parts", "2"]):
         with pytest.raises(DataError, match="does not exist"):
             bins.main([command[0], str(tmp_path / "absent"), *command[1:]])
+
+
+# a file name of Latin-1, as Python shows it
+LATIN_1 = os.fsdecode(b"caf\xe9")
+
+
+def test_names_that_are_not_utf8_work_from_text_to_merged_pairs(tmp_path: Path) -> None:
+    name = tmp_path / LATIN_1
+    name.mkdir()
+    (name / f"{LATIN_1}.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    tokenize = ["tokenize", name, "--tokenizer", GPT2, "--output-prefix", f"{name}/x", "--json"]
+    pair = f"{name}/x_text_document"
+    steps = [
+        ("prepare_corpus", tokenize),
+        ("bins", ["verify", pair, "--json"]),
+        ("bins", ["split", pair, "--parts", 2, "--json"]),
+        ("bins", ["info", pair, "--json"]),
+        ("bins", ["merge", pair, pair, "--output-prefix", f"{name}/{LATIN_1}", "--json"]),
+    ]
+    for command, arguments in steps:
+        ended = run_command(command, *arguments)
+        assert ended.returncode == 0, ended.stderr
+        json.loads(ended.stdout)
+    Path(f"{pair}.bin").unlink()
+    for arguments in (["verify", pair], ["cat", pair, "--remove-parts"], ["verify", pair]):
+        ended = run_command("bins", *arguments)
+        assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert bins.main(["verify", f"{name}/{LATIN_1}"]) == 0
+
+
+def test_names_that_a_library_cannot_open_are_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    name = tmp_path / LATIN_1
+    name.mkdir()
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n')
+    (name / "x.parquet").write_bytes(b"PAR1" * 9)
+    for file in ("vocab.json", "merges.txt"):
+        shutil.copy(Path(GPT2) / file, name)
+    for source, tokenizer in ((name / "x.parquet", GPT2), (tmp_path / "a.jsonl", name)):
+        ended = run_command(
+            *("prepare_corpus", "tokenize", tmp_path / "a.jsonl", source),
+            *("--tokenizer", tokenizer, "--output-prefix", tmp_path / "out"),
+        )
+        assert ended.returncode == 1
+        assert "is no UTF-8; rename the file or folder" in ended.stderr
+    assert not list(tmp_path.glob("*out*"))
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,9 @@ def recognise(path: Path) -> str:
     with open(path, "rb") as handle:
         beginning = handle.read(BEGINNING_BYTES)
     name, command = _format(beginning)
+    if name == PARQUET:
+        # raises the UnicodeEncodeError of pyarrow, which opens no path that is no UTF-8
+        str(path).encode()
     if name in (JSONL, PARQUET, *CODECS):
         return name
     raise _refused(path, name, command)

@@ -103,7 +103,9 @@ def library_errors(failure: str, hint: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:  # the library raises nothing narrower
-        if isinstance(error, EncoreError) or not is_library_error(error):
+        # the second: a path that is no UTF-8, which the commands say better
+        is_said = isinstance(error, EncoreError | UnicodeEncodeError)
+        if is_said or not is_library_error(error):
             raise
         raise DataError(f"{failure}: {first_line(error)}", hint) from None
 
