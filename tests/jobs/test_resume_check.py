@@ -1,11 +1,16 @@
 """A job whose trainer counts steps ends before it trains another amount of data than planned."""
 
+import argparse
+import enum
 import shutil
 import subprocess
 import sys
+from collections import OrderedDict, deque
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from encore.jobs import render, resume_check
 from encore.plan import resolve, settings
 from encore.plan.records import Plan, Request
@@ -13,6 +18,13 @@ from encore.plan.user_config import UserConfig
 from helpers.exploits import exploits
 from helpers.megatron_models import write_counters
 from helpers.trainer_lines import TINY, change, genuine_arguments
+
+
+class Launch(enum.Enum):
+    """As Megatron's arguments hold some."""
+
+    TASKS = 1
+
 
 # what the script calls, in place of Slurm and of the container: each passes its command on
 _COMMANDS = {
@@ -45,6 +57,21 @@ def test_what_would_train_other_samples_is_refused(changes: dict[str, object], r
     line = resume_check.refusal(genuine_line(**changes))
     assert line.startswith(f"{TINY}/tp1/checkpoint/global_step20 cannot be resumed: ")
     assert reason in line and "; render the job with" in line and "\n" not in line
+
+
+def test_whatever_else_a_checkpoint_holds_does_not_matter(tmp_path: Path) -> None:
+    others = {
+        "by_enum": {Launch.TASKS: 1, torch.bfloat16: 2},
+        "random": np.random.get_state(),
+        "ordered": OrderedDict(a=torch.Size([2]), b=torch.ones(2, dtype=torch.bfloat16)),
+        "queue": deque([1, 2]),
+        "set": {1, "a"},
+        "path": Path("a"),
+        "nested": argparse.Namespace(seed=5),
+    }
+    write_counters(tmp_path, 20, consumed_train_samples=160, seed=1234, **others)
+    assert resume_check.refusal(genuine_line(load=tmp_path)) == ""
+    assert "its seed is 1234" in resume_check.refusal(genuine_line(load=tmp_path, seed=5))
 
 
 @pytest.mark.parametrize("name", list(exploits(Path("x"))))

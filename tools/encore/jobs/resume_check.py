@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 
-class Inert(dict[Any, Any]):
+class Inert:
     """In place of whatever a checkpoint names: nothing of it is imported or called."""
 
     def __init__(self, *values: Any) -> None: ...
 
     def __setstate__(self, state: Any) -> None:
         self.__dict__.update(state if isinstance(state, dict) else {})
+
+    def __setitem__(self, key: Any, value: Any) -> None: ...
+
+    def append(self, value: Any) -> None:
+        """What pickle calls for a list's own kinds, as the one above for a dictionary's."""
 
 
 class Reader(pickle.Unpickler):
