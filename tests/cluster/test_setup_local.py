@@ -33,6 +33,12 @@ def ask(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def installed_packages() -> list[str]:
+    """The machine's packages."""
+    lines = ask("dpkg-query", "--show", "--showformat=${db:Status-Abbrev}${Package}\n").splitlines()
+    return [line[3:] for line in lines if line[1] == "i"]
+
+
 def needs_root() -> None:
     if not runs_as_root():
         not_run("setup_local.yml needs root")
@@ -169,8 +175,18 @@ def test_what_was_set_up_is_taken_away(local_slurm: LocalSlurm) -> None:
     needs_root()
     if not UNDER_CI:
         not_run("it would take your Slurm away; CI does it")
+    before = Path("/var/lib/encore-local/before").read_text(encoding="utf-8").split()
+    home = Path("/home/encore")
+    checkpoint = local_slurm.user.own(home / "checkpoints") / "latest"
+    checkpoint.write_text("global_step10")
     assert play_local("--check", state="absent").ok().changed > 0
-    assert play_local(state="absent").ok().changed > 0
+    first = play_local(state="absent").ok()
+    assert first.changed > 0
+    assert f"kept {home}, which holds files" in first.words
+    assert checkpoint.read_text() == "global_step10"
+    assert play_local(state="absent").ok().changed == 0
+    assert play_local(state="absent", ordinary_user_remove_home=True).ok().changed > 0
+    assert set(installed_packages()) <= set(before)
     assert [path for path in LEFT_BY_LOCAL if path.exists()] == []
     assert "nid005001" not in Path("/etc/hosts").read_text(encoding="utf-8")
     assert [
