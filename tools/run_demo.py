@@ -7,6 +7,7 @@ delete the folder to start over.
 examples:
   tools/run_demo.py                     500k parameters, 500k tokens, 100k unique ones, into demo/
   tools/run_demo.py 1m1m400k --folder /tmp/demo
+  tools/run_demo.py --data-only --workspace ~/encore     only the inputs of a job in that workspace
 """
 
 if __name__ == "__main__":
@@ -58,13 +59,24 @@ def build_parser() -> argparse.ArgumentParser:
         "name", nargs="?", default="500k500k100k", help="a laptop-sized run; default: 500k500k100k"
     )
     parser.add_argument("--folder", type=human.path, default=Path("demo"), help="default: demo")
+    parser.add_argument(
+        "--workspace",
+        type=human.path,
+        metavar="DIR",
+        help="folder of data, checkpoints and logs; default: workspace in --folder",
+    )
+    parser.add_argument(
+        "--data-only",
+        action="store_true",
+        help="end when text, tokenizer and tokens are there; needs no extra but data",
+    )
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; see the exit codes in encore.cli."""
     args = build_parser().parse_args(argv)
-    workspace = args.folder / "workspace"
+    workspace = args.workspace or args.folder / "workspace"
     plan = resolve.resolve(Request(args.name, "local", workspace=str(workspace)), UserConfig())
     files = DemoFiles(
         text=args.folder / "pydocs.jsonl",
@@ -79,6 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     write_text_and_tokenizer(plan, files)
     tokenize(plan, files)
+    if args.data_only:
+        return 0
     if not files.checkpoint.exists():
         title("Train: render the job script for this machine, and run it")
         run_script("render_sbatch.py", plan.name, "--cluster", "local", "--workspace", workspace)

@@ -21,8 +21,8 @@ need() {
     failed=1
   fi
 }
-need /srv/encore/tokenizers/demo/vocab.json "copy the files of tokenizer demo there"
-need /srv/encore/tokenizers/demo/merges.txt "copy the files of tokenizer demo there"
+need /srv/encore/tokenizers/demo/vocab.json "make it with tools/run_demo.py --data-only --workspace DIR"
+need /srv/encore/tokenizers/demo/merges.txt "make it with tools/run_demo.py --data-only --workspace DIR"
 need /srv/encore/data/pydocs/pydocs_100K_text_document.bin "make it with tools/prepare_corpus.py tokenize"
 need /srv/encore/data/pydocs/pydocs_100K_text_document.idx "make it with tools/prepare_corpus.py tokenize"
 need /srv/encore/data/pydocs/pydocs_validation_text_document.bin "make it with tools/prepare_corpus.py tokenize"

@@ -87,6 +87,15 @@ def test_out_and_check(tmp_path: Path) -> None:
     assert render(*options, "--check").returncode == 1
 
 
+def test_a_folder_as_the_output_is_named_in_one_line(tmp_path: Path) -> None:
+    for folder in (str(tmp_path), "/"):
+        ended = render("146m14b400m", "--cluster", "cuda", "--quiet", "--out", folder)
+        lines = [line for line in ended.stderr.splitlines() if not line.startswith("warning")]
+        assert ended.returncode == 1 and len(lines) == 1
+        assert lines[0].startswith(f"error: {folder} is not a file")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [

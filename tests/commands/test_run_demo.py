@@ -4,8 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from encore.curves import losses
 from encore.curves.curve import moving_average
+from helpers.commands import run_command
 from helpers.demo_home import Demo, run_demo
 
 NAME = "500k500k100k"
@@ -50,6 +52,20 @@ def test_its_model_is_transformers_too_and_its_curves_are_a_page(demo: Demo) -> 
     assert "lm-loss-training/lm loss" in (demo.home / "demo" / "curves.html").read_text(
         encoding="utf-8"
     )
+
+
+@pytest.mark.slow
+def test_the_data_alone_is_what_a_job_in_that_workspace_needs(tmp_path: Path) -> None:
+    workspace = tmp_path / "encore"
+    options = ("--folder", tmp_path, "--workspace", workspace, "--data-only")
+    ended = run_command("run_demo", *options)
+    assert ended.returncode == 0, ended.stderr
+    doctor = run_command(
+        *("doctor", NAME, "--cluster", "local", "--workspace", workspace),
+        *("--skip", "runtime", "image", "space", "queue", "hub"),
+    )
+    assert doctor.returncode == 0, doctor.stdout
+    assert not (workspace / "checkpoints").exists()
 
 
 def test_a_second_run_reuses_what_is_there(demo: Demo) -> None:

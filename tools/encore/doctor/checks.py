@@ -129,7 +129,8 @@ def tokenizer(plan: Plan) -> list[Finding]:
     # the source begins with an address; what follows says how its hashes were checked
     advice = f"copy it into {folder} from {facts.source.partition(';')[0]}"
     if not facts.files:
-        advice = "tools/run_demo.py trains it on this machine"
+        workspace = shlex.quote(plan.paths.workspace)
+        advice = f"tools/run_demo.py --data-only --workspace {workspace}"
     findings = []
     for name in facts.files or ("vocab.json", "merges.txt"):
         what = f"{facts.name}/{name}"
