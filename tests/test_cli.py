@@ -263,3 +263,25 @@ def test_a_name_that_cannot_be_encoded_is_one_line() -> None:
     ended = run_process("'a\\udcff.json'.encode(); return 0")
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: 'a\\udcff.json' is no UTF-8; rename the file")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "MemoryError()",
+        "MemoryError('Unable to allocate 1 EiB')",
+        "RuntimeError('[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can\\'t')",
+        "type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory')",
+    ],
+)
+def test_too_little_memory_is_one_line(error: str) -> None:
+    ended = run_process(f"raise {error}")
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("error: not enough memory: ")
+
+
+def test_a_bugs_traceback_holds_no_control_character() -> None:
+    ended = run_process("raise KeyError('\\x1b[2J'); return 0")
+    assert "Traceback" in ended.stderr
+    ended = run_process("raise ValueError('\\x1b[2J'); return 0")
+    assert ended.stderr.rstrip().endswith("ValueError: \\u001b[2J")

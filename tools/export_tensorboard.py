@@ -32,6 +32,7 @@ if __name__ == "__main__":
     interrupts.end_at_once()
 
 import argparse
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,7 @@ from encore.plan.records import Request
 # What reads and draws needs the extra `analysis`: it is imported where it is used, so that help and
 # argument errors work without.
 if TYPE_CHECKING:
+    import pyarrow as pa
     from encore.curves.event_runs import EventRun
 
 _TABLES = (".csv", ".parquet", ".jsonl")
@@ -220,10 +222,22 @@ def _write_table(runs: "list[EventRun]", path: Path | None) -> None:
 
     table = export_table.of_runs(runs)
     if path is None:
-        export_table.write_csv(table, sys.stdout.buffer)
+        _print_csv(table)
         return
     with files.atomic(path) as temporary, open(temporary, "wb") as out:
         export_table.WRITERS[path.suffix](table, out)
+
+
+def _print_csv(table: "pa.Table") -> None:
+    from encore.curves import export_table
+
+    if not sys.stdout.isatty():
+        export_table.write_csv(table, sys.stdout.buffer)
+        return
+    # names in it may hold what a terminal takes for commands; print shows that
+    shown = io.BytesIO()
+    export_table.write_csv(table, shown)
+    print(shown.getvalue().decode("utf-8", "surrogateescape"), end="")
 
 
 def _write_page(runs: "list[EventRun]", path: Path, args: argparse.Namespace) -> None:

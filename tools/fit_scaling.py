@@ -19,6 +19,12 @@ examples:
   tools/fit_scaling.py report --out law.html
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 import collections
 import dataclasses

@@ -21,6 +21,9 @@ import argparse
 from encore import cli, human
 from encore.errors import UsageError
 
+# below it, logits divided by it leave the range of fp32
+_LEAST_TEMPERATURE = 1e-6
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
@@ -74,6 +77,11 @@ def main(argv: list[str] | None = None) -> int:
     ):
         if value < least:
             raise UsageError(f"{option} {value} is too small", f"give {least} or more")
+    if 0 < args.temperature < _LEAST_TEMPERATURE:
+        raise UsageError(
+            f"--temperature {args.temperature} is too small",
+            f"give 0 for the likeliest token, or {_LEAST_TEMPERATURE} or more",
+        )
     # torch takes seconds to import, which --help and a wrong argument need not wait for
     from encore.checkpoints import generate
     from encore.tokens.tokenizer import load

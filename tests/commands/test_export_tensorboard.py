@@ -1,6 +1,8 @@
 """The command: what it writes, what it says, and how it refuses."""
 
+import contextlib
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 import export_tensorboard
 import pyarrow.parquet
 import pytest
+from encore import cli
 from encore.errors import DataError, UnknownNameError, UsageError
 from helpers.event_files import GENUINE, write_scalars
 from helpers.hub_bench import Bench
@@ -212,3 +215,25 @@ def test_where_to_push_is_refused_without_push_and_for_several_runs(tmp_path: Pa
         export(tmp_path, "--create")
     with pytest.raises(UsageError, match="one repository for 2 runs"):
         export(tmp_path, "--push", "--repo", "me/one")
+
+
+class Terminal(io.TextIOWrapper):
+    """What a terminal is to print."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "shown"), [(Terminal, b"\\u001b[2J"), (io.TextIOWrapper, b"\x1b[2J")]
+)
+def test_a_tag_commands_no_terminal_and_stays_as_it_is_in_a_file(
+    tmp_path: Path, stream: type[io.TextIOWrapper], shown: bytes
+) -> None:
+    (tmp_path / "run").mkdir()
+    write_scalars(tmp_path / "run" / "events.out.tfevents.1.host", [(1.0, 1, "\x1b[2J", 2.0)])
+    out = stream(io.BytesIO(), encoding="utf-8", write_through=True)
+    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as ended:
+        cli.run(lambda: export_tensorboard.main([str(tmp_path / "run"), "--raw"]))
+    assert ended.value.code == 0
+    assert shown in out.buffer.getvalue()  # type: ignore[attr-defined]

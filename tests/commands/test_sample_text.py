@@ -85,3 +85,9 @@ def test_an_empty_prompt_is_one_and_no_other_option_may_be_empty(
     with pytest.raises(SystemExit):
         sample_text.build_parser().parse_args(["", "--tokenizer", "x"])
     assert "an empty argument" in capsys.readouterr().err
+
+
+def test_a_temperature_that_leaves_no_probabilities_is_refused() -> None:
+    for text in ("1e-320", "1e-40"):
+        with pytest.raises(UsageError, match=r"--temperature .* is too small"):
+            sample_text.main(["x", "--tokenizer", "x", "--temperature", text])

@@ -36,3 +36,18 @@ def test_a_rank_outside_of_the_run_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("RANK", "2")
     with pytest.raises(UsageError, match="RANK 2 is none of WORLD_SIZE 2"):
         launcher.place()
+
+
+@pytest.mark.parametrize(
+    ("address", "port"), [("", "29500"), ("127.0.0.1", "0"), ("127.0.0.1", "65536")]
+)
+def test_processes_that_cannot_meet_are_told_so(
+    monkeypatch: pytest.MonkeyPatch, address: str, port: str
+) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    launcher.check_rendezvous()
+    monkeypatch.setenv("MASTER_ADDR", address)
+    monkeypatch.setenv("MASTER_PORT", port)
+    with pytest.raises(UsageError, match="do not say where to meet"):
+        launcher.check_rendezvous()

@@ -13,9 +13,11 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TextIO, cast
 
@@ -25,6 +27,8 @@ from encore.errors import EncoreError
 # without a terminal, long work shows that it is alive this often
 _PROGRESS_EVERY_S = 30.0
 _STDOUT = "standard output"
+# torch's errors of the GPU's and the CPU's memory; the latter is a plain RuntimeError
+_TORCH_MEMORY = re.compile(r"^OutOfMemoryError: |^RuntimeError: .*DefaultCPUAllocator")
 
 log = logging.getLogger("encore")
 
@@ -211,6 +215,7 @@ def run(main: Callable[[], int], extra: str | None = None) -> None:
     if sys.stderr is None:
         # started without one: what is said is lost, what is done is not
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 — open until the process ends
+    sys.excepthook = _show_bug
     stdout = _Stdout(sys.stdout)
     with contextlib.redirect_stdout(cast(TextIO, stdout)):
         try:
@@ -225,6 +230,10 @@ def run(main: Callable[[], int], extra: str | None = None) -> None:
             stdout.drop()
     _flush_stderr()
     sys.exit(code)
+
+
+def _show_bug(kind: type[BaseException], error: BaseException, _: Any) -> None:
+    print(human.printable("".join(traceback.format_exception(error))), file=sys.stderr, end="")
 
 
 def _exit_code(error: BaseException, extra: str | None) -> int:
@@ -245,6 +254,12 @@ def _exit_code(error: BaseException, extra: str | None) -> int:
                 f"{package} is not installed; in the kit's folder: pip install -e '.[{extra}]'"
             )
             return 1
+    if isinstance(error, MemoryError) or _TORCH_MEMORY.search(f"{type(error).__name__}: {error}"):
+        _say_error(
+            f"not enough memory: {str(error).splitlines()[0] if str(error) else 'none is left'};"
+            " make the model or the batch smaller, or use a larger machine"
+        )
+        return 1
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         name = error.object[max(error.start - 40, 0) : error.end + 40]
         _say_error(f"{name!r} is no UTF-8; rename the file or folder that is named so")

@@ -36,6 +36,17 @@ def place() -> ProcessPlace:
     return ProcessPlace(rank, size, local_rank)
 
 
+def check_rendezvous() -> None:
+    """Raise UsageError where nothing says at which address the processes meet."""
+    port = _whole("MASTER_PORT", 0)
+    if not os.environ.get("MASTER_ADDR") or not 0 < port < 2**16:
+        raise UsageError(
+            "WORLD_SIZE says that there are other processes, MASTER_ADDR and MASTER_PORT do not"
+            " say where to meet them",
+            "start with torchrun, or unset RANK and WORLD_SIZE",
+        )
+
+
 def _whole(variable: str, default: int) -> int:
     text = os.environ.get(variable, str(default))
     try:

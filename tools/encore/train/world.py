@@ -67,6 +67,7 @@ def process_group(backend: str | None, group_even_alone: bool) -> Iterator[World
         torch.cuda.set_device(device)
     backend = backend or ("nccl" if gpus else "gloo")
     if place.size > 1:
+        launcher.check_rendezvous()
         dist.init_process_group(backend, device_id=device if backend == "nccl" else None)
     elif group_even_alone:
         # DeepSpeed reads it without a default
