@@ -62,6 +62,20 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert inspect.facts(tmp_path)["path"] == str(step)
 
 
+def test_a_trainer_that_is_not_known_is_not_named(tmp_path: Path) -> None:
+    layers = weights(SMALL)
+    known = inspect.facts(write(tmp_path / "1", SMALL, layers))
+    assert known["trainer"] == "turkunlp, bigscience or builtin" and not known["unreadable"]
+    close = dict(enumerate(layers.values(), start=1))
+    for step, reason in (
+        (write(tmp_path / "2", SMALL, close), "has layer_02-model_00"),
+        (write(tmp_path / "3", SMALL, layers, checkpoint_version=1.5), "version 1.5"),
+    ):
+        known = inspect.facts(step)
+        assert known["trainer"] is None and known["query_key_value_rows"] is None
+        assert reason in known["unreadable"][0]
+
+
 @pytest.mark.parametrize(
     "hostile", ["layer_03-model_00-model_states.pt", "mp_rank_00_model_states.pt"]
 )

@@ -14,6 +14,7 @@ from encore.checkpoints import (
     layers,
     megatron_reader,
     model_states,
+    step_folder,
     torch_zip,
 )
 from encore.checkpoints.inert_pickle import StandIn
@@ -100,8 +101,7 @@ def _megatron_facts(step: Path) -> dict[str, Any]:
     shapes = layers.shapes(config, FIRST_BLOCK_NUMBER)
     first_block = states.layer_numbers[FIRST_BLOCK_NUMBER]
     record |= {
-        "trainer": states.trainer_format.title,
-        "query_key_value_rows": states.row_order.value,
+        **_trainer_facts(states),
         "checkpoint_version": states.version,
         "tensor_parallel": states.tensor_parallel,
         "pipeline_parallel": states.pipeline_parallel,
@@ -126,6 +126,16 @@ def _megatron_facts(step: Path) -> dict[str, Any]:
     arguments = sorted(states.arguments.items())
     record["arguments"] = {name: _as_json(value) for name, value in arguments}
     return record
+
+
+def _trainer_facts(states: ModelStates) -> dict[str, str | None]:
+    """Which trainer wrote it, and in what order the fused rows are; None where it is not known."""
+    try:
+        step_folder.check_layer_files(states)
+        order = states.row_order.value
+    except CheckpointError:
+        return {"trainer": None, "query_key_value_rows": None}
+    return {"trainer": states.trainer_format.title, "query_key_value_rows": order}
 
 
 def _optimizer_from(states: ModelStates) -> str | None:
