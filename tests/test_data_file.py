@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from encore import data_file, strict_json
-from encore.checkpoints import inert_pickle, safetensors_shards, torch_file, torch_zip
+from encore.checkpoints import file_names, inert_pickle, safetensors_shards, torch_file, torch_zip
 from encore.corpus import documents
 from encore.curves import tfrecord
 from encore.errors import DataError, EncoreError
+from encore.scaling import runs
 from encore.tokens import data_paths, manifest, part_manifest, tokenizer, verify
 from encore.tokens.indexed import Index, IndexedDataset
 
@@ -55,6 +56,8 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "weights": ("model.safetensors", lambda path: safetensors_shards.tensors(path.parent)),
     "pickled weights": ("pytorch_model.bin", lambda path: safetensors_shards.tensors(path.parent)),
     "configuration": ("x", safetensors_shards.read_json),
+    "latest": ("latest", lambda path: file_names.latest(path.parent)),
+    "results of runs": ("x", runs.load),
     "JSON": ("x", lambda path: strict_json.read_object(path, DataError, "fetch it again")),
 }
 

@@ -11,6 +11,9 @@ source: TurkuNLP 6732bc9 megatron/checkpointing.py, DeepSpeed 0.19.8 runtime/{en
 import re
 from pathlib import Path
 
+from encore import data_file
+from encore.errors import UnreadableError
+
 LATEST = "latest"
 
 _STEP = re.compile(r"global_step([0-9]+)")
@@ -91,9 +94,12 @@ def entry_names(folder: Path) -> list[str]:
 
 
 def latest(folder: Path) -> str | None:
-    """The checkpoint that `latest` names, None where there is no such file or it names none."""
+    """The checkpoint that `latest` names, None where there is no such file or it names none.
+
+    Raises UnreadableError for what is no file, and OSError.
+    """
     try:
-        name = (folder / LATEST).read_text(encoding="utf-8").strip()
+        name = data_file.read_text(folder / LATEST, UnreadableError).strip()
     except (FileNotFoundError, UnicodeDecodeError):
         return None
     if step_number(name) is None:

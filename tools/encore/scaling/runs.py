@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from encore import data_file
 from encore.errors import DataError
 from encore.registry import paper_runs
 
@@ -89,6 +90,7 @@ def load(path: Path) -> Runs:
     Rows with an empty loss are unfinished runs, and rows with in_fit 0 are not for fits: both are
     left out. Raises DataError, with the line, on whatever cannot be such a run.
     """
+    data_file.check(path)
     try:
         with open(path, encoding="utf-8-sig", newline="") as handle:
             return _parse(path, csv.DictReader(handle, strict=True))
