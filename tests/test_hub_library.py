@@ -9,7 +9,8 @@ import pytest
 from encore import hub_library
 from encore.errors import EncoreError, HubBusyError, HubError, HubUnreachableError, UsageError
 from encore.tokens import tokenizer
-from helpers.hub_server import Hub, running
+from helpers.hub_here import hub_of_this_process
+from helpers.hub_server import Hub
 
 REPO = "someone/words"
 
@@ -17,15 +18,7 @@ REPO = "someone/words"
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub on loopback that the library of this process asks, with an empty cache."""
-    monkeypatch.setenv("HF_TOKEN", "hf_loopback")
-    constants = hub_library.library().constants
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    # the library waits up to 8 s between its attempts
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
-    with running() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    with hub_of_this_process(tmp_path, monkeypatch) as server:
         yield server
 
 
@@ -109,9 +102,32 @@ def test_errors_of_the_disk_and_bugs_pass_unchanged(tmp_path: Path) -> None:
         raise KeyError("a bug stays a bug")
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:8080", "", "huggingface.co", "ftp://x", "http://", "http:///x", "https://[::1",
+     "http://x:99999", "http://x:0", "http://x y", "https://x/?a=b", "//x", "https://é", "file:///x"],
+)  # fmt: skip
+def test_an_endpoint_that_is_no_address_is_named(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    for ask in (hub_library.library, hub_library.endpoint, hub_library.is_reachable):
+        with pytest.raises(UsageError, match="is not the address of a Hub") as caught:
+            ask()
+        assert "https:// or http://" in caught.value.hint
+
+
+@pytest.mark.parametrize("address", ["http://[::1]:8080", "https://mirror.example/api/hf/"])
+def test_an_endpoint_may_have_a_port_and_a_path(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    assert hub_library.library() is not None
+
+
 def test_without_the_library_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(hub_library.sys.modules, "huggingface_hub", None)
-    hub_library.library.cache_clear()
+    hub_library._load_library.cache_clear()
     with pytest.raises(EncoreError, match="huggingface_hub is not installed") as caught:
         hub_library.library()
     assert caught.value.hint.endswith("pip install -e '.[hub]'")

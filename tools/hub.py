@@ -3,7 +3,8 @@
 
 list needs no network. where asks the Hub, if it answers, whether a run is really where the registry
 says. pull downloads a run's checkpoint (--what for more), or a data set's files, into --out: every
-file verified, downloads resumed, hub-manifest.json written last. push uploads what changed; sync
+file verified, downloads resumed, hub-manifest.json written last. It replaces files of an earlier
+pull, and others only with --force. push uploads what changed; sync
 does so again and again. Neither removes anything from the Hub, and both skip links, hidden and
 temporary files and unfinished checkpoints. Names may be the Hub's own (datablations/c4-subsets,
 lm1-146m14b400m), in any case. Log in with `hf auth login` or HF_TOKEN; HF_ENDPOINT
@@ -101,6 +102,7 @@ def _add_pull_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="parallel downloads, 1 to 32; default: 4",
     )
+    add("--force", action="store_true", help="also replace files in DIR that no pull wrote")
     add("--remove-parts", action="store_true", help="remove a data set's parts once joined")
     add("--dry-run", action="store_true", help="print files and bytes; download nothing")
     add("--json", action="store_true", help="print JSON")
@@ -206,10 +208,10 @@ def pull_files(args: argparse.Namespace) -> int:
     selection = locate.RunSelection(kinds, args.step)
     plan = locate.download_plan(args.name, args.repo, args.revision, selection, args.out)
     if args.dry_run:
-        downloads = pull.check(plan, args.jobs, cli.byte_progress)
+        downloads = pull.check(plan, args.jobs, cli.byte_progress, args.force)
         verb = "would download"
     else:
-        result = pull.pull(plan, args.jobs, args.remove_parts, cli.byte_progress)
+        result = pull.pull(plan, args.jobs, args.remove_parts, cli.byte_progress, args.force)
         downloads = list(result.downloaded)
         verb = "downloaded"
     if args.dry_run or args.json:

@@ -13,7 +13,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -88,6 +88,9 @@ class Hub:
             0.0  # a pause before every block of a body, so that a kill can come between two
         )
         self.in_xet: set[str] = set()
+        # (method, pattern of the route, what writes the answer), for hubs that break HTTP or JSON
+        self.hijacks: list[tuple[str, str, Callable[[Handler], None]]] = []
+        self.body_bytes = 0  # of all answers, as far as they were sent
         # by path: what a lying Hub states of a file instead; None leaves the key out
         self.lies: dict[str, dict[str, Any]] = {}
 
@@ -104,6 +107,9 @@ class Hub:
                 method, pattern, kind, times, {k.replace("_", "-"): v for k, v in headers.items()}
             )
         )
+
+    def hijack(self, method: str, pattern: str, answer: "Callable[[Handler], None]") -> None:
+        self.hijacks.append((method, pattern, answer))
 
     def take_fault(self, method: str, path: str) -> Fault | None:
         with self.lock:
@@ -148,6 +154,10 @@ class Handler(BaseHTTPRequestHandler):
         )
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.hub.requests.append((self.command, self.route, headers))
+        for method, pattern, answer in self.hub.hijacks:
+            if method == self.command and re.search(pattern, self.route):
+                answer(self)
+                return
         self.fault = self.hub.take_fault(self.command, self.route)
         if self.fault and isinstance(self.fault.kind, int):
             self.fail(self.fault.kind, "fault", **self.fault.headers)
@@ -176,6 +186,11 @@ class Handler(BaseHTTPRequestHandler):
 
     # answers
 
+    def pour(self, data: bytes) -> None:
+        """Send a part of a body, and count it."""
+        self.wfile.write(data)
+        self.hub.body_bytes += len(data)
+
     def send(self, status: int, payload: Any, headers: dict[str, str] | None = None) -> None:
         data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         self.send_bytes(status, data, {"Content-Type": "application/json"} | (headers or {}))
@@ -195,12 +210,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         if kind == "cut":
-            self.wfile.write(data[: len(data) // 2])
+            self.pour(data[: len(data) // 2])
             self.wfile.flush()
             raise ConnectionError
         for start in range(0, len(data), CHUNK):
             time.sleep(self.hub.pace_s)
-            self.wfile.write(data[start : start + CHUNK])
+            self.pour(data[start : start + CHUNK])
 
     def fail(self, status: int, code: str, **headers: str) -> None:
         self.send_bytes(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code} | headers)
@@ -248,7 +263,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.missing("EntryNotFound")
         entries = [self.entry(path, listing[path]) for path in paths]
         if self.query.get("recursive", ["False"])[0].lower() != "true":
-            entries = [e for e in entries if "/" not in e["path"][len(below) :]]
+            direct = [path for path in paths if "/" not in path[len(below) :]]
+            entries = [self.entry(path, listing[path]) for path in direct]
             folders = {
                 path[: path.index("/", len(below))] for path in paths if "/" in path[len(below) :]
             }

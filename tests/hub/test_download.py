@@ -304,6 +304,51 @@ def test_a_folder_of_another_repository_is_left_alone(bench: Bench) -> None:
     )
 
 
+def test_files_of_others_are_named_and_kept(bench: Bench) -> None:
+    out = bench.home / "mine"
+    (out / "global_step21553").mkdir(parents=True)
+    (out / "latest").write_text("global_step7")
+    (out / "global_step21553" / "layer_01.pt").symlink_to(bench.home / "elsewhere")
+    (out / "global_step21553" / "empty.pt").touch()  # the Hub's bytes, whoever wrote them
+    for option in ("--json", "--dry-run"):
+        ended = bench.run("pull", RUN, "--out", "mine", option)
+        assert ended.code == 1 and ended.out == "" and ended.err.count("\n") == 1
+        names = "global_step21553/layer_01.pt, latest"
+        assert f"error: mine holds other files of the names {names}; name another" in ended.err
+        assert "--force" in ended.err and (out / "latest").read_text() == "global_step7"
+    assert not bench.hub.asked("GET", "/resolve/")
+    assert bench.run("pull", RUN, "--out", "mine", "--force").code == 0
+    assert brought(out) == CHECKPOINT and not (bench.home / "elsewhere").exists()
+
+
+def test_files_of_an_earlier_pull_are_replaced_unasked(bench: Bench) -> None:
+    first = bench.hub.repos[REPO].head
+    assert bench.run("pull", RUN).code == 0
+    bench.hub.add(REPO, {BIG: b"changed since"})
+    assert bench.run("pull", RUN).code == 0
+    assert (bench.home / BIG).read_bytes() == b"changed since"
+    # a pull that was killed has no manifest yet, but notes of what it put in place
+    shutil.rmtree(bench.home / RUN)
+    bench.hub.fault("GET", "/cdn/", 404, 1)
+    assert bench.run("pull", RUN, "--revision", first, "--jobs", "1").code == 1
+    assert not (bench.home / RUN / download.MANIFEST).exists()
+    bench.hub.add(REPO, {f"{RUN}/latest": b"global_step21554", f"{STEP}/empty.pt": b"x"})
+    assert bench.run("pull", RUN).code == 0
+    assert (bench.home / STEP / "empty.pt").read_bytes() == b"x"
+
+
+def test_a_bin_of_others_is_not_taken_for_a_stale_join(bench: Bench) -> None:
+    add_dataset(bench)
+    (bench.home / "data").mkdir()
+    whole = bench.home / "data" / f"{PREFIX}.bin"
+    whole.write_bytes(b"mine")
+    pull = ("pull", "c4-subsets/gpt2tok_c4_en_1B9", "--out", "data")
+    ended = bench.run(*pull)
+    assert ended.code == 1 and f"{PREFIX}.bin; name another" in ended.err
+    assert whole.read_bytes() == b"mine"
+    assert bench.run(*pull, "--force").code == 0 and whole.read_bytes() == b"".join(PARTS)
+
+
 def test_a_full_disk_is_told_before_anything_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

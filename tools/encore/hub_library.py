@@ -1,4 +1,5 @@
-"""The Hub's own library, huggingface_hub: loaded on demand, with timeouts, its errors as one line.
+"""The Hub's own library, huggingface_hub: loaded on demand, with timeouts and limits on what it
+reads, its errors as one line.
 
 It belongs to the extra `hub` and takes a second to import, so that no module imports it at its top.
 """
@@ -12,16 +13,28 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
 
-from encore.errors import EncoreError, HubBusyError, HubError, HubUnreachableError
+from encore.errors import (
+    EncoreError,
+    HubBusyError,
+    HubError,
+    HubUnreachableError,
+    UsageError,
+)
 
 INSTALL_HINT = "in the kit's folder: pip install -e '.[hub]'"
 LOGIN_HINT = "log in with `hf auth login`, or set HF_TOKEN"
 PROBE_S = 5.0
+_HUB = "https://huggingface.co"
 # a commit of thousands of files keeps the Hub busy for minutes before it answers
 _SILENCE_S = 300.0
+NOT_OURS = "that is no answer of a Hub; check HF_ENDPOINT"
 _RETRY_LATER = "retry later; https://status.huggingface.co shows outages"
 # source: huggingface_hub 1.33 utils/_validators.py
 _REPOSITORY = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
@@ -31,6 +44,11 @@ _FILE_SUFFIXES = (
     *(".gz", ".zst", ".xz", ".bz2", ".zip"),
 )
 _BUSY_STATUSES = (408, 425, 429)
+# the library waits as long as an answer says; the Hub's windows are of five minutes
+_LONGEST_RETRY_AFTER_S = 300
+_WAIT_HEADERS = ("retry-after", "ratelimit")
+# of an answer that is an error or a redirect
+_ERROR_BODY_BYTES = 1 << 20
 
 
 def is_installed() -> bool:
@@ -38,14 +56,50 @@ def is_installed() -> bool:
     return importlib.util.find_spec("huggingface_hub") is not None
 
 
-@functools.cache
 def library() -> ModuleType:
-    """huggingface_hub with the submodules that the kit uses. Raises EncoreError without it."""
+    """huggingface_hub with the submodules that the kit uses.
+
+    Raises EncoreError without it, UsageError for an HF_ENDPOINT that is no address.
+    """
+    _check_endpoint()
+    return _load_library()
+
+
+def _check_endpoint() -> None:
+    address = os.environ.get("HF_ENDPOINT")
+    if address is None or _is_address(address):
+        return
+    raise UsageError(
+        f"HF_ENDPOINT {address!r:.200} is not the address of a Hub",
+        f"begin it with https:// or http://, as in {_HUB}, or unset it",
+    )
+
+
+def _is_address(text: str) -> bool:
+    """Whether a text is http(s)://HOST, with a port and a path where a mirror has them."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    is_plain = text.isascii() and text.isprintable() and not set(text) & set(" ?#\\")
+    return is_plain and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+
+
+@functools.cache
+def _load_library() -> ModuleType:
     if not is_installed():
         raise EncoreError("huggingface_hub is not installed", INSTALL_HINT)
-    huggingface_hub = importlib.import_module("huggingface_hub")
-    for name in ("constants", "errors", "file_download", "utils"):
-        importlib.import_module(f"huggingface_hub.{name}")
+    try:
+        huggingface_hub = importlib.import_module("huggingface_hub")
+        for name in ("constants", "errors", "file_download", "utils", "utils._http"):
+            importlib.import_module(f"huggingface_hub.{name}")
+    except ValueError as error:
+        # it reads numbers from the environment when it is imported
+        raise UsageError(
+            f"huggingface_hub cannot use your environment: {_first_line(error)}",
+            "see its variables with: env | grep ^HF_",
+        ) from None
     utils = huggingface_hub.utils
     if sys.stderr.isatty():
         # of downloads the kit shows one bar of its own; the library's bars of uploads stay
@@ -54,7 +108,8 @@ def library() -> ModuleType:
     else:
         utils.disable_progress_bars()
     utils.logging.set_verbosity_error()
-    utils.get_session().timeout = _SILENCE_S  # the library's default is to wait forever
+    # the library makes another client after a failed connection, and after a fork
+    huggingface_hub.set_client_factory(functools.partial(_client, huggingface_hub))
     return huggingface_hub
 
 
@@ -63,11 +118,99 @@ def may_be_repository(name: str) -> bool:
     return bool(_REPOSITORY.fullmatch(name)) and not name.endswith(_FILE_SUFFIXES)
 
 
+def _client(hub: ModuleType) -> Any:
+    """The library's own HTTP client with the kit's timeout, and with limits on its answers."""
+    client = hub.utils._http.default_client_factory()
+    client.timeout = _SILENCE_S  # the library's default is to wait forever
+    # a compressed answer has no bound that its bytes show, and no ranges
+    client.headers["Accept-Encoding"] = "identity"
+    client.event_hooks["response"].append(_check_answer)
+    return client
+
+
+@dataclass
+class _Limits:
+    """How much is read about `what`: the number of answers, and the bytes of each."""
+
+    what: str
+    answers: int
+    body_bytes: int
+
+
+_limits: ContextVar[_Limits | None] = ContextVar("_limits", default=None)
+
+
+@contextlib.contextmanager
+def limited_answers(what: str, answers: int, body_bytes: int) -> Iterator[None]:
+    """Within the block, this thread reads no more answers than that, and none that is longer.
+
+    Raises HubError where the Hub sends more, or something compressed.
+    """
+    token = _limits.set(_Limits(what, answers, body_bytes))
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
+
+def _check_answer(response: Any) -> None:
+    """A hook of the HTTP client: refuse or bound an answer before its body is read."""
+    for name in _WAIT_HEADERS:
+        if _longest_number(response.headers.get(name, "")) > _LONGEST_RETRY_AFTER_S:
+            del response.headers[name]
+    limits = _limits.get()
+    if limits is None:
+        return
+    limits.answers -= 1
+    if limits.answers < 0:
+        raise HubUnreachableError(
+            f"{limits.what}: the Hub's answers do not come to an end", NOT_OURS
+        )
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise HubError(f"{limits.what}: the Hub sends {encoding!r:.40} unasked", NOT_OURS)
+    most = limits.body_bytes if response.is_success else _ERROR_BODY_BYTES
+    if response.request.method != "HEAD":
+        _bound_body(response, limits.what, most)
+
+
+def _longest_number(text: str) -> int:
+    """The largest whole number in a header, 0 without one."""
+    numbers = re.findall(r"[0-9]{1,18}", text)
+    return max(map(int, numbers), default=0)
+
+
+def _bound_body(response: Any, what: str, most: int) -> None:
+    """Let reading an answer's body end in a HubError after `most` bytes."""
+    too_long = HubError(f"{what}: the Hub sends more than the {most:,} bytes expected", NOT_OURS)
+    if _longest_number(response.headers.get("Content-Length", "")) > most:
+        raise too_long
+    iter_whole = response.iter_raw
+
+    def iter_bounded(chunk_size: int | None = None) -> Iterator[bytes]:
+        total_bytes = 0
+        for chunk in iter_whole(chunk_size):
+            total_bytes += len(chunk)
+            if total_bytes > most:
+                raise too_long
+            yield chunk
+
+    response.iter_raw = iter_bounded
+
+
 def endpoint() -> str:
     """The Hub's address: HF_ENDPOINT, or huggingface.co. Works without the library."""
     if is_installed():
         return str(library().constants.ENDPOINT)
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    _check_endpoint()
+    return os.environ.get("HF_ENDPOINT", _HUB).rstrip("/")
+
+
+def invalid_address() -> type[Exception]:
+    """What the HTTP library (httpx; in version 2 httpx2) raises for an address that is none."""
+    module = library().errors.HTTPError.__module__.partition(".")[0]
+    error: type[Exception] = sys.modules[module].InvalidURL
+    return error
 
 
 def is_offline() -> bool:
@@ -197,8 +340,10 @@ def _broken_answer(error: BaseException, what: str) -> HubError | None:
             f"{what}: {_first_line(error)}",
             "run the same command again, or without Xet: HF_HUB_DISABLE_XET=1",
         )
-    if isinstance(error, ValueError):
+    if isinstance(error, errors.HFValidationError):
         return HubError(f"{what}: {_first_line(error)}", "write a repository as OWNER/NAME")
+    if isinstance(error, ValueError):
+        return HubError(f"{what}: {_first_line(error)}", NOT_OURS)
     return None
 
 

@@ -10,22 +10,37 @@ import contextlib
 import functools
 import hashlib
 import io
+import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from encore import hub_library
 from encore.errors import HubBusyError, HubError
-from encore.hub_library import library, translated_errors
+from encore.hub_library import NOT_OURS, library, translated_errors
 
 _BUSY_WAITS_S = (1.0, 3.0)
 _READ_BYTES = 1 << 20
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NOT_OURS = "that is no answer of a Hub; check HF_ENDPOINT"
+# A page of a listing has a thousand files. A listing of more pages is one that has no end.
+_PAGES = 1000
+ANSWER_BYTES = 64 << 20  # of JSON; a repository's list of names is the longest
+# redirects and the library's own retries included; the kit retries by itself
+_ANSWERS_PER_DOWNLOAD = 12
+# what trips over an answer of odd types: the library takes for granted what the Hub states
+_MALFORMED = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -119,15 +134,32 @@ def _retried_while_busy(request: Callable[P, T]) -> Callable[P, T]:
     return retried
 
 
+@contextlib.contextmanager
+def _answers(what: str) -> Iterator[None]:
+    """Requests about `what` whose answers are JSON: bounded, and a HubError where they are odd."""
+    hub = library()
+    with translated_errors(what), hub_library.limited_answers(what, _PAGES, ANSWER_BYTES):
+        try:
+            yield
+        except (hub.errors.HFValidationError, json.JSONDecodeError, OSError):
+            raise
+        except (*_MALFORMED, hub_library.invalid_address()) as error:
+            raise HubError(
+                f"{what}: the Hub's answer is malformed ({type(error).__name__})", NOT_OURS
+            ) from None
+
+
 @_retried_while_busy
 def resolve_commit(repository: Repository, revision: str = "main") -> str:
     """The full hash of the commit that a branch, tag or short hash names now."""
-    with translated_errors(repository.name):
+    with _answers(repository.name):
         info = (
             library()
             .HfApi()
             .repo_info(repository.name, repo_type=repository.kind, revision=revision)
         )
+        if not _SHA1.fullmatch(info.sha):
+            raise HubError(f"{repository.name}: the Hub names a commit {info.sha!r:.60}", NOT_OURS)
         return str(info.sha)
 
 
@@ -135,7 +167,7 @@ def resolve_commit(repository: Repository, revision: str = "main") -> str:
 def root_names(repository: Repository, commit: str) -> list[str]:
     """The names at the root of the repository, sorted; those of folders end with a slash."""
     names = []
-    with translated_errors(repository.name):
+    with _answers(repository.name):
         entries = (
             library()
             .HfApi()
@@ -143,14 +175,14 @@ def root_names(repository: Repository, commit: str) -> list[str]:
         )
         for entry in entries:
             names.append(entry.path if _is_file(entry) else f"{entry.path}/")
-    return sorted(names)
+        return sorted(names)
 
 
 @_retried_while_busy
 def repo_tree(repository: Repository, commit: str, folder: str = "") -> list[RemoteFile]:
     """Every file below `folder`, by path."""
     files = []
-    with translated_errors(f"{repository.name}/{folder}" if folder else repository.name):
+    with _answers(f"{repository.name}/{folder}" if folder else repository.name):
         entries = (
             library()
             .HfApi()
@@ -162,15 +194,9 @@ def repo_tree(repository: Repository, commit: str, folder: str = "") -> list[Rem
                 revision=commit,
             )
         )
-        try:
-            for entry in entries:
-                if _is_file(entry):
-                    files.append(_remote_file(entry))
-        except (AttributeError, KeyError, TypeError) as error:
-            # the library takes for granted what the Hub states of a file
-            raise HubError(
-                f"{repository.name}: the Hub's list of files is malformed ({error!r})", _NOT_OURS
-            ) from None
+        for entry in entries:
+            if _is_file(entry):
+                files.append(_remote_file(entry))
     return sorted(files, key=lambda file: file.path)
 
 
@@ -193,9 +219,11 @@ def _remote_file(entry: Any) -> RemoteFile:
         file = RemoteFile(entry.path, size, entry.lfs.sha256, large=True, in_xet=in_xet)
         digest = _SHA256
     if not isinstance(file.path, str) or type(file.size) is not int or file.size < 0:
-        raise HubError(f"the Hub lists {file.path!r} with size {file.size!r}", _NOT_OURS)
+        raise HubError(f"the Hub lists {file.path!r:.200} with size {file.size!r:.60}", NOT_OURS)
     if not isinstance(file.digest, str) or not digest.fullmatch(file.digest):
-        raise HubError(f"the Hub lists {file.path!r} with digest {file.digest!r}", _NOT_OURS)
+        raise HubError(
+            f"the Hub lists {file.path!r:.200} with digest {file.digest!r:.100}", NOT_OURS
+        )
     return file
 
 
@@ -213,12 +241,13 @@ def download(
     library resumes by itself after a cut connection; where it gives up, the sink keeps what came.
     """
     hub = library()
-    with translated_errors(f"{repository.name}/{file.path}"):
+    what = f"{repository.name}/{file.path}"
+    limits = hub_library.limited_answers(what, _ANSWERS_PER_DOWNLOAD, file.size)
+    with translated_errors(what), limits:
         address = hub.hf_hub_url(
             repository.name, file.path, repo_type=repository.kind, revision=commit
         )
         headers = hub.utils.build_hf_headers()
-        headers["Accept-Encoding"] = "identity"  # a range of compressed bytes is of no use
         hub.file_download.http_get(
             address, sink, resume_size=offset, headers=headers, expected_size=file.size
         )
@@ -231,7 +260,9 @@ def download_by_library(
 
     An interrupted download starts over.
     """
-    with translated_errors(f"{repository.name}/{file.path}"):
+    what = f"{repository.name}/{file.path}"
+    limits = hub_library.limited_answers(what, _ANSWERS_PER_DOWNLOAD, file.size)
+    with translated_errors(what), limits:
         path = library().hf_hub_download(
             repository.name,
             file.path,
@@ -244,7 +275,7 @@ def download_by_library(
 
 def username() -> str:
     """The name of the logged-in user. Raises HubError without a valid login."""
-    with translated_errors("your account"):
+    with _answers("your account"):
         return str(library().HfApi().whoami()["name"])
 
 
@@ -254,7 +285,7 @@ def create_repository(repository: Repository, private: bool) -> None:
     Raises HubError when it is to be private, but exists and is public.
     """
     api = library().HfApi()
-    with translated_errors(repository.name):
+    with _answers(repository.name):
         api.create_repo(repository.name, repo_type=repository.kind, private=private, exist_ok=True)
         if private and not api.repo_info(repository.name, repo_type=repository.kind).private:
             raise HubError(

@@ -1,8 +1,11 @@
 """Download files of a repository into a folder: verified, resumed, parallel; the manifest is last.
 
-    OUT/.hub-partial/      downloads under way, one file each; removed when all are complete
+    OUT/.hub-partial/      downloads under way, one file each, and a note of each file that was
+                           put in place since; removed when all are complete
     OUT/…                  whole files only: renamed into place once size and hash are the Hub's
     OUT/hub-manifest.json  for every file: its path in the repository, commit, size and hash
+
+A file of OUT that is none of an earlier pull of the repository is never replaced unasked.
 
 A run that is killed at any moment resumes when it is run again: a file is recognised by its hash,
 never by its name alone. The library itself restarts a file from its beginning (2.4.0,
@@ -10,6 +13,7 @@ file_download._download_to_tmp_and_move), which is why the partial files are the
 Xet storage comes by hf-xet, out of order, and does start over when it is cut off.
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -19,7 +23,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from encore import files, strict_json
@@ -28,8 +32,10 @@ from encore.hub import client, run_files
 
 MANIFEST = "hub-manifest.json"
 _PARTIAL = ".hub-partial"
-_ATTEMPTS = 6  # without a byte of progress
+_ATTEMPTS = 6  # without progress
+_PROGRESS_BYTES = 1 << 20  # less is none: a Hub that adds a byte at a time would never end
 _LONGEST_WAIT_S = 30.0
+_NAMED = 5  # files, in a message
 _SPARE_BYTES = 64 << 20  # left free for everyone else
 _READ_BYTES = 1 << 20
 
@@ -69,11 +75,20 @@ class DownloadPlan:
             target = self.out / run_files.check_inside(item.local)
             is_reserved = item.local.split("/")[0] in (MANIFEST, _PARTIAL)
             # a link in the folder may lead out of it
-            if is_reserved or not target.parent.resolve().is_relative_to(root):
+            leads_out = not target.parent.resolve().is_relative_to(root)
+            if is_reserved or leads_out or self._has_file_above(item):
                 raise HubError(
                     f"{item.file.path!r} cannot be written below {self.out}",
                     "name an empty folder with --out",
                 )
+
+    @functools.cached_property
+    def _locals(self) -> frozenset[str]:
+        return frozenset(item.local for item in self.items)
+
+    def _has_file_above(self, item: DownloadItem) -> bool:
+        """Whether another file of the plan has the name of a folder that this one is in."""
+        return any(str(parent) in self._locals for parent in PurePosixPath(item.local).parents)
 
 
 def total_bytes(items: Sequence[DownloadItem]) -> int:
@@ -144,6 +159,37 @@ def check_disk(plan: DownloadPlan, missing: Sequence[DownloadItem], extra_bytes:
         )
 
 
+def check_replaced(plan: DownloadPlan, missing: Sequence[DownloadItem]) -> None:
+    """Raise OutputError where a download would replace what no earlier pull wrote.
+
+    That is a file that differs from the Hub's and that neither the manifest nor a note of a killed
+    pull lists. A .bin that was joined counts as written with its parts.
+    """
+    earlier_entries = _manifest_entries(plan)
+
+    def is_own(item: DownloadItem) -> bool:
+        return item.local in earlier_entries or _note(plan, item).exists()
+
+    foreign = []
+    for item in missing:
+        # also for a link whose target is missing
+        if os.path.lexists(plan.out / item.local) and not is_own(item):
+            foreign.append(item.local)
+    missing_names = {item.local for item in missing}
+    items = {item.local: item for item in plan.items}
+    for prefix, parts in run_files.part_groups(items).items():
+        whole = f"{prefix}.bin"
+        differs = bool(missing_names.intersection(parts))
+        if differs and os.path.lexists(plan.out / whole) and not is_own(items[parts[0]]):
+            foreign.append(whole)
+    if foreign:
+        more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
+        raise OutputError(
+            f"{plan.out} holds other files of the names {', '.join(foreign[:_NAMED])}{more}",
+            "name another folder with --out, move them away, or replace them with --force",
+        )
+
+
 def download_files(
     plan: DownloadPlan,
     missing: Sequence[DownloadItem],
@@ -182,19 +228,28 @@ def _manifest_entries(plan: DownloadPlan) -> dict[str, Any]:
         document = strict_json.read(path)
         repository = document["repository"]
         entries = dict(document["files"])
+        for name in entries:
+            run_files.check_inside(name)
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError, HubError):
         raise DataError(f"{path} is not a manifest of tools/hub.py", f"rm {path}") from None
     if repository != plan.repository.name:
         raise OutputError(
             f"{plan.out} holds files of {repository}", "name another folder with --out"
         )
-    return {name: entry for name, entry in entries.items() if (plan.out / name).exists()}
+    return entries
 
 
 def _manifest_text(plan: DownloadPlan, earlier_entries: dict[str, Any]) -> str:
-    entries = dict(earlier_entries)
+    joined_parts: set[str] = set()
+    for prefix, parts in run_files.part_groups(earlier_entries).items():
+        if (plan.out / f"{prefix}.bin").exists():
+            joined_parts.update(parts)
+    entries = {}
+    for name, entry in earlier_entries.items():
+        if name in joined_parts or (plan.out / name).exists():
+            entries[name] = entry
     for item in plan.items:
         entries[item.local] = {
             "path": item.file.path,
@@ -210,6 +265,15 @@ def _manifest_text(plan: DownloadPlan, earlier_entries: dict[str, Any]) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
+def _note(plan: DownloadPlan, item: DownloadItem) -> Path:
+    """The note that this file was put in place, for a pull that is killed before its manifest."""
+    return plan.out / _PARTIAL / f"{_local_name(item)}.placed"
+
+
+def _local_name(item: DownloadItem) -> str:
+    return hashlib.sha256(item.local.encode()).hexdigest()[:16]
+
+
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
@@ -217,7 +281,7 @@ def _size(path: Path) -> int:
 def _partial_name(item: DownloadItem) -> str:
     # the path, so that files of the same bytes do not share one; the digest, so that a partial
     # file of older bytes is never resumed
-    return f"{hashlib.sha256(item.local.encode()).hexdigest()[:16]}.{item.file.digest}"
+    return f"{_local_name(item)}.{item.file.digest}"
 
 
 class _StoppedError(Exception):
@@ -248,6 +312,12 @@ class _HashingSink:
         """Append and hash. Raises _StoppedError once the whole pull has failed."""
         if self._stop.is_set():
             raise _StoppedError
+        if self.tell() + len(data) > self._file.size:
+            raise HubError(
+                f"{self._file.path}: the Hub sends more than the {self._file.size:,} bytes that it"
+                " states",
+                "the stored file may be damaged; pull an older commit with --revision",
+            )
         self._hasher.update(data)
         self._progress(len(data))
         return self._handle.write(data)
@@ -292,15 +362,18 @@ class _Transfer:
         path = self.item.file.path
         failures = 0
         mismatches = 0
+        largest_size = _size(partial)
         while True:
-            size_before = _size(partial)
             try:
                 if self._fill(partial):
                     return self._move_into_place(partial)
                 mismatches += 1
                 problem = f"{path}: the bytes received differ from the Hub's hash"
             except HubUnreachableError as error:
-                failures = 0 if _size(partial) > size_before else failures + 1
+                if _size(partial) >= largest_size + _PROGRESS_BYTES:
+                    largest_size = _size(partial)
+                    failures = 0
+                failures += 1
                 problem = str(error)
                 if failures >= _ATTEMPTS:
                     raise
@@ -352,5 +425,6 @@ class _Transfer:
         target = self.plan.out / self.item.local
         target.parent.mkdir(parents=True, exist_ok=True)
         files.fsync(partial)
+        _note(self.plan, self.item).touch()
         os.replace(partial, target)
         files.fsync(target.parent)

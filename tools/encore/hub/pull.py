@@ -45,11 +45,13 @@ def pull(
     threads: int = 4,
     remove_parts: bool = False,
     byte_progress: ByteProgress = no_byte_progress,
+    replace: bool = False,
 ) -> PullResult:
     """Bring the plan's folder up to date.
 
-    With `remove_parts` each part goes as soon as it is safe in the joined file. Raises HubError,
-    OutputError for a full disk or a folder in use, DataError for parts that do not fit together,
+    With `remove_parts` each part goes as soon as it is safe in the joined file. replace: also files
+    that no earlier pull wrote. Raises HubError, OutputError for a full disk, a folder in use or one
+    that holds such files, DataError for parts that do not fit together,
     EncoreError when there are parts but numpy, which joining needs, is not installed.
     """
     groups = _part_sizes(plan)
@@ -59,10 +61,10 @@ def pull(
         if prefix.with_name(f".{prefix.name}.bin.joining.json").exists():
             # parts may be gone already, so the join has to end before anything is compared
             _join(prefix, remove_parts)
-    missing = check(plan, threads, byte_progress)
+    missing = check(plan, threads, byte_progress, replace)
     if _drop_stale_joins(plan, missing):
         # parts that counted as present inside a dropped .bin are missing now
-        missing = check(plan, threads, byte_progress)
+        missing = check(plan, threads, byte_progress, replace)
     download.check_disk(plan, missing, _join_bytes(groups, remove_parts))
     with byte_progress(download.total_bytes(missing), "downloading") as advance:
         download.download_files(plan, missing, threads, advance)
@@ -73,11 +75,20 @@ def pull(
 
 
 def check(
-    plan: DownloadPlan, threads: int = 4, byte_progress: ByteProgress = no_byte_progress
+    plan: DownloadPlan,
+    threads: int = 4,
+    byte_progress: ByteProgress = no_byte_progress,
+    replace: bool = False,
 ) -> list[DownloadItem]:
-    """The plan's files that a pull would download; reads every file that is present."""
+    """The plan's files that a pull would download; reads every file that is present.
+
+    Raises OutputError where it would replace files of others, unless `replace`.
+    """
     with byte_progress(plan.bytes, "checking") as advance:
-        return download.missing_files(plan, threads, advance)
+        missing = download.missing_files(plan, threads, advance)
+    if not replace:
+        download.check_replaced(plan, missing)
+    return missing
 
 
 def _part_sizes(plan: DownloadPlan) -> dict[Path, list[int]]:

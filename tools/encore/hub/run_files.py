@@ -34,7 +34,11 @@ _KIND_BY_EXTENSION = {
     ".sbatch": "script",
     ".slurm": "script",
 }
-_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\\]")
+# and halves of surrogate pairs, which JSON can state and no file name can hold
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\]")
+_VERSION_CONTROL = (".git", ".hg", ".svn", ".bzr")  # their hooks are run, and what is in it trusted
+_LONGEST_NAME_BYTES = 255  # of Linux's file systems
+_LONGEST_PATH_BYTES = 2048  # which leaves as much of PATH_MAX for the folder
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -152,15 +156,28 @@ def part_groups(paths: Iterable[str]) -> dict[str, list[str]]:
 
 
 def check_inside(path: str) -> str:
-    """`path`, a relative path from outside. Raises HubError if it would leave its folder."""
+    """`path`, a relative path from outside, if it can be written in a folder.
+
+    Raises HubError if it would leave the folder, lies in one of version control, or is too long.
+    """
     parts = path.split("/")
+    reason = ""
     if (
         _CONTROL_CHARACTERS.search(path)
         or any(part in ("", ".", "..") for part in parts)
         or _WINDOWS_DRIVE.match(path)
     ):
+        reason = "would leave the folder"
+    elif any(part.lower() in _VERSION_CONTROL for part in parts):
+        reason = "lies in a folder of version control"
+    elif (
+        len(path.encode()) > _LONGEST_PATH_BYTES
+        or max(len(part.encode()) for part in parts) > _LONGEST_NAME_BYTES
+    ):
+        reason = "is too long for a file system"
+    if reason:
         raise HubError(
-            f"the repository holds a file {path!r}, which would leave the folder",
+            f"the repository holds a file {path!r:.200}, which {reason}",
             "nothing was downloaded; report it to the repository's owner",
         )
     return path
