@@ -11,7 +11,10 @@ from encore.registry.folder import FOLDER
 
 @dataclass(frozen=True)
 class PublishedLaw:
-    """Coefficients of the law of repetition; log_A, log_B, log_E are natural logarithms."""
+    """Coefficients of the law of repetition; log_A, log_B, log_E are natural logarithms.
+
+    exponent_R_D, exponent_R_N: of the law in which repetition lowers the exponents, same base.
+    """
 
     log_A: float  # noqa: N815  the formula's letters
     log_B: float  # noqa: N815
@@ -20,6 +23,8 @@ class PublishedLaw:
     beta: float
     R_D: float
     R_N: float
+    exponent_R_D: float  # noqa: N815
+    exponent_R_N: float  # noqa: N815
     source: str
     checked: datetime.date
 
