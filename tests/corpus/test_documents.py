@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+import http.server
 import json
 import subprocess
 import sys
+import threading
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -439,6 +441,38 @@ def test_a_dataset_that_cannot_be_found_is_one_clear_line(
         [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True
     )
     assert ended.stderr.splitlines()[-1].startswith(message)
+
+
+class _BreakingOff(http.server.BaseHTTPRequestHandler):
+    """A Hub that answers at its address, and breaks off all else."""
+
+    def do_HEAD(self) -> None:
+        if self.path == "/":
+            self.send_response(200)
+            self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.slow
+def test_a_hub_that_breaks_off_is_one_clear_line(tmp_path: Path) -> None:
+    code = "from encore.corpus.documents import *; list(stream(['nobody/nothing'], ReadOptions()))"
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _BreakingOff) as server:
+        threading.Thread(target=server.serve_forever).start()
+        environment = {
+            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+            "HF_HOME": str(tmp_path),
+            "PYTHONPATH": "tools",
+            "PATH": "",
+        }
+        root = Path(__file__).parents[2]
+        ended = subprocess.run(
+            [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True
+        )
+        server.shutdown()
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("encore.errors.DataError: nobody/nothing is no file or folder here, and")
 
 
 def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:

@@ -358,6 +358,7 @@ def _dataset(dataset: DatasetName, options: ReadOptions) -> Batches:
             "check the path and the network; to read a cached dataset, set HF_HUB_OFFLINE=1",
         )
     import datasets
+    import pyarrow as pa
 
     datasets.disable_progress_bars()
     label = str(dataset)
@@ -379,7 +380,14 @@ def _dataset(dataset: DatasetName, options: ReadOptions) -> Batches:
                 source = InputDigest(label, None, hashed_bytes, digest.hexdigest())
                 yield replace(batch, source=source)
             number += len(rows[options.field])
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        pa.ArrowException,
+        datasets.exceptions.DatasetsError,
+        hub_library.library().errors.HTTPError,
+    ) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise DataError(
             f"{label} is no file or folder here, and cannot be read as a dataset: {reason}",
