@@ -12,8 +12,9 @@ Without --out, CSV goes to stdout. Where event files of a run overlap because it
 value that was written later counts. Megatron writes a number up to four times, against steps,
 samples, tokens and FLOPs: it becomes one curve with columns for samples and tokens, which are empty
 where the files do not show them exactly; --raw leaves every tag as it is. A damaged or incomplete
-event file is read up to the damage, with a warning that says where. --push sends the event files to
-the run's repository on the Hugging Face Hub.
+event file is read up to the damage, with a warning that says where. A run that cannot be read is
+left out with a warning; the others are written, and the exit code is 1. --push sends the event
+files to the run's repository on the Hugging Face Hub.
 
 examples:
   tools/export_tensorboard.py demo/workspace/tensorboard/500k500k100k --out curves.html
@@ -146,10 +147,17 @@ def main(argv: list[str] | None = None) -> int:
     for run in runs:
         for damage in run.damage:
             cli.warn(f"{damage}; everything before it was read")
+        if run.replaced:
+            cli.warn(
+                f"{run.name}: {run.replaced:,} values are left out, as others of the same tag and"
+                " step were written later"
+            )
     if args.tags:
         runs = event_runs.with_tags(runs, args.tags)
     elif args.losses:
         runs = event_runs.with_losses(runs)
+    if any(path.suffix in (*_PICTURES, _PAGE) for path in args.out):
+        event_runs.check_known_along(runs, args.x)
 
     if not args.out and not args.push:
         _write_table(runs, None)
@@ -163,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
         cli.say(f"wrote {path} ({human.byte_size(path.stat().st_size)})")
     if args.push:
         _push(folders, args)
-    return 0
+    return 1 if errors else 0
 
 
 def _weight(text: str) -> float:

@@ -245,6 +245,7 @@ def push_folder(args: argparse.Namespace) -> int:
     request = options.request(args, config)
     if args.dry_run:
         push = upload.prepare(request, args.folder, push_options(args), config)
+        push.check_patterns()
         rows = [{"bytes": file.size, "file": file.path} for file in push.changes()]
         print_rows(rows, args.json)
         size = sum(row["bytes"] for row in rows)

@@ -60,7 +60,10 @@ def test_without_out_the_table_goes_to_stdout_and_talk_does_not() -> None:
     command = [sys.executable, TOOL, GENUINE, "--tags", LOSS]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
     rows = list(csv.DictReader(ended.stdout.splitlines()))
-    assert [(row["run"], row["tag"]) for row in rows] == [("tp1", LOSS)] * 20 and ended.stderr == ""
+    assert [(row["run"], row["tag"]) for row in rows] == [("tp1", LOSS)] * 20
+    # the run was resumed, and so wrote two steps again
+    assert ended.stderr.startswith("warning: tp1: 2 values are left out")
+    assert ended.stderr.count("\n") == 1
     assert (rows[0]["step"], rows[0]["samples"], rows[0]["tokens"]) == ("1", "8", "512")
 
 
@@ -69,10 +72,10 @@ def test_several_runs_are_compared_in_one_picture_along_any_axis(tmp_path: Path)
         rows = [(1e9 + s, s, tag, 5 / s) for s in range(1, 60) for tag in ("loss $x^2$", "norm")]
         write_scalars(tmp_path / name / "events.out.tfevents.1.h", rows)
     options = ("--smoothing", 0.6, "--log-y", "--x")
-    for axis in ("steps", "tokens", "hours"):  # no run knows its tokens: panels are empty
+    for axis in ("steps", "hours"):
         assert export(tmp_path, "--out", tmp_path / f"{axis}.png", *options, axis) == 0
-    pictures = {(tmp_path / f"{axis}.png").read_bytes() for axis in ("steps", "tokens", "hours")}
-    assert len(pictures) == 3
+    pictures = {(tmp_path / f"{axis}.png").read_bytes() for axis in ("steps", "hours")}
+    assert len(pictures) == 2
 
 
 def test_raw_leaves_every_tag_as_it_was_written(tmp_path: Path) -> None:
@@ -102,13 +105,37 @@ def test_a_damaged_file_is_read_up_to_the_damage_and_named(
     assert 50 < len((tmp_path / "a.csv").read_text().splitlines()) < 225
 
 
+def test_values_that_others_replace_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scalars = [(1.0 + i, 0, "loss", 2.0) for i in range(5)] + [(1.0, 1, "other", 1.0)]
+    write_scalars(tmp_path / "run" / "events.out.tfevents.1.h", scalars)
+    write_scalars(tmp_path / "run" / "events.out.tfevents.2.h", scalars[-1:])
+    assert export(tmp_path / "run", "--out", tmp_path / "a.csv") == 0
+    warning, _ = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: run: 5 values are left out, as others")
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("axis", ["tokens", "samples"])
+@pytest.mark.parametrize("name", ["x.png", "x.html"])
+def test_nothing_is_drawn_along_an_axis_of_which_nothing_is_known(
+    tmp_path: Path, axis: str, name: str
+) -> None:
+    write_scalars(tmp_path / "run" / "events.out.tfevents.1.h", [(1.0, 1, "loss", 2.0)])
+    with pytest.raises(DataError, match=f"no {axis} are known") as caught:
+        export(tmp_path / "run", "--x", axis, "--out", tmp_path / name)
+    assert caught.value.hint == "draw along steps: --x steps"
+    assert not (tmp_path / name).exists()
+
+
 def test_of_several_runs_one_that_cannot_be_read_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_scalars(tmp_path / "good" / "events.out.tfevents.1.h", [(1.0, 1, "loss", 2.0)])
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "events.out.tfevents.1.h").write_bytes(b"\0" * 100)
-    assert export(tmp_path, "--out", tmp_path / "a.csv") == 0
+    assert export(tmp_path, "--out", tmp_path / "a.csv") == 1
     warning, _ = capsys.readouterr().err.splitlines()
     assert warning.startswith(f"warning: {tmp_path / 'bad'} holds no scalars")
     assert warning.endswith("; skipped")
@@ -159,7 +186,7 @@ def test_losses_are_one_picture_along_tokens_with_epochs(
     for text in ("tp1", "training", "valid", "loss (nats per token)"):
         assert f"<!-- {text} -->" in svg
     assert svg.count("stroke: #cccccc") == 3
-    assert capsys.readouterr().err.startswith(f"wrote {picture}")
+    assert f"\nwrote {picture}" in capsys.readouterr().err
     assert export(GENUINE, *options, "--title", "a title") == 0
     assert "<!-- a title -->" in picture.read_text(encoding="utf-8")
 

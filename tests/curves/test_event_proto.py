@@ -1,6 +1,7 @@
 """An event's scalars are read with the place of their bytes; what is no event is refused."""
 
 import contextlib
+import struct
 
 import numpy as np
 import pytest
@@ -51,3 +52,16 @@ def test_an_event_that_ends_too_early_is_refused_or_has_no_value(cut: int) -> No
 def test_a_field_longer_than_its_message_is_refused() -> None:
     with pytest.raises(ValueError, match="longer than its message"):
         event_proto.event(b"\x2a\x7f", 0, 2)
+
+
+@pytest.mark.parametrize("value", [1.0, -2.5, 1.0078125, float("inf"), 2.0**-120])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_bfloat16_is_the_upper_half_of_a_float32(value: float, packed: bool) -> None:
+    bits = struct.unpack("<I", struct.pack("<f", value))[0] >> 16
+    tensor = TensorProto(dtype=14, half_val=[bits])
+    if packed:
+        tensor = TensorProto(dtype=14, tensor_content=struct.pack("<H", bits))
+    summary = Summary(value=[Summary.Value(tag="a", tensor=tensor)])
+    data = Event(wall_time=1.0, step=2, summary=summary).SerializeToString()
+    (scalar,) = event_proto.event(data, 0, len(data)).scalars
+    assert (scalar.value, scalar.dtype) == (value, "")

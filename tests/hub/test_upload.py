@@ -107,6 +107,22 @@ def test_a_folders_own_card_is_the_card(bench: Bench) -> None:
     assert bench.hub.repos[REPO].files["README.md"].endswith(b"# own\n")
 
 
+def test_a_pattern_that_matches_nothing_is_named(bench: Bench) -> None:
+    for options in ([], ["--dry-run"]):
+        argv = ("push", RUN, "run", "--create", "--patterns", "*tfevents*", "*.zip", *options)
+        ended = bench.run(*argv)
+        assert ended.code == 2 and "--patterns '*.zip' matches no file of run" in ended.err
+    assert REPO not in bench.hub.repos
+
+
+def test_links_that_are_left_out_are_named(bench: Bench) -> None:
+    (bench.home / "run" / "big.pt").symlink_to(bench.home)
+    (bench.home / "run" / "b").symlink_to(bench.home / "absent")
+    ended = bench.run("push", RUN, "run", "--create")
+    assert ended.code == 0 and "warning: run: 2 links are left out: big.pt, b" in ended.err
+    assert not {"b", "big.pt"} & on_hub(bench).keys()
+
+
 def test_patterns_choose(bench: Bench) -> None:
     push(bench, "--patterns", "*tfevents*", "latest")
     assert set(on_hub(bench)) == {"tensorboard/events.out.tfevents.1", "latest"}
@@ -333,7 +349,7 @@ def test_sync_refuses_at_once_what_waiting_does_not_mend(bench: Bench) -> None:
     ended = bench.run("sync", RUN, "run", "--every", "1s")
     assert ended.code == 1 and f"{REPO} does not exist on the Hub" in ended.err
     ended = bench.run("sync", RUN, "run", "--every", "0.5s")
-    assert ended.code == 2 and "'0.5s' is not a time of a second or more" in ended.err
+    assert ended.code == 2 and "'0.5s' is not a time from a second" in ended.err
 
 
 def test_what_was_pushed_can_be_pulled(bench: Bench) -> None:

@@ -29,7 +29,8 @@ class Curve:
     """Values over training; all arrays have shape [n].
 
     steps, samples, tokens: seen so far, masked where unknown; points are sorted by the first of
-    these that is fully known. times_s: seconds since the epoch.
+    these that is fully known. times_s: seconds since the epoch. replaced: how many values are no
+    points, because one that was written later has their place.
     """
 
     steps: np.ma.MaskedArray
@@ -37,6 +38,7 @@ class Curve:
     tokens: np.ma.MaskedArray
     times_s: np.ndarray
     values: np.ndarray
+    replaced: int = 0
 
     def axis(self, name: str) -> np.ma.MaskedArray:
         """Steps, samples or tokens, by name."""
@@ -61,7 +63,7 @@ class Curve:
         )
 
     def columns(self) -> tuple[np.ndarray, ...]:
-        """All columns in the order of the fields."""
+        """All arrays in the order of the fields."""
         return self.steps, self.samples, self.tokens, self.times_s, self.values
 
 
@@ -199,7 +201,8 @@ def _merge(parts: list[Curve]) -> Curve:
     order = np.lexsort((whole.times_s, place))
     ordered = place[order]
     is_last_of_place = np.append(ordered[1:] != ordered[:-1], True)
-    return whole.take(order[is_last_of_place])
+    curve = whole.take(order[is_last_of_place])
+    return dataclasses.replace(curve, replaced=len(whole) - len(curve))
 
 
 def _concatenate(columns: Sequence[np.ma.MaskedArray]) -> np.ma.MaskedArray:

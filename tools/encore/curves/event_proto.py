@@ -23,19 +23,24 @@ _TENSOR_CONTENT = 4
 
 
 class _TensorType(NamedTuple):
-    """How a TensorProto holds numbers: as `dtype` in tensor_content, or in a field of its own."""
+    """How a TensorProto holds numbers: as `dtype` in tensor_content, or in a field of its own.
+
+    bfloat16, which numpy lacks, is read as its bits.
+    """
 
     dtype: str
     field: int
     wire_type: int
 
 
+_BFLOAT16 = 14
 # by the number of the type in types.proto
 _TENSOR_TYPES = {
     1: _TensorType("<f4", 5, _I32),
     2: _TensorType("<f8", 6, _I64),
     3: _TensorType("<i4", 7, _VARINT),
     9: _TensorType("<i8", 10, _VARINT),
+    _BFLOAT16: _TensorType("<u2", 13, _VARINT),
     19: _TensorType("<f2", 13, _VARINT),
 }
 
@@ -157,7 +162,12 @@ def _tensor_scalar(data: bytes, message: _Field) -> Scalar | None:
             scalars.append(_element(data, field, tensor_type))
     if len(scalars) != 1:
         return None
-    return scalars[0]
+    scalar = scalars[0]
+    if scalar is not None and type_number == _BFLOAT16:
+        # the upper half of a float32; without a place in the data, each is read field by field
+        bits = np.array([int(scalar.value) << 16], np.uint32)
+        return Scalar("", float(bits.view(np.float32)[0]))
+    return scalar
 
 
 def _element(data: bytes, field: _Field, tensor_type: _TensorType) -> Scalar | None:

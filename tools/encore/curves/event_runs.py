@@ -39,6 +39,11 @@ class EventRun:
         """When the first point was written, in seconds since the epoch."""
         return min(float(curve.times_s.min()) for curve in self.curves.values())
 
+    @property
+    def replaced(self) -> int:
+        """The values that are left out, because others of their tag and step were written later."""
+        return sum(curve.replaced for curve in self.curves.values())
+
     def along(self, tag: str, axis: str) -> tuple[np.ndarray, np.ndarray]:
         """The places and values of a curve along one of view.AXES, where the places are known.
 
@@ -150,6 +155,15 @@ def with_losses(runs: Sequence[EventRun]) -> list[EventRun]:
             "select tags with --tags PATTERN",
         )
     return _only(runs, losses)
+
+
+def check_known_along(runs: Sequence[EventRun], axis: str) -> None:
+    """Raise DataError where no point of any run is known along an axis, so that none is drawn."""
+    for run in runs:
+        for tag in run.curves:
+            if len(run.along(tag, axis)[0]):
+                return
+    raise DataError(f"no {axis} are known of any point", "draw along steps: --x steps")
 
 
 def tags_of(runs: Sequence[EventRun]) -> list[str]:

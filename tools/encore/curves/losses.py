@@ -37,7 +37,7 @@ def training_curve(tensorboard: Path) -> LossCurve:
     if not loss.tokens:
         raise DataError(
             f"{tensorboard} does not say at which tokens its losses were logged",
-            f"draw them along steps with tools/export_tensorboard.py {tensorboard} --losses",
+            f"draw them along steps: tools/export_tensorboard.py {tensorboard} --losses --x steps",
         )
     return loss
 

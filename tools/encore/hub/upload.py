@@ -8,6 +8,7 @@ from the Hub.
 import functools
 import logging
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -86,6 +87,7 @@ def push_run(
 ) -> PushResult:
     """Push a run's folder once. Raises UsageError, DataError or HubError."""
     push = prepare(request, folder, options, config)
+    push.check_patterns()
     create_repository(push, options)
     return push.run()
 
@@ -206,24 +208,49 @@ class Push:
                 finished.append(file)
         return sorted(finished, key=lambda file: (file.source.name.startswith("latest"), file.path))
 
-    def _matches(self, file: LocalFile) -> bool:
+    def check_patterns(self) -> None:
+        """Raise UsageError for a pattern that matches no file; for `sync` one may come later."""
+        local_files = self.local_files()
         for pattern in self.patterns:
-            if fnmatch(file.path, pattern) or fnmatch(file.source.name, pattern):
-                return True
-        return not self.patterns
+            if not any(_matches(file, pattern) for file in local_files):
+                raise UsageError(
+                    f"--patterns {pattern!r} matches no file of {self.folder}",
+                    "quote it, and see what is there with: find " + shlex.quote(str(self.folder)),
+                )
+
+    def _matches(self, file: LocalFile) -> bool:
+        if not self.patterns:
+            return True
+        return any(_matches(file, pattern) for pattern in self.patterns)
+
+
+def _matches(file: LocalFile, pattern: str) -> bool:
+    return fnmatch(file.path, pattern) or fnmatch(file.source.name, pattern)
 
 
 def _walk(folder: Path) -> Iterator[LocalFile]:
-    """Every file except hidden and temporary ones, and links, which could lead anywhere."""
+    """Every file except hidden and temporary ones, and links, which could lead anywhere.
+
+    Links are named in the log.
+    """
+    links = []
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not _is_excluded(name))
+        # os.walk counts links to folders as folders, and does not follow them
+        links += [Path(root) / name for name in folders if (Path(root) / name).is_symlink()]
         for name in sorted(names):
             source = Path(root) / name
+            if not _is_excluded(name) and source.is_symlink():
+                links.append(source)
             if _is_excluded(name) or not source.is_file() or source.is_symlink():
                 continue
             stat = source.stat()
             path = source.relative_to(folder).as_posix()
             yield LocalFile(path, source, stat.st_size, stat.st_mtime_ns)
+    if links:
+        named = ", ".join(str(link.relative_to(folder)) for link in links[:5])
+        more = ", …" if len(links) > 5 else ""
+        log.warning("%s: %d links are left out: %s%s", folder, len(links), named, more)
 
 
 def _is_excluded(name: str) -> bool:
