@@ -52,6 +52,12 @@ def test_a_path_is_not_empty_and_its_user_exists(monkeypatch: pytest.MonkeyPatch
             human.path(text)
 
 
+def test_a_count_is_at_least_one() -> None:
+    assert human.count("1k") == 1000
+    with pytest.raises(argparse.ArgumentTypeError, match="'0' is less than 1"):
+        human.count("0")
+
+
 def test_an_empty_name_is_refused() -> None:
     assert human.name("gpt2") == "gpt2"
     for text in ("", " "):

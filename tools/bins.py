@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     vocabulary = verify.add_mutually_exclusive_group()
     vocabulary.add_argument(
-        "--vocabulary", type=human.amount, metavar="N", help="check that all ids are below N"
+        "--vocabulary", type=human.count, metavar="N", help="check that all ids are below N"
     )
     for container in (vocabulary, peek):
         container.add_argument(

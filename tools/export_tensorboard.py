@@ -110,7 +110,7 @@ def _add_drawing_options(drawing: argparse._ArgumentGroup) -> None:
     )
     drawing.add_argument(
         "--unique-tokens",
-        type=_unique_tokens,
+        type=human.count,
         metavar="N",
         help="along tokens, draw a line at each epoch of this many, such as 400M",
     )
@@ -179,13 +179,6 @@ def _weight(text: str) -> float:
     if not 0 <= weight <= 0.99:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 0.99")
     return weight
-
-
-def _unique_tokens(text: str) -> int:
-    tokens = human.amount(text)
-    if tokens < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of tokens; write 400M or 100k")
-    return tokens
 
 
 def _check_outputs(args: argparse.Namespace) -> None:

@@ -31,7 +31,6 @@ import dataclasses
 import math
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encore import cli, files, human
@@ -92,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--render", action="store_true", help="print the render_sbatch.py command of the answer"
     )
     allocate.add_argument(
-        "--picture", type=Path, metavar="FILE", help="draw the frontier: .svg, .pdf or .png"
+        "--picture", type=human.path, metavar="FILE", help="draw the frontier: .svg, .pdf or .png"
     )
     _add_questions(ask)
     recover.add_argument(
@@ -118,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     design.add_argument(
         "--from-scratch", action="store_true", help="do not count the runs that are there already"
     )
-    report.add_argument("--out", type=Path, required=True, metavar="FILE.html")
+    report.add_argument("--out", type=human.path, required=True, metavar="FILE.html")
     report.add_argument("--flops", type=_positive, default=1e22, metavar="C")
     report.add_argument("--unique", type=_positive, default=25e9, metavar="COUNT")
     return parser
@@ -126,7 +125,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_fit_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("runs", type=Path, nargs="?", metavar="RUNS", help="a CSV file; default: the paper's runs")
+    add(
+        "runs",
+        type=human.path,
+        nargs="?",
+        metavar="RUNS",
+        help="a CSV file; default: the paper's runs",
+    )
     add("--law", choices=LAWS, default=_DEFAULT_LAW, help=f"default: {_DEFAULT_LAW}")
     add(
         "--fix",

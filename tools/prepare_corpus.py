@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     tokenize.add_argument(
         "--workers",
-        type=human.amount,
+        type=human.count,
         metavar="N",
         help="encoding threads; more than 4 are of no use; default: all cores but one",
     )

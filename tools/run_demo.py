@@ -89,6 +89,8 @@ def main(argv: list[str] | None = None) -> int:
         loss_picture=args.folder / "loss.png",
         curves_page=args.folder / "curves.html",
     )
+    # before the work: where this fails, nothing else has to
+    args.folder.mkdir(parents=True, exist_ok=True)
     write_text_and_tokenizer(plan, files)
     tokenize(plan, files)
     if args.data_only:

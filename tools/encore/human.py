@@ -58,6 +58,14 @@ def amount(text: str) -> int:
     return _bounded(match[1], _THOUSANDS[match[2].lower()], text)
 
 
+def count(text: str) -> int:
+    """An amount of at least one."""
+    value = amount(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is less than 1")
+    return value
+
+
 def integer(text: str) -> int:
     """A whole number, written with the digits 0 to 9."""
     if not _INTEGER.fullmatch(text.strip()):

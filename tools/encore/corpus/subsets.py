@@ -46,6 +46,7 @@ def tail(open_stream: Callable[[], Batches], count: int) -> Batches:
     if count < 1:
         raise UsageError(f"the last {count} documents cannot be taken", "ask for at least 1")
     total = sum(len(batch.texts) for batch in open_stream())
+    check_not_empty(total, {})
     if total < count:
         raise DataError(
             f"the input has {total:,} documents, fewer than the {count:,} asked for",

@@ -29,6 +29,7 @@ from encore.registry.trainers import load_trainers
 
 # build arguments that the command sets itself
 _RESERVED = {"version", "commit", "base_digest"}
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 # mksquashfs' default, gzip, takes several times as long for a larger file
 _COMPRESSION = ("--mksquashfs-args", "-comp zstd -Xcompression-level 6")
 
@@ -87,9 +88,10 @@ def check(request: BuildRequest) -> ResolvedBase:
     for name in request.arguments:
         if name not in valid:
             raise UnknownNameError(f"build argument of {definition.path.name}", name, valid)
-    if request.tag is not None and not re.fullmatch(r"[A-Za-z0-9.-]+", request.tag):
+    if request.tag is not None and not _TAG.fullmatch(request.tag):
         raise UsageError(
-            f"{request.tag!r} cannot be part of a file's name", "use letters, digits, - and ."
+            f"--tag {request.tag!r} cannot be part of a file's name",
+            "use letters, digits, - and ., at most 64, a letter or digit first",
         )
     _check_trainers(request)
     if platform.machine() != "x86_64":

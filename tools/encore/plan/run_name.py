@@ -18,7 +18,7 @@ and optimality tell runs apart but change nothing in a plan.
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from encore.errors import UnknownNameError, UsageError, shortened
 
@@ -103,6 +103,13 @@ class Choice:
     tokens: str | None = None
     unique: str | None = None
 
+    def __str__(self) -> str:
+        parts = []
+        for part, text in asdict(self).items():
+            if text is not None:
+                parts.append(f"--{part} {shortened(text)!r}")
+        return " ".join(parts)
+
     def allows(self, reading: RunName) -> bool:
         """Whether a reading agrees with every part that was chosen."""
         if self.params is not None and reading.label != self.params:
@@ -173,7 +180,12 @@ def _ambiguous(name: str, readings: list[RunName]) -> UsageError:
 
 def _possible_readings(name: str, words: Vocabulary, choice: Choice) -> list[RunName]:
     """The readings that are allowed and make sense; raises UsageError where none is left."""
-    readings = [reading for reading in _splits(name, words) if choice.allows(reading)]
+    splits = _splits(name, words)
+    readings = [reading for reading in splits if choice.allows(reading)]
+    if splits and not readings:
+        raise UsageError(
+            f"{shortened(name)!r} has no reading with {choice}", "choose one that the name has"
+        )
     if not readings:
         raise UsageError(f"{name!r} has no reading as a run's name", _FORM)
     labelled = [reading for reading in readings if reading.label in words.labels]

@@ -113,6 +113,8 @@ def _parse_value(key: SettingKey, text: str) -> Value:
     # underscores are for reading: 1_024
     noun = "whole number" if key.kind is int else "number"
     try:
+        # int() and float() take the digits of any script
+        text.encode("ascii")
         value: int | float = key.kind(text.replace("_", ""))
     except ValueError:
         raise UsageError(
