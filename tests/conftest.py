@@ -55,6 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("slow"):
             slow_files.add(item.path)
+        if item.get_closest_marker("xdist_group"):
+            continue
         group = str(item.path)  # the fixtures of a file are made once
         for fixture, name in _GROUPS.items():
             if fixture in fixtures or name in item.path.parts:

@@ -22,7 +22,9 @@ def run_command(
     module = importlib.import_module(tool)
     words = [str(word) for word in arguments]
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
-    err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    err = io.TextIOWrapper(
+        io.BytesIO(), encoding="utf-8", errors="backslashreplace", write_through=True
+    )
     old_environment = dict(os.environ)
     old_folder = Path.cwd()
     old_argv = sys.argv
