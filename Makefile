@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses=auto --dist=loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check quick-test test test-cluster lint bench figures render
+.PHONY: help demo check quick-test test test-cluster lint bench bench-kills figures render
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -51,6 +51,9 @@ $(VENV)/.playbooks: $(VENV)/.dev $(shell git ls-files playbooks ansible.cfg)
 
 bench: $(VENV)/.dev  ## speed against the peers, each in one run
 	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit; done
+
+bench-kills: $(VENV)/.dev  ## kill every command that writes 42 times: each ends in the same bytes
+	ENCORE_KILLS=42 $(PYTEST) tests/hostile/test_kills.py
 
 figures: $(VENV)/.dev  ## the paper's figures and tables, into figures/
 	$(BIN)/python tools/draw_figures.py draw --all --out figures

@@ -3,11 +3,7 @@
 import gc
 import hashlib
 import json
-import random
 import resource
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -483,96 +479,3 @@ def live_bytes() -> int:
         if type(t) is torch.Tensor
     }
     return sum(storages.values())
-
-
-# Imports once, then forks a child per line of input: it converts, alone or until it is killed.
-WARM = f"""
-import os, signal, sys, time
-sys.path[:0] = [{str(TESTS.parent / "tools")!r}]
-import torch
-torch.set_num_threads(1)
-from pathlib import Path
-from encore.checkpoints.convert import reshard, to_megatron, to_transformers
-from encore.checkpoints.megatron_writer import MegatronTarget
-from encore.tokens.tokenizer import load
-import transformers
-import encore.checkpoints.gpt2_tokenizer
-tokenizer = load(sys.argv[3])
-
-def convert(kind, out):
-    source = Path(sys.argv[1])
-    if kind == "to-transformers":
-        to_transformers(source, out, tokenizer, 20_000)
-    elif kind == "reshard":
-        reshard(source, out, MegatronTarget(2, 2), None)
-    else:
-        to_megatron(Path(sys.argv[2]), out, MegatronTarget(2, 1))
-
-for kind in ("to-transformers", "reshard", "to-megatron"):  # what is imported late is imported here
-    convert(kind, Path(sys.argv[2]).parent / f"warm-{{kind}}")
-for line in sys.stdin:
-    kind, out, delay = line.split()
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            convert(kind, Path(out))
-            code = 0
-        finally:
-            os._exit(code)
-    began = time.perf_counter()
-    if delay != "-":
-        time.sleep(float(delay))
-        os.kill(child, signal.SIGKILL)
-    status = os.waitpid(child, 0)[1]
-    print(status, time.perf_counter() - began, flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., tuple[int, float]]":
-    hf = tmp_path_factory.mktemp("kills") / "hf"
-    convert.to_transformers(GENUINE / "tp1" / "checkpoint", hf, None, 10**9)
-    command = [
-        sys.executable,
-        "-c",
-        WARM,
-        str(GENUINE / "tp1" / "checkpoint"),
-        str(hf),
-        str(GENUINE),
-    ]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def run(kind: str, out: Path, delay: float | None = None) -> tuple[int, float]:
-        print(kind, out, "-" if delay is None else delay, file=process.stdin, flush=True)
-        status, seconds = process.stdout.readline().split()
-        return int(status), float(seconds)
-
-    yield run
-    process.stdin.close()
-    assert process.wait() == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "kills"), [("to-transformers", 34), ("reshard", 33), ("to-megatron", 33)]
-)
-def test_a_killed_conversion_ends_in_the_same_bytes(
-    kind: str, kills: int, warm: "Callable[..., tuple[int, float]]", tmp_path: Path
-) -> None:
-    status, seconds = warm(kind, tmp_path / "whole")
-    assert status == 0
-    expected, chosen, killed = digest(tmp_path / "whole"), random.Random(0), 0
-    for turn in range(5 * kills):  # one that ends before its kill is drawn again
-        out = tmp_path / f"{turn}" / "out"
-        if warm(kind, out, chosen.uniform(0, seconds))[0] != signal.SIGKILL:
-            seconds *= 0.9
-            continue
-        killed += 1
-        assert not out.exists() or digest(out) == expected
-        assert warm(kind, out)[0] == 0
-        assert digest(out) == expected
-        assert [path.name for path in out.parent.iterdir()] == ["out"]
-        if killed == kills:
-            break
-    assert killed == kills

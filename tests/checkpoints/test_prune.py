@@ -14,7 +14,6 @@ from encore.checkpoints.prune import PruneEntry, RetentionRule
 from encore.errors import CheckpointError, OutputError, UsageError
 from helpers.examples import examples
 from helpers.exploits import exploits
-from helpers.kills import kills
 from helpers.megatron_models import SMALL, weights, write_deepspeedai
 from hypothesis import given
 from hypothesis import strategies as st
@@ -408,28 +407,6 @@ def test_what_cannot_be_removed_is_an_error_and_the_next_call_goes_on(
     assert (run / ".global_step10.removed").is_dir()
     list(prune.delete(prune.survey(run, rule), rule))
     assert {path.name for path in run.iterdir()} == {"global_step60", "latest"}
-
-
-@pytest.mark.slow
-def test_kills_at_random_moments_end_as_one_run_would(
-    run: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    source = Path(shutil.copytree(run, tmp_path_factory.mktemp("source") / "run"))
-    rule = RetentionRule(last=2, idle_s=0)
-
-    def restore() -> None:
-        shutil.rmtree(run)
-        shutil.copytree(source, run)
-
-    def prune_once() -> None:
-        list(prune.delete(prune.survey(run, rule), rule))
-
-    prune_once()
-    after = sorted(path.relative_to(run) for path in run.rglob("*"))
-    for _ in kills(30, restore, prune_once):
-        assert step_folder.newest(run).step == run / "global_step60"
-        prune_once()
-        assert sorted(path.relative_to(run) for path in run.rglob("*")) == after
 
 
 def test_the_command_is_dry_until_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

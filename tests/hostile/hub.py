@@ -18,8 +18,8 @@ def prepare(folder: Path) -> None:
     """A folder to push, and the user's configurations."""
     request.prepare(folder)
     (folder / "fifo").touch()
-    (folder / "run" / "global_step10").mkdir(parents=True)
-    (folder / "run" / "global_step10" / "layer_01-model_00-model_states.pt").write_bytes(b"x" * 99)
+    (folder / "run").mkdir()
+    (folder / "run" / "notes.txt").write_text("mine\n")
     (folder / "empty-folder").mkdir()
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from helpers.bad_inputs import ESCAPE, NAME, OUTPUT_FOLDER, Table, row
+from helpers.bad_inputs import ESCAPE, NAME, NOTHING, OUTPUT_FOLDER, Table, row
 
 
 def prepare(folder: Path) -> None:
@@ -15,6 +15,7 @@ TABLE = Table(
     lines={"": "500k500k100k --folder out"},
     kinds={
         "name": NAME.also(2, "x", "1b1", "../x", ESCAPE),
+        "--workspace": NOTHING,
         "--folder": OUTPUT_FOLDER.but("dangling", "too long", "too deep").also(2, "a" * 2500),
     },
     rows=(

@@ -13,7 +13,6 @@ from encore.errors import DataError, EncoreError, OutputError, UsageError
 from encore.tokens import hashed_copy, part_manifest, split_join
 from encore.tokens.indexed import IndexedWriter
 from helpers.examples import examples
-from helpers.kills import kills
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -315,36 +314,6 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
         with pytest.raises(EncoreError):
             work(tmp_path / "typo" / "x")
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("remove", [False, True])
-def test_fifty_kills_of_a_join_end_in_the_same_bytes(
-    pair: Path, remove: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(split_join, "_COMMIT_BYTES", 50_000)
-    folder = pair.parent
-    split_join.split(pair, 40)
-    (folder / "x.bin").unlink()
-    before = snapshot(folder)
-    split_join.join(pair, remove)
-    after = snapshot(folder)
-    for _ in kills(50, lambda: restore(folder, before), lambda: split_join.join(pair, remove)):
-        split_join.join(pair, remove)
-        assert {
-            name: data for name, data in snapshot(folder).items() if not name.endswith(".lock")
-        } == after
-
-
-@pytest.mark.slow
-def test_a_hundred_kills_of_a_split_end_in_the_same_bytes(pair: Path) -> None:
-    folder = pair.parent
-    before = snapshot(folder)
-    split_join.split(pair, 20)
-    after = snapshot(folder)
-    for _ in kills(100, lambda: restore(folder, before), lambda: split_join.split(pair, 20)):
-        split_join.split(pair, 20)
-        assert snapshot(folder) == after
 
 
 def test_planted_links_are_not_written_through(tmp_path: Path) -> None:
