@@ -1,5 +1,6 @@
 """The README is true: its tree, its commands, its wings."""
 
+import fnmatch
 import os
 import re
 import subprocess
@@ -89,3 +90,19 @@ def test_the_table_of_wings_is_the_packages_folders() -> None:
 def test_relative_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", TEXT)
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_git_ignores_what_the_examples_write() -> None:
+    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
+    outputs = set()
+    for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines():
+        command = line.partition("#")[0]
+        if not command.startswith("tools/"):
+            continue
+        for words in re.findall(r"--out ((?:[^\s-]\S*\s*)+)", command):
+            outputs.update(words.split())
+        outputs.update(re.findall(r"to-transformers \S+ (\S+)", command))
+    assert {"job.sbatch", "curves.html", "curves.csv", "loss.png", "model"} <= outputs
+    for path in outputs:
+        top = path.partition("/")[0]
+        assert any(fnmatch.fnmatch(top, pattern) for pattern in ignored), path

@@ -17,6 +17,7 @@ examples:
   tools/hub.py pull 146m14b400m --step latest --dry-run  list files and bytes, download nothing
   tools/hub.py pull 146m14b400m --what transformers evaluation --out models/146m14b400m
   tools/hub.py pull c4-subsets/gpt2tok_c4_en_1B9 --out data
+  tools/hub.py pull gpt2 --out tokenizers/gpt2           vocab.json and merges.txt, by their SHA-256
   tools/hub.py push 146m14b400m checkpoints/146m14b400m --create --private
   tools/hub.py sync 146m14b400m tensorboard/146m14b400m --patterns '*tfevents*' --every 10m
 """
@@ -52,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     where = add("where", help="a run's repository and folder")
     where.add_argument("run", metavar="RUN")
     where.add_argument("--json", action="store_true", help="print JSON")
-    _add_pull_options(add("pull", help="download a run or data set"))
+    _add_pull_options(add("pull", help="download a run, data set or tokenizer"))
     push = add("push", help="upload what changed in a folder")
     sync = add("sync", help="push again and again, until SIGINT or SIGTERM")
     for command in (push, sync):
@@ -81,7 +82,7 @@ def _add_list_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_pull_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("name", metavar="RUN|DATASET[/PREFIX]", help="a run, a data set, or the files of a prefix")
+    add("name", metavar="RUN|DATASET[/PREFIX]|TOKENIZER", help="what to download")
     add("--repo", help="the repository, for a run that is in several; or any as OWNER/NAME")
     add("--revision", default="main", help="branch, tag or commit; default: main")
     add("--step", metavar="N|latest|all", help="of the checkpoints; default: the only one")

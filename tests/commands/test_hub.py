@@ -175,7 +175,7 @@ def test_without_the_hub_a_pull_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("146m14b401m", "unknown run or data set '146m14b401m'; valid: 146m14b400m"),
+        ("146m14b401m", "unknown run, data set or tokenizer '146m14b401m'; valid: 146m14b400m"),
         ("c4-subset", "valid: c4-subsets"),
         (
             "lm1-misc",

@@ -13,6 +13,7 @@ writes steps against samples and tokens. What is not known exactly stays unknown
 import dataclasses
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -240,4 +241,5 @@ def _fill_column(curve: Curve, unit: str, steps: np.ndarray, counts: np.ndarray)
     is_known = ~np.ma.getmaskarray(curve.steps) & (steps[at] == curve_steps)
     is_missing = np.ma.getmaskarray(curve.axis(unit))
     column = np.where(is_missing, counts[at], np.asarray(curve.axis(unit)))
-    return dataclasses.replace(curve, **{unit: np.ma.MaskedArray(column, is_missing & ~is_known)})
+    filled: dict[str, Any] = {unit: np.ma.MaskedArray(column, is_missing & ~is_known)}
+    return dataclasses.replace(curve, **filled)

@@ -10,6 +10,7 @@ from encore.errors import HubError, HubUnreachableError, UsageError, nearest
 from encore.hub import client, run_files
 from encore.hub.download import DownloadItem, DownloadPlan
 from encore.registry import released
+from encore.registry.tokenizers import TokenizerFacts, load_tokenizers
 
 NOT_CHECKED = "not checked"
 NOT_ON_HUB = "not on the Hub"
@@ -42,20 +43,21 @@ def paper_repository(name: str) -> client.Repository:
 def download_plan(
     name: str, repo: str | None, revision: str, selection: RunSelection, out: Path | None
 ) -> DownloadPlan:
-    """The download for RUN, REPOSITORY/RUN, DATASET or DATASET/PREFIX.
+    """The download for RUN, REPOSITORY/RUN, DATASET, DATASET/PREFIX or a tokenizer's name.
 
     repo: which repository, where a run is in several, or any other as OWNER/NAME. out: None for a
     folder by the run's or data set's name. Raises UsageError, UnknownNameError or HubError.
     """
+    tokenizer = load_tokenizers().get(name)
+    if tokenizer is not None and repo is None:
+        _check_no_run_options(f"{name} is a tokenizer", repo, selection)
+        return tokenizer_plan(tokenizer, revision, out or Path(name))
     plain = released.plain_name(name)
     first, _, rest = plain.partition("/")
     is_run = first in released.runs()
     paper_entry = None if is_run else released.repositories().get(first)
     if paper_entry is not None and paper_entry.kind == "dataset":
-        if repo or selection != RunSelection():
-            raise UsageError(
-                f"{first} is a data set; --repo, --what and --step are for runs", "leave them out"
-            )
+        _check_no_run_options(f"{first} is a data set", repo, selection)
         # below the data set, the files have names of their own
         prefix = name[len(name) - len(rest) :].rstrip("/")
         return dataset_plan(first, prefix, revision, out or Path(first))
@@ -65,7 +67,7 @@ def download_plan(
             f"list them with tools/hub.py list --runs --repo {first}, then pull one",
         )
     if paper_entry is None and not is_run and repo is None:
-        raise released.unknown_name(first)
+        raise released.unknown_name(first, load_tokenizers())
     run = plain if is_run else name
     if paper_entry is not None:
         run = released.plain_name(rest)
@@ -73,6 +75,11 @@ def download_plan(
     if not _RUN_NAME.fullmatch(run):
         raise UsageError(f"{run!r} is not a run's name", "write letters, digits, - and . only")
     return run_plan(run, find_run(run, repo, revision), selection, out or Path(run))
+
+
+def _check_no_run_options(what: str, repo: str | None, selection: RunSelection) -> None:
+    if repo or selection != RunSelection():
+        raise UsageError(f"{what}; --repo, --what and --step are for runs", "leave them out")
 
 
 def find_run(run: str, repo: str | None, revision: str = "main") -> RunLocation:
@@ -166,6 +173,23 @@ def dataset_plan(name: str, prefix: str, revision: str, out: Path) -> DownloadPl
     items = []
     for path in selected:
         items.append(DownloadItem(files_by_path[path], path))
+    return DownloadPlan(repository, commit, tuple(items), out)
+
+
+def tokenizer_plan(tokenizer: TokenizerFacts, revision: str, out: Path) -> DownloadPlan:
+    """The files of a tokenizer of registry/tokenizers.yml, with the hashes that stand there."""
+    if tokenizer.repository is None:
+        raise UsageError(f"tokenizer {tokenizer.name} is in no repository", tokenizer.source)
+    repository = client.Repository(tokenizer.repository)
+    commit = client.resolve_commit(repository, revision)
+    sizes = {file.path: file.size for file in client.repo_tree(repository, commit)}
+    items = []
+    for name, digest in tokenizer.files.items():
+        if name not in sizes:
+            raise HubError(f"{repository.name} has no {name}", "name a commit with --revision")
+        # by the registry's SHA-256, whatever the Hub states
+        file = client.RemoteFile(name, sizes[name], digest, large=True)
+        items.append(DownloadItem(file, name))
     return DownloadPlan(repository, commit, tuple(items), out)
 
 

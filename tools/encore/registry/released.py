@@ -7,6 +7,7 @@ repository of each run and how certain that is. Which files a repository holds o
 
 import datetime
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,11 +125,11 @@ def known_repository(name: str) -> PaperRepository:
     return repositories()[plain]
 
 
-def unknown_name(name: str) -> UnknownNameError:
-    """The error for a name that is neither a run's nor a data set's."""
-    names = [*runs(), *repositories("dataset")]
+def unknown_name(name: str, other_names: Iterable[str]) -> UnknownNameError:
+    """The error for a name of no run and no data set, and none of the others that are valid."""
+    names = [*runs(), *repositories("dataset"), *other_names]
     return UnknownNameError(
-        "run or data set", name, names, f"{_LIST_RUNS}, or {_LIST_REPOSITORIES}"
+        "run, data set or tokenizer", name, names, f"{_LIST_RUNS}, or {_LIST_REPOSITORIES}"
     )
 
 

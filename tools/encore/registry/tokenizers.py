@@ -11,13 +11,18 @@ from encore.registry.folder import FOLDER
 
 @dataclass(frozen=True)
 class TokenizerFacts:
-    """A tokenizer; files: SHA-256 by file name, empty for one that is trained on the machine."""
+    """A tokenizer.
+
+    files: SHA-256 by file name, empty for one that is trained on the machine. repository: where
+    they are on the Hub, as OWNER/NAME.
+    """
 
     name: str
     vocabulary: int
     source: str
     checked: datetime.date
     files: dict[str, str] = field(default_factory=dict)
+    repository: str | None = None
     note: str = ""
 
 
