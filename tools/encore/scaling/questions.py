@@ -140,7 +140,7 @@ def outside(runs: Runs, params: float, tokens: float, unique: float) -> bool:
             return False
         along = cloud @ nearest
         vertex = cloud[along.argmin()]
-        if along.min() > 0:
+        if along.min() > _HULL_TOLERANCE * np.linalg.norm(nearest):
             return True
         step = nearest - vertex
         length = step @ step

@@ -161,7 +161,8 @@ def _of_width(width: int, suffixes: set[str]) -> tuple[str, set[str], set[str]]:
     group = {suffix for suffix in suffixes if len(suffix) == width}
     alphabet = _DIGITS
     for suffix in group:
-        if not suffix.isdigit() and not suffix.isalpha():
+        # a word that mixes both; files of other scripts' letters are no parts at all
+        if not set(suffix).isdisjoint(_DIGITS) and not set(suffix) <= set(_DIGITS):
             alphabet = _HEX_DIGITS
     numbers = {suffix for suffix in group if set(suffix) <= set(alphabet)}
     return alphabet, numbers, group - numbers
