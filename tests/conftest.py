@@ -7,7 +7,7 @@ tests that need it are reported as not run.
 
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -76,6 +76,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             " fit each other, or --dist=loadgroup is missing",
             pytrace=False,
         )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Spell out what is not Unicode in what a test printed: names of files may be any bytes, and
+    pytest-xdist can only pass Unicode from one process to another.
+    """
+    report = yield
+    sections = []
+    for title, text in report.sections:
+        sections.append((title, text.encode("utf-8", "backslashreplace").decode()))
+    report.sections = sections
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -144,7 +144,6 @@ def test_names_that_are_not_utf8_work_from_text_to_merged_pairs(tmp_path: Path) 
         json.loads(ended.stdout)
     Path(f"{pair}.bin").unlink()
     merged = f"{name}/{LATIN_1}"
-    # not by bins.main: pytest cannot pass such a name, printed, from one process to another
     for arguments in (
         ["verify", pair],
         ["cat", pair, "--remove-parts"],
