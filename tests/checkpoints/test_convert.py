@@ -369,7 +369,7 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(act: str, tmp_path: P
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"model_type": "llama"}, "model_type llama"),
+        ({"model_type": "llama"}, "model_type 'llama'"),
         ({"activation_function": "relu"}, "relu"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings"),
         ({"scale_attn_by_inverse_layer_idx": True}, "inverse_layer"),

@@ -114,6 +114,7 @@ def _transformers_model(checkpoint: Gpt2Checkpoint) -> Any:
     import transformers
 
     raw = safetensors_shards.read_json(checkpoint.path / "config.json")
+    raw = {key: raw[key] for key in gpt2_reader.MODEL_KEYS if key in raw}
     # "eager" is the plain implementation, without fused kernels of lower precision
     config = transformers.GPT2Config(**raw | {"attn_implementation": "eager"})
     with torch.device("meta"):

@@ -119,7 +119,7 @@ def reshard(
     layout = MegatronLayout.of(checkpoint.config, vocabulary, states.arguments, target)
     record = _record("reshard", checkpoint.path) | _layout_record(layout)
     record["weights_from"] = checkpoint.weights_from
-    name = _step_name(states.raw.get("iteration"))
+    name = file_names.step_folder_name(states.counters.get("iteration", 0))
     with _appearing_folder(out, record) as folder:
         step = folder / name
         step.mkdir()
@@ -199,12 +199,6 @@ def _notes(checkpoint: MegatronCheckpoint) -> tuple[str, ...]:
             f" ({names}); the first rank's were used"
         )
     return tuple(notes)
-
-
-def _step_name(iteration: Any) -> str:
-    if type(iteration) is not int or iteration < 0:
-        iteration = 0
-    return file_names.step_folder_name(iteration)
 
 
 def _record(kind: str, source: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ source: transformers 5.24 models/gpt2/modeling_gpt2.py; openai-community/gpt2 fo
 "transformer."
 """
 
+import reprlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ _REQUIRED = {
     "add_cross_attention": False,
 }
 _SIZES = ("n_layer", "n_embd", "n_head", "n_positions", "vocab_size")
+# of config.json: what a model's logits depend on
+MODEL_KEYS = (*_REQUIRED, *_SIZES, "n_inner", "activation_function", "layer_norm_epsilon")
 _HINT = "give a GPT-2 folder that transformers' save_pretrained wrote"
 
 
@@ -227,7 +230,9 @@ def _config(raw: dict[str, Any], path: Path) -> ModelConfig:
     heads = model.num_attention_heads
     live = raw.get(LIVE_HEADS, heads)
     if type(live) is not int or not 0 < live <= heads:
-        raise CheckpointError(f"{path} has {LIVE_HEADS} {live!r} of {heads} heads", _HINT)
+        raise CheckpointError(
+            f"{path} has {LIVE_HEADS} {reprlib.repr(live)} of {heads} heads", _HINT
+        )
     return replace(model, num_attention_heads=live)
 
 
@@ -238,14 +243,14 @@ def _check_config(raw: dict[str, Any], path: Path) -> None:
         default = None if name == "model_type" else required
         value = raw.get(name, default)
         if value != required:
-            problems.append(f"{name} {value}")
+            problems.append(f"{name} {reprlib.repr(value)}")
     activation = raw.get("activation_function", _TANH[0])
     if activation not in (*_TANH, _EXACT):
-        problems.append(f"activation_function {activation}")
+        problems.append(f"activation_function {reprlib.repr(activation)}")
     for name in _SIZES:
         size = raw.get(name)
         if type(size) is not int or size < 1:
-            problems.append(f"{name} {size!r}")
+            problems.append(f"{name} {reprlib.repr(size)}")
     if problems:
         raise CheckpointError(
             f"{path} has {', '.join(problems)}, which Megatron's GPT cannot be", _HINT

@@ -22,8 +22,14 @@ from encore.checkpoints.model_states import ModelStates
 from encore.errors import CheckpointError, EncoreError
 from encore.model.config import EMBEDDING_NUMBER, FIRST_BLOCK_NUMBER, ModelConfig
 
-_COUNTERS = ("iteration", "global_steps", "skipped_steps")
-_SAMPLES = ("consumed_train_samples", "consumed_valid_samples", "consumed_train_tokens")
+_COUNTERS = (
+    "iteration",
+    "global_steps",
+    "skipped_steps",
+    "consumed_train_samples",
+    "consumed_valid_samples",
+    "consumed_train_tokens",
+)
 
 
 def facts(path: Path) -> dict[str, Any]:
@@ -94,10 +100,9 @@ def _megatron_facts(step: Path) -> dict[str, Any]:
     config = model_states.model_config(states.arguments)
     vocabulary = states.vocabulary(config.padded_vocab_size)
     record: dict[str, Any] = {"path": str(step), "format": "Megatron-DeepSpeed"}
-    for names, values in ((_COUNTERS, states.raw), (_SAMPLES, states.arguments)):
-        for name in names:
-            if type(values.get(name)) is int:
-                record[name] = values[name]
+    for name in _COUNTERS:
+        if name in states.counters:
+            record[name] = states.counters[name]
     shapes = layers.shapes(config, FIRST_BLOCK_NUMBER)
     first_block = states.layer_numbers[FIRST_BLOCK_NUMBER]
     record |= {

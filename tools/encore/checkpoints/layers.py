@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from encore.checkpoints import tensor_parallel
+from encore.checkpoints.fields import Fields
 from encore.checkpoints.trainer_format import RowOrder
 from encore.errors import CheckpointError, UsageError
 from encore.model.config import (
     EMBEDDING_NUMBER,
     HINT,
+    LARGEST_SIZE,
     ModelConfig,
     final_layernorm_number,
     padded_vocabulary,
@@ -30,6 +32,8 @@ POSITIONS = "position_embeddings.weight"
 _FUSED = ("query_key_value.weight", "query_key_value.bias")
 
 _SLICE_ROWS = 4096
+# more rows of padding than any model has words would be damage
+_LARGEST_MULTIPLE = 1 << 16
 
 
 def shapes(model: ModelConfig, number: int) -> dict[str, Shape]:
@@ -150,13 +154,13 @@ def rank_part(layer: Layer, name: str, rank: int, ranks: int) -> Tensor:
 def padded_size(vocabulary: int, arguments: Mapping[str, Any], tensor: int) -> int:
     """The rows of the word embeddings as Megatron pads them for this many tensor-parallel ranks.
 
-    arguments: Megatron's; pad_vocab_size_to is its own word on it. Raises UsageError.
+    arguments: Megatron's; pad_vocab_size_to is its own word on it. Raises UsageError, and
+    CheckpointError for values that cannot be.
     """
-    fixed = arguments.get("pad_vocab_size_to")
-    if type(fixed) is not int or fixed < 1:
-        multiple = arguments.get("make_vocab_size_divisible_by")
-        if type(multiple) is not int or multiple < 1:
-            multiple = 128
+    stated = Fields(arguments, "the checkpoint")
+    fixed = stated.size("pad_vocab_size_to", LARGEST_SIZE)
+    if fixed is None:
+        multiple = stated.size("make_vocab_size_divisible_by", _LARGEST_MULTIPLE) or 128
         return padded_vocabulary(vocabulary, multiple, tensor)
     if fixed < vocabulary or fixed % tensor:
         raise UsageError(

@@ -134,7 +134,7 @@ def _part(layer: layers.Layer, name: str, layout: MegatronLayout, rank: int) -> 
 
 def has_schedule(states: ModelStates) -> bool:
     """Whether a checkpoint has a schedule, which is kept."""
-    return bool(_plain(states.raw.get("lr_scheduler")))
+    return bool(states.schedule)
 
 
 def write_states(
@@ -144,9 +144,9 @@ def write_states(
 
     dtype: the weights'. before: the states of the checkpoint that the weights come from, if any.
     """
-    raw: Mapping[str, Any] = before.raw if before else {}
     arguments = _arguments(layout, dtype, before.arguments if before else {})
-    schedule = _plain(raw.get("lr_scheduler")) or _NO_SCHEDULE
+    schedule = before.schedule if before and before.schedule else _NO_SCHEDULE
+    counters = before.counters if before else {}
     states: dict[str, Any] = {
         "module": None,
         "optimizer": None,
@@ -161,7 +161,7 @@ def write_states(
         },
     }
     for name in _COUNTERS:
-        states[name] = raw[name] if type(raw.get(name)) is int else 0
+        states[name] = counters.get(name, 0)
     # Megatron checks each rank's file against its own arguments, so that all have them.
     for model_rank in range(layout.model_ranks):
         with absolute_positions() as absolute:

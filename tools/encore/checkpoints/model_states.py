@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from encore.checkpoints import inert_pickle, trainer_format
+from encore.checkpoints.fields import Fields
 from encore.checkpoints.file_names import model_states_file
 from encore.checkpoints.inert_pickle import StandIn
 from encore.checkpoints.trainer_format import RowOrder, TrainerFormat
@@ -19,7 +20,23 @@ from encore.model.config import ModelConfig
 
 # larger numbers are damage, and would make a loop over ranks or layers never end
 _MOST = 10**4
-_DAMAGED = "it is damaged; use another step"
+_MOST_STEPS = 10**9
+_MOST_SAMPLES = 10**12
+_MOST_TOKENS = 10**18
+_COUNTERS = {
+    "iteration": _MOST_STEPS,
+    "global_steps": _MOST_STEPS,
+    "skipped_steps": _MOST_STEPS,
+    "global_samples": _MOST_SAMPLES,
+    "tokens": _MOST_TOKENS,
+}
+# among the arguments
+_CONSUMED = {
+    "train_samples": _MOST_SAMPLES,
+    "consumed_train_samples": _MOST_SAMPLES,
+    "consumed_valid_samples": _MOST_SAMPLES,
+    "consumed_train_tokens": _MOST_TOKENS,
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +45,9 @@ class ModelStates:
 
     step: the step folder. raw: all of the file, with stand-ins for tensors. arguments: those of the
     training run, under Megatron's names. model_ranks: the number of mp_rank files, each with
-    `data_ranks` optimizer files. version: Megatron's, of the checkpoint.
+    `data_ranks` optimizer files. version: Megatron's, of the checkpoint. bf16: whether DeepSpeed's
+    bf16 optimizer wrote the optimizer files, as their names say. counters: of steps, samples and
+    tokens, those that are stated. schedule: of the learning rate, empty where none is stated.
     """
 
     step: Path
@@ -40,11 +59,15 @@ class ModelStates:
     model_ranks: int
     data_ranks: int
     version: float
+    bf16: bool
+    counters: Mapping[str, int]
+    schedule: Mapping[str, Any]
 
-    @property
-    def bf16(self) -> bool:
-        """Whether DeepSpeed's bf16 optimizer wrote the optimizer files, as their names say."""
-        return bool(self.arguments.get("bf16"))
+    def counter(self, name: str) -> int:
+        """A counter that is needed. Raises CheckpointError where it is not stated."""
+        if name not in self.counters:
+            raise CheckpointError(f"{self.step} states no {name}", "use another step")
+        return self.counters[name]
 
     @property
     def trainer_format(self) -> TrainerFormat:
@@ -64,8 +87,7 @@ class ModelStates:
     @property
     def holds_weights(self) -> bool:
         """Whether it has the weights itself, as in runs without layer files."""
-        module = self.raw.get("module")
-        return isinstance(module, dict) and bool(module)
+        return bool(self.raw.get("module"))
 
     @property
     def holds_optimizer(self) -> bool:
@@ -73,17 +95,17 @@ class ModelStates:
 
         source: DeepSpeed 0.19.8 runtime/engine.py, _common_checkpoint_state
         """
-        optimizer = self.raw.get("optimizer")
-        return isinstance(optimizer, dict) and bool(optimizer)
+        return bool(self.raw.get("optimizer"))
 
     def vocabulary(self, padded_size: int) -> int | None:
-        """Entries of the tokenizer, None where no number up to `padded_size` is stated."""
-        info = self.raw.get(self.trainer_format.vocabulary_key)
-        size = info.get("original_vocab_size") if isinstance(info, dict) else None
-        size = size or self.arguments.get("vocab_size")
-        if type(size) is int and 0 < size <= padded_size:
-            return size
-        return None
+        """Entries of the tokenizer, None where they are not stated.
+
+        Raises CheckpointError for more than `padded_size` rows can hold.
+        """
+        path = str(self.step / model_states_file())
+        info = Fields(self.raw, path).mapping(self.trainer_format.vocabulary_key)
+        size = Fields(info, path).size("original_vocab_size", padded_size + 1)
+        return size or Fields(self.arguments, path).size("vocab_size", padded_size + 1)
 
 
 def model_config(arguments: Mapping[str, Any]) -> ModelConfig:
@@ -106,37 +128,69 @@ def read(step: Path, model_rank: int = 0) -> ModelStates:
     """
     path = step / model_states_file(model_rank)
     raw = inert_pickle.read(path)
-    arguments = raw.get("args") if isinstance(raw, dict) else None
+    if not _is_named(raw):
+        raise CheckpointError(f"{path} holds no model states", "use another step")
+    arguments = raw.get("args")
     if isinstance(arguments, Namespace):
         arguments = vars(arguments)
-    if not isinstance(arguments, dict):
+    if not _is_named(arguments):
         raise CheckpointError(f"{path} holds no arguments", "use another step")
-
-    def count(values: Mapping[str, Any], name: str, default: int | None = None) -> int:
-        # Megatron's arguments have 0 or None for what is not set
-        value = values.get(name) or default
-        if type(value) is not int or not 0 < value < _MOST:
-            raise CheckpointError(f"{path} states {name} {value!r}", _DAMAGED)
-        return value
-
-    pipeline = count(arguments, "pipeline_model_parallel_size", 1)
+    stated = Fields(raw, str(path))
+    said = Fields(arguments, str(path))
+    for name in ("module", "optimizer", "checkpoint_info", "universal_checkpoint_info"):
+        stated.mapping(name)
+    num_layers = said.size("num_layers", _MOST)
+    if num_layers is None:
+        raise CheckpointError(f"{path} states no num_layers", "use another step")
+    pipeline = said.size("pipeline_model_parallel_size", _MOST) or 1
+    model_ranks = stated.size("mp_world_size", _MOST)
     # the arguments' degree where they have one, else what the number of model ranks leaves
-    tensor = count(raw, "mp_world_size", pipeline) // pipeline
+    tensor = (model_ranks or pipeline) // pipeline or 1
     # the forks' older name, then the newer one
     for name in ("model_parallel_size", "tensor_model_parallel_size"):
-        tensor = count(arguments, name, tensor or 1)
-    # files from before versions were counted have none
-    version = raw.get("checkpoint_version", 0)
-    if type(version) not in (int, float):
-        raise CheckpointError(f"{path} states version {version!r}", _DAMAGED)
+        tensor = said.size(name, _MOST) or tensor
     return ModelStates(
         step=step,
         raw=raw,
         arguments=arguments,
-        num_layers=count(arguments, "num_layers"),
+        num_layers=num_layers,
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
-        model_ranks=count(raw, "mp_world_size", tensor * pipeline),
-        data_ranks=count(raw, "dp_world_size", 1),
-        version=float(version),
+        model_ranks=model_ranks or tensor * pipeline,
+        data_ranks=stated.size("dp_world_size", _MOST) or 1,
+        version=_version(stated),
+        bf16=said.switch("bf16"),
+        counters=_counters(stated, _COUNTERS) | _counters(said, _CONSUMED),
+        schedule=_schedule(stated),
     )
+
+
+def _version(stated: Fields) -> float:
+    """Files from before versions were counted have none; Megatron's last one is 3.0."""
+    if "checkpoint_version" not in stated.values:
+        return 0.0
+    return stated.number("checkpoint_version", below=4)
+
+
+def _is_named(values: Any) -> bool:
+    return isinstance(values, dict) and all(isinstance(name, str) for name in values)
+
+
+def _counters(values: Fields, limits: Mapping[str, int]) -> dict[str, int]:
+    """Those counters that are stated. Raises CheckpointError."""
+    counters = {}
+    for name, limit in limits.items():
+        value = values.count(name, limit)
+        if value is not None:
+            counters[name] = value
+    return counters
+
+
+def _schedule(stated: Fields) -> Mapping[str, Any]:
+    """The schedule of the learning rate. Raises CheckpointError."""
+    schedule = stated.mapping("lr_scheduler")
+    values = Fields(schedule, f"{stated.where}: lr_scheduler")
+    for name, value in schedule.items():
+        if value is not None and not isinstance(value, str):
+            values.number(name, _MOST_TOKENS)
+    return schedule

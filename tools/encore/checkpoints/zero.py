@@ -81,10 +81,15 @@ def _checked_shapes(step: Path, parameter_shapes: Any) -> dict[str, tuple[int, .
     shapes: dict[str, tuple[int, ...]] = {}
     groups = parameter_shapes if isinstance(parameter_shapes, list) else [None]
     for group in groups:
-        if not isinstance(group, dict) or not all(isinstance(s, tuple) for s in group.values()):
+        if not isinstance(group, dict) or not all(map(_is_shape, group.values())):
             raise CheckpointError(f"{step} does not state the shapes of its parameters", _HINT)
-        shapes |= group
+        for name, shape in group.items():
+            shapes[str(name)] = shape
     return shapes
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, tuple) and all(type(size) is int and size >= 0 for size in value)
 
 
 def _optimizer_state(path: Path) -> dict[str, Any]:

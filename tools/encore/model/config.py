@@ -5,6 +5,7 @@ size is heads × channels; in some of the paper's shapes it differs from the hid
 No torch here: plans are made on login nodes that have none.
 """
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -20,6 +21,11 @@ _SIZES = (
     "max_position_embeddings",
     "padded_vocab_size",
 )
+# None and 0 stand for what follows from the sizes above
+_DERIVED_SIZES = ("kv_channels", "ffn_hidden_size", "checkpoint_num_layers")
+_SWITCHES = ("bias_gelu_fusion", "openai_gelu", "checkpoint_activations")
+# no model is near; a product of two still fits an int64
+LARGEST_SIZE = 1 << 24
 _FRACTIONS = ("layernorm_epsilon", "init_method_std", "attention_dropout", "hidden_dropout")
 # Features of the forks that this model lacks, each with the values that mean "not used".
 # source: arguments.py of TurkuNLP 6732bc9 and of deepspeedai 4efb479
@@ -106,13 +112,22 @@ class ModelConfig:
         _check_features(arguments)
         hidden = arguments["hidden_size"]
         values = {name: arguments[name] for name in _field_names() if name in arguments}
-        if not _is_size(values.get("kv_channels")):
+        if not values.get("kv_channels"):
             values["kv_channels"] = hidden // values["num_attention_heads"]
-        if not _is_size(values.get("ffn_hidden_size")):
+        if not values.get("ffn_hidden_size"):
             values["ffn_hidden_size"] = 4 * hidden
+        if not values.get("checkpoint_num_layers"):
+            values["checkpoint_num_layers"] = 1
         fused = values.get("bias_gelu_fusion", True)
         values["bias_gelu_fusion"] = bool(fused or arguments.get("openai_gelu"))
-        return cls(**values)
+        model = cls(**values)
+        if not _is_size(model.attention_size):
+            raise CheckpointError(
+                f"the model's arguments say {model.num_attention_heads} heads of"
+                f" {model.kv_channels} channels at hidden_size {hidden}",
+                HINT,
+            )
+        return model
 
     @property
     def attention_size(self) -> int:
@@ -151,18 +166,25 @@ def _field_names() -> list[str]:
 
 def _is_size(value: Any) -> bool:
     # a bool is an int, too
-    return type(value) is int and value > 0
+    return type(value) is int and 0 < value < LARGEST_SIZE
 
 
 def _check_numbers(arguments: Mapping[str, Any]) -> None:
     wrong = [name for name in _SIZES if not _is_size(arguments.get(name))]
+    for name in _DERIVED_SIZES:
+        value = arguments.get(name)
+        if value is not None and value != 0 and not _is_size(value):
+            wrong.append(name)
+    for name in _SWITCHES:
+        if arguments.get(name) is not None and type(arguments[name]) is not bool:
+            wrong.append(name)
     for name in _FRACTIONS:
         value = arguments.get(name, 0.0)
         # NaN fails both comparisons
         if type(value) not in (int, float) or not 0 <= value < 1:
             wrong.append(name)
     if wrong:
-        values = ", ".join(f"{name} {arguments.get(name)!r}" for name in wrong)
+        values = ", ".join(f"{name} {reprlib.repr(arguments.get(name))}" for name in wrong)
         raise CheckpointError(f"the model's arguments say {values}", HINT)
 
 
@@ -172,10 +194,10 @@ def _check_features(arguments: Mapping[str, Any]) -> None:
         value = arguments.get(name)
         value = getattr(value, "name", value)
         if value not in unused:
-            features.append(f"{name} {value}")
+            features.append(f"{name} {reprlib.repr(value)}".replace("'", ""))
     # grouped-query attention: deepspeedai 4efb479 itself does not train with it
     groups = arguments.get("num_key_value_heads")
     if groups not in (None, arguments["num_attention_heads"]):
-        features.append(f"num_key_value_heads {groups}")
+        features.append(f"num_key_value_heads {reprlib.repr(groups)}")
     if features:
         raise CheckpointError(f"the model has {', '.join(features)}", HINT)

@@ -17,6 +17,7 @@ from encore.errors import DataError, UnknownNameError, UsageError
 from encore.model.config import padded_vocabulary
 from encore.registry.trainer_rules import check_arguments
 from encore.registry.trainers import load_trainers
+from encore.train.schedule import DECAY_STYLES
 
 _TRAINER = "builtin"
 _PEER = "turkunlp"
@@ -181,7 +182,7 @@ _ARGUMENTS: dict[str, tuple[_Argument | _Switch, ...]] = {
             "--lr-decay-style",
             str,
             "linear",
-            choices=("constant", "linear", "cosine", "inverse_sqrt"),
+            choices=DECAY_STYLES,
         ),
         _Argument(
             "--lr-decay-samples", human.integer, help="default: --train-samples", range=_POSITIVE

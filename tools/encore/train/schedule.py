@@ -4,11 +4,14 @@ source: TurkuNLP 6732bc9 megatron/learning_rates.py (AnnealingLR)
 """
 
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from encore.errors import CheckpointError
+
+DECAY_STYLES = ("constant", "linear", "cosine", "inverse_sqrt")
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,19 @@ class Schedule:
         Raises CheckpointError where the saved one differs and neither is preferred.
         """
         own = self._saved_fields()
-        saved = {key: state[key] for key in own}
-        if override or saved == own:
+        if override:
+            return self
+        saved: dict[str, Any] = {key: state.get(key) for key in own}
+        for key, value in saved.items():
+            valid = type(value) in (int, float)
+            if key == "decay_style":
+                valid = value in DECAY_STYLES
+            if not valid:
+                raise CheckpointError(
+                    f"the checkpoint's learning-rate schedule states {key} {reprlib.repr(value)}",
+                    "add --override-lr-scheduler, or use another step",
+                )
+        if saved == own:
             return self
         if use_checkpoint:
             return Schedule(**saved, warmup_style=self.warmup_style)

@@ -6,7 +6,8 @@ The random streams are no part of it: each step seeds its own from the seed, the
 
 import argparse
 import json
-from dataclasses import dataclass
+import reprlib
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,12 @@ def start(
 
 
 def _check_same_model(step: Path, args: argparse.Namespace) -> None:
-    saved = model_states.read(step).arguments
+    saved = asdict(model_states.model_config(model_states.read(step).arguments))
+    own = asdict(ModelConfig.of(vars(args)))
     changes = []
     for name in _SAME_MODEL:
-        own = getattr(args, name)
-        if saved.get(name) != own:
-            changes.append(f"--{name.replace('_', '-')} {saved.get(name)} (now {own})")
+        if saved[name] != own[name]:
+            changes.append(f"--{name.replace('_', '-')} {saved[name]} (now {own[name]})")
     if changes:
         raise CheckpointError(
             f"{step} is of another model: {', '.join(changes)}",
@@ -111,25 +112,26 @@ def check_continues(step: Path, args: argparse.Namespace, train: Dataset) -> Non
     Its consumed samples are the first of a stream, which data, seed, length and number of samples
     decide: in another stream some would come again, and others never.
     """
-    saved = model_states.read(step).arguments
+    states = model_states.read(step)
+    saved = states.arguments
     hint = "repeat the value, or start anew from its weights with --finetune and another --save"
     for name in ("seq_length", "seed"):
         value = saved.get(name, getattr(args, name))
         if value != getattr(args, name):
             raise CheckpointError(
-                f"{step} was trained with --{name.replace('_', '-')} {value}"
+                f"{step} was trained with --{name.replace('_', '-')} {reprlib.repr(value)}"
                 f" (now {getattr(args, name)}), which decides the order of the samples",
                 hint,
             )
-    consumed = saved["consumed_train_samples"]
+    consumed = states.counter("consumed_train_samples")
     if consumed > args.train_samples:
         raise CheckpointError(
             f"{step} has consumed {consumed} samples, more than --train-samples"
             f" {args.train_samples}",
             f"raise --train-samples to {consumed} or more",
         )
-    planned = saved.get("train_samples")
-    if type(planned) is int and consumed and not train.same_order(planned):
+    planned = states.counters.get("train_samples")
+    if planned is not None and consumed and not train.same_order(planned):
         raise CheckpointError(
             f"{step} was trained with --train-samples {planned} (now {args.train_samples}): over"
             " other epochs, the samples come in another order",
@@ -141,12 +143,13 @@ def _resume(run: TrainingRun, step: Path) -> None:
     """Restore the counters, the schedule and, without --no-load-optim, the optimizer's state."""
     args = run.args
     states = model_states.read(step)
-    saved = states.arguments
     run.progress = Progress(
-        states.raw["iteration"], saved["consumed_train_samples"], saved["consumed_valid_samples"]
+        states.counter("iteration"),
+        states.counter("consumed_train_samples"),
+        states.counter("consumed_valid_samples"),
     )
     run.schedule = run.schedule.reconciled(
-        TURKUNLP.schedule(states.raw["lr_scheduler"]),
+        TURKUNLP.schedule(states.schedule),
         args.override_lr_scheduler,
         args.use_checkpoint_lr_scheduler,
     )
@@ -189,12 +192,12 @@ def _restore_optimizer(engine: Engine, states: ModelStates, rank: int) -> None:
             f"this run needs that of {engine.name} in {engine.partitions}",
             "resume with the same command line and number of processes, or add --no-load-optim",
         )
-    iteration = states.raw["iteration"]
+    iteration = states.counter("iteration")
     # files from before the optimizer's told their step have none
     if saved.get("iteration", iteration) != iteration:
         raise CheckpointError(
             f"{step} holds the model of step {iteration} and the optimizer of step"
-            f" {saved['iteration']}",
+            f" {reprlib.repr(saved['iteration'])}",
             "fetch its files again, use another step, or add --no-load-optim",
         )
     try:
