@@ -12,8 +12,8 @@ EncoreError            exit 1: the work could not be done
 └── UsageError         exit 2: the command line asks for something that cannot be
     └── UnknownNameError   a name that is not in a registry; has the nearest valid ones
 
-What the operating system refuses, an OSError, becomes such a line in encore.cli. Anything else that is
-raised is a bug and keeps its traceback.
+What the operating system refuses, an OSError, becomes such a line in encore.cli. Anything else that
+is raised is a bug and keeps its traceback.
 """
 
 import difflib
