@@ -14,6 +14,12 @@ examples:
   tools/draw_figures.py own isoloss return --runs registry/runs.csv --out figures
 """
 
+if __name__ == "__main__":
+    # first: an interrupt while the rest is loaded is one line too
+    from encore import interrupts
+
+    interrupts.end_at_once()
+
 import argparse
 import csv
 import functools
