@@ -40,6 +40,7 @@ def test_all_are_drawn(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == expected
 
 
+@pytest.mark.slow
 def test_figures_of_ones_own_runs(tmp_path: Path) -> None:
     ended = run_command(
         "draw_figures",

@@ -50,6 +50,7 @@ def test_an_allocation_has_its_keys_and_a_name_that_renders() -> None:
     assert plan.returncode == 0, plan.stderr
 
 
+@pytest.mark.slow
 def test_a_picture_of_the_frontier(tmp_path: Path) -> None:
     for suffix in ("svg", "png"):
         target = tmp_path / f"frontier.{suffix}"

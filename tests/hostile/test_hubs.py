@@ -271,6 +271,7 @@ def test_an_answer_that_is_none_of_a_hub(name: str, route: str, hub: Hub, tmp_pa
     refused(hub, tmp_path, REPO)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_a_listing_comes_to_an_end(name: str, hub: Hub, tmp_path: Path) -> None:
     hub.hijack("GET", TREE, PAGES[name])
@@ -328,6 +329,7 @@ CONTENTS: dict[str, Hijack] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", [CONTENT + f".*{BIG}$", CDN])
 @pytest.mark.parametrize("name", CONTENTS)
 def test_a_files_bytes_are_bounded_and_right(
