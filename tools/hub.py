@@ -85,7 +85,12 @@ def _add_pull_options(parser: argparse.ArgumentParser) -> None:
     add("name", metavar="RUN|DATASET[/PREFIX]|TOKENIZER", help="what to download")
     add("--repo", help="the repository, for a run that is in several; or any as OWNER/NAME")
     add("--revision", default="main", help="branch, tag or commit; default: main")
-    add("--step", metavar="N|latest|all", help="of the checkpoints; default: the only one")
+    add(
+        "--step",
+        type=step,
+        metavar="N|latest|all",
+        help="of the checkpoints; default: the only one",
+    )
     add(
         "--what",
         nargs="+",
@@ -123,6 +128,13 @@ def _add_push_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--create", action="store_true", help="create the repository if it does not exist")
     add("--private", action="store_true", help="with --create: a private repository")
+
+
+def step(text: str) -> str:
+    """A checkpoint's step as the Hub's folders have it, `latest` or `all`."""
+    if text not in ("latest", "all") and not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a step; write its number, latest or all")
+    return text
 
 
 def main(argv: list[str] | None = None) -> int:

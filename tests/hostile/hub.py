@@ -44,7 +44,7 @@ TABLE = Table(
         "pull --repo": NAME.also(1, "a/b/c", "/b", "a/", "../x").also(2, "no-owner"),
         "--repo": NAME.also(1, "/b", "a/", "../x").also(2, "no-owner", "a/b/c"),
         "--revision": NAME,
-        "--step": NAME,
+        "--step": NAME.also(2, "0.5", "-1", "newest", "nan", "١", ESCAPE),
         "--nodes": COUNT,
         "--jobs": COUNT.also(2, "33"),
         "--out": NAME,
@@ -64,5 +64,8 @@ TABLE = Table(
         row("pull 146m14b400m --what checkpoint no-such", 2, "no-such"),
         row(f"push {_LOCAL} --private", 2, "--create"),
         row("push 500k500k100k --cluster local", 2, "DIR"),
+        row("push 500k500k100k absent --cluster local", 1, "absent is not a folder"),
+        row("push 500k500k100k fifo --cluster local", 1, "fifo is not a folder"),
+        row("sync 500k500k100k absent --cluster local", 1, "absent is not a folder"),
     ),
 )

@@ -102,9 +102,16 @@ def prepare(request: Request, folder: Path, options: PushOptions, config: UserCo
             f"leave it out for your own repository {request.name}",
         )
     plan = resolve.resolve(request, config)
+    # before the Hub is asked who the user is: a mistyped folder is one's own to see
+    _check_folder(folder)
     repository = client.Repository(options.repo or f"{client.username()}/{plan.name}")
     card = functools.partial(model_card.text, plan, folder)
     return Push(folder, repository, card, options.patterns, options.attempts)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder", "name the folder that holds the run's files")
 
 
 def create_repository(push: "Push", options: PushOptions) -> None:
@@ -194,10 +201,7 @@ class Push:
 
         Files that no pattern matches, temporary files and unfinished checkpoints do not.
         """
-        if not self.folder.is_dir():
-            raise DataError(
-                f"{self.folder} is not a folder", "name the folder that holds the run's files"
-            )
+        _check_folder(self.folder)
         matching = list(filter(self._matches, _walk(self.folder)))
         unfinished = _unfinished_steps(self.folder, matching)
         for step_folder in sorted(unfinished):
