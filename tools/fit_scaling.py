@@ -83,6 +83,18 @@ def build_parser() -> argparse.ArgumentParser:
             "--folds", type=human.amount, default=5, metavar="K", help="of the cross-validation"
         )
     compare.add_argument("--folds", type=human.amount, default=5, metavar="K")
+    for command in (fit, report):
+        # what the minima are compared by, and what the report allocates
+        command.add_argument(
+            "--flops", type=_positive, default=1e22, metavar="C", help="a budget; default: 1e22"
+        )
+        command.add_argument(
+            "--unique",
+            type=_positive,
+            default=25e9,
+            metavar="COUNT",
+            help="unique tokens; default: 25e9",
+        )
     for name in ("--params", "--tokens", "--unique"):
         predict.add_argument(name, type=_positive, required=True, metavar="COUNT")
     allocate.add_argument("--flops", type=_positive, required=True, metavar="C", help="6·N·D")
@@ -118,8 +130,6 @@ def build_parser() -> argparse.ArgumentParser:
         "--from-scratch", action="store_true", help="do not count the runs that are there already"
     )
     report.add_argument("--out", type=human.path, required=True, metavar="FILE.html")
-    report.add_argument("--flops", type=_positive, default=1e22, metavar="C")
-    report.add_argument("--unique", type=_positive, default=25e9, metavar="COUNT")
     return parser
 
 
@@ -254,9 +264,10 @@ def _point(args: argparse.Namespace, result: "Analysis") -> "Array":
 
 def show_fit(args: argparse.Namespace) -> int:
     """fit: minima, intervals, cross-validation, remarks."""
-    from encore.scaling import analysis, runs, validation
+    from encore.scaling import analysis, questions, runs, validation
 
     result = _analyse(args)
+    regrets = questions.regrets(result.law, result.minima, args.flops, args.unique)
     scores = validation.cross_validate(
         [result.law], result.runs, _fixed(args), not args.untie, args.folds, args.seed
     )
@@ -271,6 +282,7 @@ def show_fit(args: argparse.Namespace) -> int:
                 "minima": _minima(result),
                 "intervals": _intervals(result),
                 "profiles": _profile_sets(result),
+                "regrets": _regrets(regrets),
                 "cross_validation": [dataclasses.asdict(score) for score in scores],
                 "remarks": remarks,
             }
@@ -282,6 +294,11 @@ def show_fit(args: argparse.Namespace) -> int:
     print(_minima_table(result), end="\n\n")
     print(_interval_table(result), end="\n\n")
     print(_score_table(scores))
+    if len(result.minima) > 1:
+        print(
+            f"\nWhat the choice changes at {args.flops:.3g} FLOPs, {args.unique:.3g} unique tokens:"
+        )
+        print(_regret_table(regrets))
     for remark in remarks:
         print(f"\n{remark}")
     return 0
@@ -429,6 +446,7 @@ def show_allocation(args: argparse.Namespace) -> int:
     params, tokens = float(best.params[0]), float(best.tokens[0])
     outside = questions.outside(result.runs, params, tokens, args.unique)
     table = questions.regrets(law, result.minima, args.flops, args.unique)
+    changes = questions.sensitivity(law, _point(args, result), args.flops, args.unique)
     ranges = {}
     for name in ("params", "tokens", "epochs", "loss"):
         low, high = np.percentile(getattr(draws, name), [2.5, 97.5])
@@ -446,13 +464,13 @@ def show_allocation(args: argparse.Namespace) -> int:
     command = _render_command(params, args.flops, args.unique)
     if args.json:
         intervals = {("parameters" if key == "params" else key): v for key, v in ranges.items()}
-        regrets = {
+        extra = {
+            "intervals": intervals,
             "minima": _minima(result),
-            "parameters": table.allocations.params.tolist(),
-            "epochs": table.allocations.epochs.tolist(),
-            "loss_above_best": table.losses.tolist(),
+            "regrets": _regrets(table),
+            "sensitivity": {name: change.tolist() for name, change in changes.items()},
+            "outside_the_runs": outside,
         }
-        extra = {"intervals": intervals, "regrets": regrets, "outside_the_runs": outside}
         cli.print_json(answer | extra | {"render": shlex.join(command)})
         return 0
     rows = [
@@ -462,6 +480,8 @@ def show_allocation(args: argparse.Namespace) -> int:
         ("loss", f"{answer['loss']:.5f}", _span(ranges["loss"])),
     ]
     print(human.table(rows, ("", "best", "95% of the bootstrap's fits")))
+    cells = [(name, *(f"{value:+.3f}%" for value in change)) for name, change in changes.items()]
+    print(f"\n{human.table(cells, ('1% more of', 'parameters', 'tokens', 'loss'))}")
     if len(result.minima) > 1:
         print(f"\n{_regret_table(table)}")
     if args.render:
@@ -472,6 +492,14 @@ def show_allocation(args: argparse.Namespace) -> int:
 
 def _span(ends: tuple[float, float]) -> str:
     return f"{ends[0]:.4g} … {ends[1]:.4g}"
+
+
+def _regrets(table: Any) -> dict[str, Any]:
+    return {
+        "parameters": table.allocations.params.tolist(),
+        "epochs": table.allocations.epochs.tolist(),
+        "loss_above_best": table.losses.tolist(),
+    }
 
 
 def _regret_table(table: Any) -> str:

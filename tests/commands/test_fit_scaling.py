@@ -25,7 +25,9 @@ def test_fit_prints_all_minima_with_their_parameters() -> None:
     assert (last["R_D"], last["R_N"]) == pytest.approx((15.39, 5.31), rel=2e-3)
     assert set(answer["intervals"]) == {"R_D", "R_N"}
     assert {score["split"] for score in answer["cross_validation"]} >= {"5 folds", "many epochs"}
+    assert len(answer["regrets"]["loss_above_best"]) == 5
     table = fit_scaling("fit", "--published", *QUICK)
+    assert "What the choice changes at 1e+22 FLOPs" in table
     assert "R_D is unbounded above" in table and "15.3718" in table
 
 
@@ -42,7 +44,7 @@ def test_predictions_are_the_published_ones() -> None:
 def test_an_allocation_has_its_keys_and_a_name_that_renders() -> None:
     words = ("allocate", "--flops", "1e21", "--unique", "25e9", "--published", *QUICK)
     answer = json.loads(fit_scaling(*words, "--json"))
-    assert {"parameters", "tokens", "epochs", "loss", "intervals", "regrets"} <= set(answer)
+    assert {"parameters", "tokens", "epochs", "loss", "intervals", "sensitivity"} <= set(answer)
     assert 6 * answer["parameters"] * answer["tokens"] == pytest.approx(1e21)
     tool, *arguments = shlex.split(answer["render"])
     assert tool == "tools/render_sbatch.py"

@@ -69,6 +69,14 @@ def test_regret_is_nothing_on_the_diagonal_and_never_negative() -> None:
     assert table.allocations.epochs[[0, -1]] == pytest.approx([17.986, 9.483], rel=1e-3)
 
 
+def test_the_allocation_depends_on_no_scale_of_the_losses() -> None:
+    """E moves no optimum; more of R_D means more epochs and fewer parameters."""
+    changes = questions.sensitivity(LAW, PUBLISHED, 1e22, 25e9)
+    assert changes["E"][:2] == pytest.approx([0, 0], abs=1e-9) and changes["E"][2] > 0.5
+    assert changes["R_D"][0] < 0 < changes["R_D"][1]
+    assert changes["R_N"][0] > 0 > changes["R_N"][1]
+
+
 @given(st.integers(0, len(PAPER) - 1), st.integers(0, len(PAPER) - 1), st.floats(0, 1))
 def test_what_lies_between_two_runs_is_inside(first: int, second: int, share: float) -> None:
     logs = np.log([PAPER.params, PAPER.epochs, PAPER.unique_tokens]).T

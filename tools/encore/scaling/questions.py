@@ -39,6 +39,23 @@ def regrets(law: Law, minima: list[Minimum], flops: float, unique_tokens: float)
     return Regrets(advice, losses - np.diag(losses))
 
 
+def sensitivity(law: Law, theta: Array, flops: float, unique_tokens: float) -> dict[str, Array]:
+    """By how many percent the best size, tokens and loss change when a coefficient grows by 1%.
+
+    Three numbers for each coefficient of the law, by name.
+    """
+    coefficients = []
+    for index, parameter in enumerate(law.parameters):
+        changed = theta.copy()
+        changed[index] = parameter.coordinate(1.01 * parameter.shown(float(theta[index])))
+        coefficients.append(changed)
+    every = np.stack([theta, *coefficients])
+    best = allocate(law, every, np.array(flops), np.array(unique_tokens))
+    table = np.stack([best.params, best.tokens, best.loss], axis=1)
+    changes = 100 * (table[1:] / table[0] - 1)
+    return dict(zip(law.names, changes, strict=True))
+
+
 def epochs_for(law: Law, theta: Array, params: float, unique: float, loss: float) -> float:
     """The fewest epochs over `unique` tokens that take a model of this size to a loss.
 
