@@ -47,6 +47,47 @@ def test_a_genuine_checkpoint_is_read_without_its_packages(read: Reader) -> None
     assert states["lr_scheduler"]["decay_style"] == "cosine" and states["dp_world_size"] == 2
 
 
+def getattr_of(module: str, name: str, attribute: str) -> bytes:
+    """{"x": getattr(module.name, attribute)}, as Python 3.11.2 pickles a member of an enum."""
+    text = attribute.encode()
+    pair = f"c{module}\n{name}\n".encode() + b"X" + len(text).to_bytes(4, "little") + text
+    return b"\x80\x02}X\x01\x00\x00\x00xc__builtin__\ngetattr\n" + pair + b"\x86Rs."
+
+
+@readers
+def test_a_member_of_an_enum_is_read_by_name_too(read: Reader, tmp_path: Path) -> None:
+    pickled = getattr_of("megatron.enums", "PositionEmbeddingType", "absolute")
+    position = read(write_pickle(tmp_path / "a.pt", pickled))["x"]
+    assert (position.name, position.values) == (
+        "megatron.enums.PositionEmbeddingType",
+        ("absolute",),
+    )
+
+
+@readers
+@pytest.mark.parametrize(
+    ("module", "name", "attribute"),
+    [
+        ("os", "system", "__call__"),
+        ("posix", "system", "__call__"),
+        ("__builtin__", "eval", "__call__"),
+        ("__builtin__", "getattr", "__self__"),
+        ("argparse", "Namespace", "__init__"),
+        ("argparse", "ArgumentParser", "exit"),
+        ("torch", "Size", "__reduce__"),
+    ],
+)
+def test_no_attribute_of_anything_else_is_taken(
+    read: Reader, module: str, name: str, attribute: str, tmp_path: Path
+) -> None:
+    path = write_pickle(tmp_path / "a.pt", getattr_of(module, name, attribute))
+    try:
+        value = read(path)["x"]
+    except CheckpointError:
+        return
+    assert isinstance(value, StandIn)
+
+
 def test_optimizer_states_have_tensors_and_stand_ins() -> None:
     states = torch_file.load(STEP / file_names.optimizer_file(1, bf16=True))
     optimizer = states["optimizer_state_dict"]

@@ -21,6 +21,8 @@ from encore.errors import CheckpointError
 # and addresses of fragments, numpy's random state.
 FOREIGN = re.compile(r"(megatron|deepspeed|numpy)\.[\w.]+", re.ASCII)
 NAMESPACE = "argparse.Namespace"
+# Python 3.11.0 to 3.11.3 pickles a member of an enum as getattr(class, name), later ones by value.
+MEMBER = "builtins.getattr"
 
 # Names of torch in a file of tensors and dtypes. torch's own safe reader allows more, such as
 # tensor subclasses; what no checkpoint needs is refused here.
@@ -74,6 +76,16 @@ class StandIn:
 def stand_in(name: str) -> type[StandIn]:
     """The class of stand-ins for objects of this full name."""
     return type(name.rpartition(".")[2], (StandIn,), {"name": name})
+
+
+def member(kind: type[StandIn], name: str) -> StandIn:
+    """What stands in for the member of an enum: getattr of a stand-in's class, and of nothing else.
+
+    Raises TypeError.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, StandIn) and type(name) is str):
+        raise TypeError("it takes an attribute of what is no enum")
+    return kind(name)
 
 
 def refused(path: Path, names: list[str]) -> CheckpointError:
@@ -166,7 +178,8 @@ class _Interpreter:
         module, _, attribute = argument.partition(" ")
         # protocol 2 says Python 2's names
         name = f"{module.replace('__builtin__', 'builtins')}.{attribute}"
-        if name not in _PLAIN_TYPES and not FOREIGN.fullmatch(name) and not _TORCH.fullmatch(name):
+        known = name in _PLAIN_TYPES or name == MEMBER
+        if not known and not FOREIGN.fullmatch(name) and not _TORCH.fullmatch(name):
             raise refused(self.path, [name])
         # not the object of that name: nothing is imported, so that nothing can be called
         self.stack.append(stand_in(name)())
@@ -225,6 +238,8 @@ def _value(called: StandIn, arguments: tuple[Any, ...]) -> Any:
         return set(arguments[0])
     if called.name == "_codecs.encode" and arguments[1:] == ("latin1",):
         return str(arguments[0]).encode("latin1")
-    if called.name in _PLAIN_TYPES:
+    if called.name == MEMBER and len(arguments) == 2:
+        return member(type(arguments[0]), arguments[1])
+    if called.name in _PLAIN_TYPES or called.name == MEMBER:
         raise ValueError(f"it makes a {called.name} of {len(arguments)} values")
     return type(called)(*arguments)

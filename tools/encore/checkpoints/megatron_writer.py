@@ -219,6 +219,9 @@ def absolute_positions() -> Iterator[Any]:
     values = {"rotary": 1, "absolute": 2, "alibi": 3}
     # mypy wants the functional Enum's values spelled out in the call
     kind = enum.Enum("PositionEmbeddingType", values, module=module.__name__)  # type: ignore[misc]
+    # by value, whatever this Python would do: a name would have to be looked up, which readers that
+    # execute nothing refuse
+    kind.__reduce_ex__ = lambda self, protocol: (type(self), (self.value,))  # type: ignore[assignment,method-assign]
     vars(module)["PositionEmbeddingType"] = kind
     stand_ins = {"megatron": types.ModuleType("megatron"), module.__name__: module}
     installed = {name: sys.modules[name] for name in stand_ins if name in sys.modules}

@@ -16,7 +16,14 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from encore import files
 from encore.checkpoints import torch_zip
-from encore.checkpoints.inert_pickle import FOREIGN, NAMESPACE, refused, stand_in
+from encore.checkpoints.inert_pickle import (
+    FOREIGN,
+    MEMBER,
+    NAMESPACE,
+    member,
+    refused,
+    stand_in,
+)
 from encore.errors import CheckpointError, OutputError
 
 Weights = dict[str, Tensor]
@@ -53,13 +60,18 @@ def _allowed_names(path: Path) -> list[Callable[..., Any] | tuple[Callable[..., 
     """What torch may build beside its own types, each under the name that the file says."""
     # every name in the file that torch does not allow by itself, read without executing anything
     names = get_unsafe_globals_in_checkpoint(str(path))
-    code = [name for name in names if name != NAMESPACE and not FOREIGN.fullmatch(name)]
+    code = []
+    for name in names:
+        if name not in (NAMESPACE, MEMBER) and not FOREIGN.fullmatch(name):
+            code.append(name)
     if code:
         raise refused(path, code)
     allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = []
     for name in names:
         if name == NAMESPACE:
             allowed.append((Namespace, name))
+        elif name == MEMBER:
+            allowed.append((member, name))
         else:
             allowed.append((stand_in(name), name))
     return allowed
