@@ -60,6 +60,7 @@ def test_a_picture_of_the_frontier(tmp_path: Path) -> None:
         assert target.stat().st_size > 5000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words,said",
     [

@@ -68,7 +68,7 @@ def test_without_the_library_where_says_that_the_hub_was_not_asked(tmp_path: Pat
     assert row["url"] == f"{UNREACHABLE}/{REPO}/tree/main/{RUN}"
 
 
-@pytest.mark.parametrize("argv", [("pull", RUN), ("push", RUN, "x"), ("sync", RUN, "x")])
+@pytest.mark.parametrize("argv", [("pull", RUN), ("push", RUN, "."), ("sync", RUN, ".")])
 def test_without_the_library_its_extra_is_named(tmp_path: Path, argv: tuple[str, ...]) -> None:
     ended = without_library(tmp_path, *argv)
     assert ended.returncode == 1 and "Traceback" not in ended.stderr

@@ -257,6 +257,7 @@ def test_what_matters_to_all_is_refused_by_name(
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["n_layer", "n_embd", "n_head", "n_positions", "vocab_size"])
 def test_a_configuration_that_lies_is_refused(name: str, tmp_path: Path) -> None:
     """transformers' config.json, in place of Megatron's arguments."""
@@ -274,6 +275,7 @@ def test_a_configuration_that_lies_is_refused(name: str, tmp_path: Path) -> None
             assert len(ended.stderr) < 2000 and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torch_dtype", "embd_pdrop", "summary_type", "eos_token_id"])
 def test_what_no_logit_depends_on_may_say_anything(name: str, tmp_path: Path) -> None:
     hf = tmp_path / "hf"

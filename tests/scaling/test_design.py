@@ -23,6 +23,7 @@ def test_a_few_data_sets_are_recovered() -> None:
     assert sum(one.covered for one in coverage) >= 18
 
 
+@pytest.mark.slow
 def test_the_chosen_runs_give_the_interval_that_was_asked_for() -> None:
     candidates = design.grid([20e6, 100e6, 400e6], [100e6, 400e6], [1, 2, 4, 8, 16, 32, 64])
     chosen = design.cheapest_runs(SPACE, TRUTH, None, candidates, 0.01, "R_D", 1.5)
