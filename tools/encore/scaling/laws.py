@@ -7,6 +7,7 @@ as they are. `evaluate` gives log L and its derivatives for many parameter vecto
 Units: N parameters, D and U tokens, L nats per token, R_D and R_N epochs (a ratio).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -109,7 +110,7 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Law:
+class Law(ABC):
     """A law: name, formula, where it comes from, and its parameters in order."""
 
     name: str
@@ -118,9 +119,9 @@ class Law:
     source: str
     parameters: tuple[Parameter, ...] = field(repr=False)
 
+    @abstractmethod
     def terms(self, theta: Array, points: Points) -> Terms:
         """The terms for S parameter vectors `theta` [S, P] at n points."""
-        raise NotImplementedError(self.name)
 
     def evaluate(self, theta: Array, points: Points) -> tuple[Array, Array]:
         """log L [S, n] and its derivatives by the parameters [S, P, n]."""
