@@ -78,11 +78,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     for command in (fit, compare, predict, allocate, ask, recover, design, report):
         _add_fit_options(command)
-    for command in (fit, report):
+    for command in (fit, compare, report):
         command.add_argument(
             "--folds", type=human.amount, default=5, metavar="K", help="of the cross-validation"
         )
-    compare.add_argument("--folds", type=human.amount, default=5, metavar="K")
     for command in (fit, report):
         # what the minima are compared by, and what the report allocates
         command.add_argument(
@@ -452,9 +451,13 @@ def show_allocation(args: argparse.Namespace) -> int:
         low, high = np.percentile(getattr(draws, name), [2.5, 97.5])
         ranges[name] = (float(low), float(high))
     if args.picture:
-        from encore.scaling import frontier
+        from encore.scaling import frontier, paper_figures
 
-        frontier.draw(args.picture, law, _point(args, result), result.theta_draws, args.unique)
+        draws_of_fit = result.theta_draws
+        paper_figures.draw(
+            lambda: frontier.frontier(law, _point(args, result), draws_of_fit, args.unique),
+            [args.picture],
+        )
     answer = {
         "parameters": params,
         "tokens": tokens,

@@ -3,10 +3,18 @@
 import json
 from pathlib import Path
 
+import draw_figures
 import pytest
 from encore import kit
 from encore.registry.paper_data import load_paper_index
+from encore.scaling import paper_figures
 from helpers.commands import run_command
+
+
+def test_the_command_offers_what_can_be_drawn() -> None:
+    """Its help must not load matplotlib, so it states these itself."""
+    assert draw_figures._FORMATS == paper_figures.FORMATS
+    assert set(draw_figures._OWN) == set(paper_figures.OWN_FIGURES)
 
 
 def test_the_list_has_every_item_with_what_it_needs() -> None:

@@ -4,7 +4,9 @@ import json
 import shlex
 from pathlib import Path
 
+import fit_scaling as fit_scaling_command
 import pytest
+from encore.scaling import laws
 from helpers.commands import run_command
 
 QUICK = ("--replicates", "20")
@@ -14,6 +16,10 @@ def fit_scaling(*arguments: object) -> str:
     ended = run_command("fit_scaling", *arguments)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
+
+
+def test_the_command_offers_every_law() -> None:
+    assert set(fit_scaling_command.LAWS) == set(laws.LAWS)
 
 
 def test_fit_prints_all_minima_with_their_parameters() -> None:
@@ -107,7 +113,7 @@ def test_runs_of_a_user(tmp_path: Path) -> None:
         (
             ("allocate", "--flops", "1e22", "--unique", "1e9", "--picture", "a.gif", *QUICK),
             2,
-            "the picture ends in",
+            "a picture ends in .svg, .pdf, .png",
         ),
         (
             ("design", "--params", "1e8", "--unique", "1e9", "--epochs", "2", "--factor", "1"),

@@ -1,14 +1,11 @@
 """The page of a fit: whole, self-contained, the same twice."""
 
-from pathlib import Path
-
 import pytest
-from encore.errors import UsageError
-from encore.scaling import analysis, frontier, laws, report_page, runs, validation
+from encore.scaling import analysis, laws, report_page, runs, validation
 
 
 @pytest.mark.slow
-def test_the_page_holds_every_table_and_needs_nothing_else(tmp_path: Path) -> None:
+def test_the_page_holds_every_table_and_needs_nothing_else() -> None:
     paper = runs.of_paper()
     result = analysis.analyse(laws.DATA_ONLY, paper, replicates=50)
     scores = validation.cross_validate([laws.DATA_ONLY], paper)
@@ -17,10 +14,4 @@ def test_the_page_holds_every_table_and_needs_nothing_else(tmp_path: Path) -> No
         assert text in page
     assert page.count("<svg") == 3 and "http-equiv" in page
     assert "<script" not in page and "src=" not in page
-
-
-def test_a_picture_of_another_kind_is_refused(tmp_path: Path) -> None:
-    theta = analysis.published_theta()
-    with pytest.raises(UsageError, match=r"the picture ends in \.svg, \.pdf, \.png"):
-        frontier.draw(tmp_path / "a.gif", laws.REPETITION, theta, theta[None], 25e9)
-    assert list(tmp_path.iterdir()) == []
+    assert report_page.page(result, scores, 1e22, 25e9) == page

@@ -1,30 +1,16 @@
 """Pictures of an allocation: the frontier of a budget, and loss against unique tokens."""
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from encore import files
-from encore.errors import UsageError
 from encore.scaling.allocate import allocate
 from encore.scaling.laws import Law
 from encore.scaling.runs import Array
 
-_FORMATS = (".svg", ".pdf", ".png")
 _POINTS = 120
 _DRAWS = 200
 _SPAN = (0.1, 1e4)  # of the budget, in units of what one pass over the data takes
-
-
-def draw(target: Path, law: Law, theta: Array, draws: Array, unique_tokens: float) -> None:
-    """Draw epochs and parameters against the budget, with the bootstrap's 95% band, to a file."""
-    if target.suffix not in _FORMATS:
-        raise UsageError(f"{target}: the picture ends in {', '.join(_FORMATS)}")
-    with files.atomic(target) as temporary:
-        figure = frontier(law, theta, draws, unique_tokens)
-        figure.savefig(temporary, format=target.suffix[1:])
 
 
 def frontier(law: Law, theta: Array, draws: Array, unique_tokens: float) -> Figure:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 
 import jinja2
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -82,8 +83,9 @@ def page(result: Analysis, scores: Sequence[Score], flops: float, unique_tokens:
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    # without a date the page of the same fit is the same bytes
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    # without a date, and with a fixed salt for ids, the page of the same fit is the same bytes
+    with matplotlib.rc_context({"svg.hashsalt": "encore"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
